@@ -1,0 +1,3 @@
+//! The `ops-backup` command.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The `ops-gate` command.
+
+fn main() {}

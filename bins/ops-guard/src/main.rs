@@ -1,0 +1,3 @@
+//! The `ops-guard` command.
+
+fn main() {}

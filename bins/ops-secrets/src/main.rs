@@ -1,0 +1,3 @@
+//! The `ops-secrets` command.
+
+fn main() {}
