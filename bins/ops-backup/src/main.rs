@@ -1,3 +1,40 @@
-//! The `ops-backup` command.
+//! The `ops-backup` command: wiring only.
 
-fn main() {}
+mod args;
+mod open;
+mod render;
+mod run;
+
+use args::{Action, Args, Settings, WalAction};
+use ops_cli::{Command, CommonArgs, Context, Exit, Failure, Flag};
+
+impl Command for Args {
+    type Settings = Settings;
+    const NAME: &'static str = "ops-backup";
+    const TABLE: &'static str = "backup";
+    const DEFAULTS: &'static str = args::DEFAULTS;
+
+    fn common(&self) -> &CommonArgs {
+        &self.common
+    }
+
+    fn flags(&self) -> Vec<Flag> {
+        self.overrides()
+    }
+
+    async fn run(self, context: Context<Settings>) -> Result<Exit, Failure> {
+        run::run(self, context).await
+    }
+
+    /// `restore_command` knows only "absent", "here" and "stop": see PostgreSQL's manual, section 26.3.4.
+    fn failure_exit(&self) -> fn(Exit) -> Exit {
+        match self.action {
+            Some(Action::Wal(WalAction::Fetch { .. })) => |_| Exit::WalFailed,
+            _ => |exit| exit,
+        }
+    }
+}
+
+fn main() -> std::process::ExitCode {
+    ops_cli::main::<Args>()
+}

@@ -1,1 +1,20 @@
-//! ops-cli.
+//! What every binary of this workspace shares.
+//!
+//! A binary declares its arguments ([`Command`]), its settings (a `Deserialize` struct with defaults in TOML), and one
+//! async `run`. [`main`] does what all of them do in the same way: it reads the settings in layers, starts the logs
+//! with a masker for every loaded secret, listens for signals, answers `--show-config`, prints a failure with its
+//! hints, and turns the end into one documented exit code.
+//!
+//! Only [`output`] writes to stdout, and only [`failure`](Failure) lines go to stderr besides the logs.
+
+mod command;
+mod exit;
+mod failure;
+pub mod output;
+mod stop;
+
+pub use command::{Command, CommonArgs, Context, Flag, LogFormat, LogSettings, main};
+pub use exit::Exit;
+pub use failure::Failure;
+pub use output::Format;
+pub use stop::Stop;

@@ -1,0 +1,291 @@
+//! The life of a command, from the first argument to the exit code.
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{self, Format};
+use crate::stop::Stop;
+use ops_secrets::{Loader, Masker, Report};
+use ops_telemetry::{Telemetry, TraceContext};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use tracing::Instrument as _;
+
+/// The file that is read where `--config` does not name one.
+const DEFAULT_FILE: &str = "ops.toml";
+
+/// The tables of the settings file: one file serves all binaries, and each reads its own.
+const TABLES: [&str; 4] = ["backup", "gate", "guard", "secrets"];
+
+/// A binary: its arguments, its settings, and its work.
+pub trait Command: clap::Parser + Send {
+    /// The settings, with a `log` field of type [`LogSettings`] beside the binary's own table.
+    type Settings: DeserializeOwned + Send;
+
+    /// The name of the binary, which the logs carry as `service.name`.
+    const NAME: &'static str;
+
+    /// The name of the binary's table in the settings file.
+    const TABLE: &'static str;
+
+    /// The defaults, as TOML.
+    const DEFAULTS: &'static str;
+
+    /// The arguments that every binary has.
+    fn common(&self) -> &CommonArgs;
+
+    /// The flags that override settings.
+    fn flags(&self) -> Vec<Flag>;
+
+    /// Does the work.
+    fn run(self, context: Context<Self::Settings>) -> impl Future<Output = Result<Exit, Failure>> + Send;
+
+    /// The exit of a failure; a command with a contract of its own changes it.
+    fn failure_exit(&self) -> fn(Exit) -> Exit {
+        |exit| exit
+    }
+}
+
+/// The arguments that every binary has.
+#[derive(Debug, Clone, clap::Args)]
+pub struct CommonArgs {
+    /// Read settings from this TOML file instead of ./ops.toml
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Common options")]
+    pub config: Option<PathBuf>,
+    /// How the answer is written
+    #[arg(long, global = true, value_enum, default_value_t, help_heading = "Common options")]
+    pub format: Format,
+    /// How log lines are written to stderr
+    #[arg(long, global = true, value_enum, help_heading = "Common options")]
+    pub log_format: Option<LogFormat>,
+    /// What is logged, for example `info` or `warn,ops_backup=debug`
+    #[arg(long, global = true, value_name = "FILTER", help_heading = "Common options")]
+    pub log_level: Option<String>,
+    /// Print every setting, where it came from, with secrets masked, and stop
+    #[arg(long, global = true, help_heading = "Common options")]
+    pub show_config: bool,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Human on a terminal, JSON elsewhere.
+    Auto,
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The `[log]` table of the settings.
+#[derive(Debug, Clone, Deserialize)]
+pub struct LogSettings {
+    /// How log lines are written.
+    pub format: LogFormat,
+    /// What is logged.
+    pub level: String,
+}
+
+/// The defaults of the `[log]` table, added to those of every binary.
+const LOG_DEFAULTS: &str = "\n[log]\nformat = \"auto\"\nlevel = \"info\"\n";
+
+/// The part of the settings that the life of a command needs itself.
+#[derive(Debug, Deserialize)]
+struct OnlyLog {
+    log: LogSettings,
+}
+
+/// A setting that was given as a flag.
+#[derive(Debug, Clone)]
+pub struct Flag {
+    /// The key, for example `backup.repo`.
+    pub key: &'static str,
+    /// The flag as typed, for example `--repo`.
+    pub name: &'static str,
+    /// The value as typed.
+    pub value: String,
+}
+
+impl Flag {
+    /// A flag, where it was given.
+    pub fn given(key: &'static str, name: &'static str, value: Option<impl ToString>) -> Option<Flag> {
+        value.map(|value| Flag { key, name, value: value.to_string() })
+    }
+}
+
+/// What a command works with.
+#[derive(Debug)]
+pub struct Context<S> {
+    /// The settings, all layers applied.
+    pub settings: S,
+    /// How the answer is written.
+    pub format: Format,
+    /// Ends the work when a signal comes.
+    pub stop: Stop,
+    /// Knows every loaded secret; hand it to whatever writes text.
+    pub masker: Masker,
+    /// The trace of this process.
+    pub trace: TraceContext,
+    /// The settings file that was read, absolute, for commands that call themselves later.
+    pub config_file: Option<PathBuf>,
+}
+
+/// Runs a command from arguments to exit code; the whole of a binary's `main`.
+pub fn main<C: Command>() -> ExitCode {
+    let args = match C::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Done }.into();
+        }
+    };
+    let common = args.common().clone();
+    let masker = Masker::new();
+    let file = settings_file(&common);
+    let log = load::<OnlyLog, C>(&args, file.as_deref(), &Masker::new(), true).map(|loaded| loaded.0.log);
+    let telemetry = match start_logs::<C>(log.as_ref().ok(), &masker) {
+        Ok(telemetry) => telemetry,
+        Err(failure) => return fail(&failure, failure.exit(), false),
+    };
+    let json = telemetry.writes_json();
+    let loaded = log.and_then(|_| load::<C::Settings, C>(&args, file.as_deref(), &masker, false));
+    let (settings, report) = match loaded {
+        Ok(loaded) => loaded,
+        Err(failure) => return fail(&failure, failure.exit(), json),
+    };
+    for warning in report.warnings() {
+        tracing::warn!("{warning}");
+    }
+    if common.show_config {
+        return show_config(&report, common.format);
+    }
+    let end = work(args, settings, &common, masker, &telemetry, file);
+    telemetry.shutdown();
+    match end {
+        Ok(exit) => exit.into(),
+        Err((failure, exit)) => fail(&failure, exit, json),
+    }
+}
+
+fn work<C: Command>(args: C, settings: C::Settings, common: &CommonArgs, masker: Masker, telemetry: &Telemetry, config_file: Option<PathBuf>) -> Result<Exit, (Failure, Exit)> {
+    let map = args.failure_exit();
+    let bug = |what: &str| {
+        let failure = Failure::new(Exit::Bug, format!("{}: {what}", C::NAME)).hint("this is a bug of ours; the log line above says where");
+        (failure, map(Exit::Bug))
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| bug(&format!("the runtime does not start: {error}")))?;
+    let span = tracing::info_span!("command", command = C::NAME);
+    let trace = telemetry.trace_context();
+    let body = std::panic::AssertUnwindSafe(|| {
+        runtime.block_on(
+            async {
+                let stop = Stop::listen().map_err(|error| Failure::new(Exit::Bug, format!("signals cannot be handled: {error}")))?;
+                let context = Context { settings, format: common.format, stop: stop.clone(), masker, trace, config_file };
+                let end = args.run(context).await;
+                // A signal decides the exit code also where the work ended as a failure because of it.
+                match (stop.exit(), end) {
+                    (Some(exit), Err(failure)) => Err(failure.with_exit(exit)),
+                    (Some(exit), Ok(_)) => Ok(exit),
+                    (None, end) => end,
+                }
+            }
+            .instrument(span),
+        )
+    });
+    match std::panic::catch_unwind(body) {
+        Ok(end) => end.map_err(|failure| {
+            let exit = map(failure.exit());
+            (failure, exit)
+        }),
+        Err(_) => Err(bug("stopped by a panic")),
+    }
+}
+
+/// The settings file: the named one, else ./ops.toml where it exists.
+fn settings_file(common: &CommonArgs) -> Option<PathBuf> {
+    let named = common.config.clone().or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.is_file()))?;
+    Some(std::path::absolute(&named).unwrap_or(named))
+}
+
+fn load<T: DeserializeOwned, C: Command>(args: &C, file: Option<&Path>, masker: &Masker, only_log: bool) -> Result<(T, Report), Failure> {
+    let common = args.common();
+    let defaults = if only_log { LOG_DEFAULTS.to_owned() } else { format!("{}{LOG_DEFAULTS}", C::DEFAULTS) };
+    let mut loader = Loader::<T>::new().defaults_toml(&defaults).masker(masker.clone()).env_vars("OPS_", std::env::vars_os());
+    let foreign = TABLES.into_iter().filter(|table| only_log || *table != C::TABLE);
+    loader = loader.foreign_tables(foreign);
+    if let Some(file) = file {
+        loader = loader.toml_file(file);
+    }
+    let own = [
+        Flag::given("log.format", "--log-format", common.log_format.map(|format| format!("{format:?}").to_lowercase())),
+        Flag::given("log.level", "--log-level", common.log_level.clone()),
+    ];
+    let flags = if only_log { Vec::new() } else { args.flags() };
+    for flag in own.into_iter().flatten().chain(flags) {
+        loader = loader.flag(flag.key, &flag.value, flag.name);
+    }
+    let loaded = loader.load().map_err(|error| {
+        Failure::from_error(Exit::Config, &error).hint(format!("`{} --show-config` prints every setting and where it came from", C::NAME))
+    })?;
+    Ok((loaded.settings, loaded.report))
+}
+
+fn start_logs<C: Command>(log: Option<&LogSettings>, masker: &Masker) -> Result<Telemetry, Failure> {
+    let mut options = ops_telemetry::Options::from_env();
+    options.service = C::NAME.into();
+    options.version = env!("CARGO_PKG_VERSION").into();
+    options.redactor = Some(Arc::new(Redact(masker.clone())));
+    if let Some(log) = log {
+        options.filter = log.level.clone();
+        options.format = match log.format {
+            LogFormat::Auto => ops_telemetry::LogFormat::Auto,
+            LogFormat::Human => ops_telemetry::LogFormat::Human,
+            LogFormat::Json => ops_telemetry::LogFormat::Json,
+        };
+    }
+    ops_telemetry::init(options).map_err(|error| Failure::from_error(Exit::Config, &error))
+}
+
+/// The masker of ops-secrets as the redactor of ops-telemetry: the two know nothing of each other.
+struct Redact(Masker);
+
+impl ops_telemetry::Redactor for Redact {
+    fn redact(&self, line: &mut Vec<u8>) {
+        self.0.mask(line);
+    }
+}
+
+fn show_config(report: &Report, format: Format) -> ExitCode {
+    let written = match format {
+        Format::Json => output::json(&serde_json::json!({ "schema": "ops-cli/config/v1", "entries": report.entries() })),
+        Format::Text => {
+            let width = |get: fn(&ops_secrets::Entry) -> usize| report.entries().iter().map(get).max().unwrap_or(0);
+            let (key, value) = (width(|entry| entry.key.chars().count()), width(|entry| entry.value.chars().count()).min(60));
+            let lines: Vec<String> = report.entries().iter().map(|entry| format!("{:key$}  {:value$}  {}", entry.key, entry.value, entry.source)).collect();
+            output::text(&lines.join("\n"))
+        }
+    };
+    match written {
+        Ok(()) => Exit::Done.into(),
+        Err(_) => Exit::Io.into(),
+    }
+}
+
+/// Says why: as an ERROR log line where logs are JSON, so that a machine finds it with its trace id; else as plain lines.
+#[expect(clippy::print_stderr, reason = "the one place where a failure is told to a person")]
+fn fail(failure: &Failure, exit: Exit, json: bool) -> ExitCode {
+    if json {
+        tracing::error!(exit_code = exit.code(), hint = failure.hints().join(" "), "{failure}");
+    } else {
+        eprintln!("error: {failure}");
+        for hint in failure.hints() {
+            eprintln!("hint: {hint}");
+        }
+    }
+    exit.into()
+}

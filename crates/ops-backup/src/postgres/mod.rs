@@ -1,0 +1,11 @@
+//! What is known about PostgreSQL's files and protocol: formats, rules and one session. Nothing here knows a repository.
+
+pub mod control;
+pub(crate) mod files;
+pub(crate) mod lsn;
+pub(crate) mod manifest;
+pub(crate) mod page;
+pub(crate) mod recovery;
+pub(crate) mod segment;
+pub(crate) mod session;
+pub(crate) mod timeline;

@@ -1,0 +1,167 @@
+//! Recovery targets and the settings that make a restored server replay to them. Pure.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::postgres::lsn::Lsn;
+
+/// Where replay stops.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum RecoveryTarget {
+    /// The end of the archived WAL.
+    #[default]
+    Latest,
+    /// As soon as the backup is consistent.
+    Immediate,
+    /// The last commit before or at this moment.
+    Time(Timestamp),
+    /// This position of the WAL.
+    Lsn(Lsn),
+    /// A point made with `pg_create_restore_point`.
+    Name(String),
+    /// After this transaction has committed.
+    Xid(u32),
+}
+
+impl fmt::Display for RecoveryTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RecoveryTarget::Latest => write!(f, "latest"),
+            RecoveryTarget::Immediate => write!(f, "immediate"),
+            RecoveryTarget::Time(time) => write!(f, "time {time}"),
+            RecoveryTarget::Lsn(lsn) => write!(f, "lsn {lsn}"),
+            RecoveryTarget::Name(name) => write!(f, "name {name:?}"),
+            RecoveryTarget::Xid(xid) => write!(f, "xid {xid}"),
+        }
+    }
+}
+
+impl Serialize for RecoveryTarget {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// The timeline that replay follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TargetTimeline {
+    /// The newest one in the archive, as the server itself chooses it.
+    #[default]
+    Latest,
+    /// The one that the backup was taken on.
+    Current,
+    /// This one.
+    Id(u32),
+}
+
+/// What the server does once it has reached the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TargetAction {
+    /// Opens for writing, on a new timeline.
+    #[default]
+    Promote,
+    /// Stays read-only and waits to be told.
+    Pause,
+    /// Stops.
+    Shutdown,
+}
+
+/// Returns the server settings, name and value, that make a server recover as asked.
+///
+/// Every recovery target is named, so that none of an earlier restore stays in force.
+pub(crate) fn settings(
+    target: &RecoveryTarget,
+    timeline: TargetTimeline,
+    action: TargetAction,
+    restore_command: &str,
+) -> Vec<(&'static str, String)> {
+    let only = |matches: bool, value: String| if matches { value } else { String::new() };
+    let timeline = match timeline {
+        TargetTimeline::Latest => "latest".to_owned(),
+        TargetTimeline::Current => "current".to_owned(),
+        TargetTimeline::Id(id) => id.to_string(),
+    };
+    let action = match action {
+        TargetAction::Promote => "promote",
+        TargetAction::Pause => "pause",
+        TargetAction::Shutdown => "shutdown",
+    };
+    let (mut time, mut lsn, mut name, mut xid) = Default::default();
+    match target {
+        RecoveryTarget::Latest | RecoveryTarget::Immediate => {}
+        RecoveryTarget::Time(value) => time = value.strftime("%Y-%m-%d %H:%M:%S%.6f+00").to_string(),
+        RecoveryTarget::Lsn(value) => lsn = value.to_string(),
+        RecoveryTarget::Name(value) => name = value.clone(),
+        RecoveryTarget::Xid(value) => xid = value.to_string(),
+    }
+    vec![
+        ("restore_command", restore_command.to_owned()),
+        ("recovery_target", only(*target == RecoveryTarget::Immediate, "immediate".to_owned())),
+        ("recovery_target_time", time),
+        ("recovery_target_lsn", lsn),
+        ("recovery_target_name", name),
+        ("recovery_target_xid", xid),
+        ("recovery_target_timeline", timeline),
+        ("recovery_target_inclusive", "on".to_owned()),
+        ("recovery_target_action", action.to_owned()),
+    ]
+}
+
+/// Appends `settings` to the text of a `postgresql.auto.conf`, in place of lines that set the same names.
+pub(crate) fn merge_auto_conf(existing: &str, settings: &[(&'static str, String)]) -> String {
+    let is_replaced = |line: &str| {
+        let name = line.split(['=', ' ', '\t']).next().unwrap_or_default().trim();
+        settings.iter().any(|(setting, _)| name.eq_ignore_ascii_case(setting))
+    };
+    let mut text: String =
+        existing.lines().filter(|line| !is_replaced(line.trim_start())).flat_map(|line| [line, "\n"]).collect();
+    for (name, value) in settings {
+        let value = value.replace('\\', "\\\\").replace('\'', "''");
+        text.push_str(&format!("{name} = '{value}'\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_targets_are_replaced_and_values_quoted() {
+        let existing = "# by the server\nwork_mem = '8MB'\nrecovery_target_time='2020-01-01'\nRestore_Command = 'old'\n";
+        let target = RecoveryTarget::Time("2026-11-21T05:00:00.25Z".parse().unwrap());
+        let settings = settings(&target, TargetTimeline::Current, TargetAction::Pause, r"sh -c 'a\b' %f %p");
+        let text = merge_auto_conf(existing, &settings);
+        assert_eq!(
+            text,
+            r"# by the server
+work_mem = '8MB'
+restore_command = 'sh -c ''a\\b'' %f %p'
+recovery_target = ''
+recovery_target_time = '2026-11-21 05:00:00.250000+00'
+recovery_target_lsn = ''
+recovery_target_name = ''
+recovery_target_xid = ''
+recovery_target_timeline = 'current'
+recovery_target_inclusive = 'on'
+recovery_target_action = 'pause'
+"
+        );
+    }
+
+    #[test]
+    fn each_target_sets_exactly_one_name() {
+        for target in [
+            RecoveryTarget::Immediate,
+            RecoveryTarget::Lsn(Lsn(9)),
+            RecoveryTarget::Name("before".to_owned()),
+            RecoveryTarget::Xid(700),
+        ] {
+            let settings = settings(&target, TargetTimeline::Latest, TargetAction::Promote, "x");
+            let set = settings[1..6].iter().filter(|(_, value)| !value.is_empty()).count();
+            assert_eq!(set, 1, "{target}");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Timeline histories: which timelines lead to which, and where they fork. Pure.
+
+use crate::error::{Error, Result};
+use crate::postgres::lsn::Lsn;
+
+/// The ancestry of one timeline, as its `.history` file tells it, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct History {
+    /// The timeline itself.
+    pub(crate) timeline: u32,
+    ancestors: Vec<(u32, Lsn)>,
+}
+
+impl History {
+    /// The history of a timeline without a history file: the first one of a cluster.
+    pub(crate) fn root(timeline: u32) -> Self {
+        History { timeline, ancestors: Vec::new() }
+    }
+
+    /// Reads the text of the history file of `timeline`.
+    pub(crate) fn parse(timeline: u32, text: &str) -> Result<Self> {
+        let mut ancestors: Vec<(u32, Lsn)> = Vec::new();
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            let mut fields = line.split_whitespace();
+            let ancestor = fields.next().and_then(|field| field.parse().ok());
+            let fork = fields.next().and_then(|field| field.parse().ok());
+            let entry = ancestor.zip(fork).filter(|(ancestor, _)| {
+                *ancestor < timeline && ancestors.last().is_none_or(|(last, _)| last < ancestor)
+            });
+            let Some(entry) = entry else {
+                return Err(Error::corrupt(format!("the history of timeline {timeline} holds the line {line:?}")));
+            };
+            ancestors.push(entry);
+        }
+        Ok(History { timeline, ancestors })
+    }
+
+    /// Whether a server that has reached `lsn` on `timeline` can follow this history.
+    pub(crate) fn contains(&self, timeline: u32, lsn: Lsn) -> bool {
+        timeline == self.timeline || self.ancestors.iter().any(|(ancestor, fork)| *ancestor == timeline && lsn <= *fork)
+    }
+
+    /// Returns each timeline from `start` on with the position where it ends; the last one is open.
+    pub(crate) fn spans_from(&self, start: u32) -> Vec<(u32, Option<Lsn>)> {
+        let ended = self.ancestors.iter().map(|(timeline, fork)| (*timeline, Some(*fork)));
+        ended.chain([(self.timeline, None)]).skip_while(|(timeline, _)| *timeline != start).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "1\t0/3000060\tno recovery target specified\n\n# a note\n2\t0/5000000\tbefore 2026-11-21\n";
+
+    #[test]
+    fn a_history_tells_what_it_contains() {
+        let history = History::parse(4, TEXT).unwrap();
+        for (timeline, lsn, expected) in [
+            (1, 0x300_0060, true),
+            (1, 0x300_0061, false),
+            (2, 0x500_0000, true),
+            (2, 0x500_0001, false),
+            (3, 0x100, false),
+            (4, u64::MAX, true),
+        ] {
+            assert_eq!(history.contains(timeline, Lsn(lsn)), expected, "{timeline} {lsn:X}");
+        }
+        assert_eq!(history.spans_from(2), [(2, Some(Lsn(0x500_0000))), (4, None)]);
+        assert_eq!(history.spans_from(3), []);
+        assert_eq!(History::root(1).spans_from(1), [(1, None)]);
+    }
+
+    #[test]
+    fn a_damaged_history_is_an_error() {
+        for text in ["x\t0/1\t", "1\tzero\t", "1", "4\t0/1\t", "2\t0/1\t\n1\t0/2\t"] {
+            assert!(History::parse(4, text).is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The one error of this crate.
+
+use std::fmt;
+use std::path::Path;
+
+/// Why a plan could not be read, or a run could not leave its record.
+///
+/// A gate that fails is not an error: it is an [`Outcome`](crate::Outcome) in the record of the run.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    problems: Vec<Problem>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What a caller can act on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The plan file cannot be read.
+    PlanUnreadable,
+    /// The plan is wrong; [`Error::problems`] says where.
+    PlanInvalid,
+    /// The run directory cannot be created, or already holds a run.
+    RunDirectory,
+    /// A record of the run could not be written, so there is no evidence.
+    EvidenceNotWritten,
+    /// A recorded run does not verify.
+    NotVerified,
+    /// A recorded run cannot be read.
+    RunUnreadable,
+}
+
+/// One thing that is wrong in a plan, and where.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Problem {
+    /// The line, counted from 1.
+    pub line: usize,
+    /// The column in characters, counted from 1.
+    pub column: usize,
+    /// What is wrong.
+    pub message: String,
+    /// What to write instead, where it is known.
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.line, self.column, self.message)
+    }
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), problems: Vec::new(), source: None }
+    }
+
+    pub(crate) fn io(kind: ErrorKind, operation: &str, path: &Path, source: std::io::Error) -> Self {
+        let message = format!("cannot {operation} {}", path.display());
+        Self { kind, message, problems: Vec::new(), source: Some(Box::new(source)) }
+    }
+
+    pub(crate) fn plan(origin: &str, problems: Vec<Problem>) -> Self {
+        let first = problems.first().map(ToString::to_string).unwrap_or_default();
+        let more = match problems.len() {
+            0 | 1 => String::new(),
+            count => format!(" (and {} more)", count - 1),
+        };
+        let message = format!("plan {origin}:{first}{more}");
+        Self { kind: ErrorKind::PlanInvalid, message, problems, source: None }
+    }
+
+    pub(crate) fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// What a caller can act on.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// A stable name for machines.
+    pub fn code(&self) -> &'static str {
+        match self.kind {
+            ErrorKind::PlanUnreadable => "plan-unreadable",
+            ErrorKind::PlanInvalid => "plan-invalid",
+            ErrorKind::RunDirectory => "run-directory",
+            ErrorKind::EvidenceNotWritten => "evidence-not-written",
+            ErrorKind::NotVerified => "run-not-verified",
+            ErrorKind::RunUnreadable => "run-unreadable",
+        }
+    }
+
+    /// Everything that is wrong in the plan; empty for every other kind.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|source| source.as_ref() as _)
+    }
+}

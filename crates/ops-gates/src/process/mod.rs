@@ -1,0 +1,121 @@
+//! Running one program so that nothing of it is left afterwards: its output bounded and masked, its whole tree ended.
+//!
+//! Linux only: the tree is found through `/proc`.
+
+mod output;
+mod tree;
+
+pub(crate) use output::{Capture, Excerpt, Finder};
+pub(crate) use tree::{MARKER, adopt_orphans, end_unmarked_orphans};
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tree::Tree;
+
+/// Hides what must not be seen, in place. It is given whole lines, or long pieces that overlap.
+pub type Masker = Arc<dyn Fn(&mut Vec<u8>) + Send + Sync>;
+
+/// How long the output of an ended tree may take to drain. Only a process that could not be ended can hold it open.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// A program to run.
+pub(crate) struct Job {
+    pub(crate) program: OsString,
+    pub(crate) arguments: Vec<OsString>,
+    pub(crate) directory: PathBuf,
+    /// The whole environment; nothing is inherited.
+    pub(crate) environment: Vec<(OsString, OsString)>,
+    /// Tells the processes of this attempt from all others; unique on this machine.
+    pub(crate) marker: String,
+    pub(crate) timeout: Duration,
+    /// How long processes have between the request to end and the end.
+    pub(crate) grace: Duration,
+}
+
+/// Why a program is no longer running.
+#[derive(Debug)]
+pub(crate) enum End {
+    Exited(ExitStatus),
+    TimedOut,
+    Cancelled,
+}
+
+/// A program that is over.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) end: End,
+    /// Whether the text that was looked for stood in the standard output.
+    pub(crate) found: bool,
+    /// Processes that the program had left behind when it exited, and that were then ended.
+    pub(crate) left_behind: usize,
+    /// Processes that could not be ended.
+    pub(crate) survivors: usize,
+}
+
+/// Runs a program to its end, or ends it. When this returns, or is dropped, its process tree is gone.
+///
+/// # Errors
+/// Fails where the program cannot be started.
+pub(crate) async fn run(
+    job: Job,
+    expect: Option<Finder>,
+    capture: &Arc<Capture>,
+    cancel: &CancellationToken,
+) -> std::io::Result<Ended> {
+    let mut command = tokio::process::Command::new(&job.program);
+    command
+        .args(&job.arguments)
+        .current_dir(&job.directory)
+        .env_clear()
+        .envs(job.environment)
+        .env(MARKER, tree::nested(&job.marker))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true);
+    let mut child = command.spawn()?;
+    let mut tree = Tree::of(child.id().expect("the child was not waited for"), job.marker);
+    let stdout = child.stdout.take().expect("stdout is piped");
+    let stderr = child.stderr.take().expect("stderr is piped");
+    let mut readers = Readers(vec![
+        tokio::spawn(output::read(stdout, Arc::clone(capture), expect)),
+        tokio::spawn(output::read(stderr, Arc::clone(capture), None)),
+    ]);
+    let end = tokio::select! {
+        status = child.wait() => End::Exited(status?),
+        () = tokio::time::sleep(job.timeout) => End::TimedOut,
+        () = cancel.cancelled() => End::Cancelled,
+    };
+    let (left_behind, survivors) = tree.end(job.grace).await;
+    if !matches!(end, End::Exited(_)) {
+        // The tree is dead, so that this only collects the exit status.
+        let _ = tokio::time::timeout(DRAIN, child.wait()).await;
+    }
+    let found = readers.finish().await;
+    Ok(Ended { end, found, left_behind, survivors })
+}
+
+/// The tasks that read the output; they end with whatever owns them.
+struct Readers(Vec<JoinHandle<bool>>);
+
+impl Readers {
+    async fn finish(&mut self) -> bool {
+        let mut found = false;
+        for reader in &mut self.0 {
+            found |= matches!(tokio::time::timeout(DRAIN, reader).await, Ok(Ok(true)));
+        }
+        found
+    }
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        self.0.iter().for_each(JoinHandle::abort);
+    }
+}

@@ -1,0 +1,235 @@
+//! What a program writes: all of it masked to a log file, its beginning and its end kept in memory.
+
+use super::Masker;
+use sha2::{Digest, Sha256};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::sync::Mutex;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+
+const HEAD: usize = 16 * 1024;
+const TAIL: usize = 48 * 1024;
+
+/// The largest log of one gate. A program that writes without end must not fill the disk that the verdict needs.
+const LOG_LIMIT: u64 = 256 * 1024 * 1024;
+
+/// A line that is longer is masked and written in pieces.
+const LINE_LIMIT: usize = 256 * 1024;
+
+/// The part of a long line that is held back, so that a secret across two pieces is seen whole.
+const OVERLAP: usize = 8 * 1024;
+
+/// Collects the output of one attempt, both streams in the order in which their lines arrive.
+pub(crate) struct Capture {
+    masker: Option<Masker>,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    log: File,
+    digest: Sha256,
+    head: Vec<u8>,
+    tail: VecDeque<u8>,
+    bytes: u64,
+    failure: Option<io::Error>,
+}
+
+/// The beginning and the end of an output, and what is known of all of it.
+#[derive(Debug)]
+pub(crate) struct Excerpt {
+    pub(crate) text: String,
+    pub(crate) sha256: String,
+}
+
+impl Capture {
+    /// Starts an empty log.
+    pub(crate) fn create(log: &Path, masker: Option<Masker>) -> io::Result<Self> {
+        let log = File::create_new(log)?;
+        let (digest, head, tail) = (Sha256::new(), Vec::new(), VecDeque::new());
+        Ok(Self { masker, inner: Mutex::new(Inner { log, digest, head, tail, bytes: 0, failure: None }) })
+    }
+
+    fn mask(&self, bytes: &mut Vec<u8>) {
+        if let Some(masker) = &self.masker {
+            masker(bytes);
+        }
+    }
+
+    fn write(&self, bytes: &[u8]) {
+        self.inner.lock().expect("no writer panics while it holds the lock").write(bytes);
+    }
+
+    /// Closes the log and returns the excerpt.
+    ///
+    /// # Errors
+    /// Fails where any part of the log could not be written: what is not on disk is not evidence.
+    pub(crate) fn finish(&self) -> io::Result<Excerpt> {
+        let mut inner = self.inner.lock().expect("no writer panics while it holds the lock");
+        if let Some(failure) = inner.failure.take() {
+            return Err(failure);
+        }
+        inner.log.sync_data()?;
+        let kept = (inner.head.len() + inner.tail.len()) as u64;
+        let mut text = String::from_utf8_lossy(&inner.head).into_owned();
+        if inner.bytes > kept {
+            text.push_str(&format!("\n[… {} bytes are only in the log …]\n", inner.bytes - kept));
+        }
+        text.push_str(&String::from_utf8_lossy(inner.tail.make_contiguous()));
+        let sha256 = inner.digest.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Excerpt { text, sha256 })
+    }
+}
+
+impl Inner {
+    fn write(&mut self, bytes: &[u8]) {
+        let head = bytes.len().min(HEAD - self.head.len());
+        self.head.extend_from_slice(&bytes[..head]);
+        self.tail.extend(&bytes[head..]);
+        let surplus = self.tail.len().saturating_sub(TAIL);
+        self.tail.drain(..surplus);
+        let before = self.bytes;
+        self.bytes += bytes.len() as u64;
+        if self.bytes <= LOG_LIMIT {
+            self.log(bytes);
+        } else if before <= LOG_LIMIT {
+            self.log(b"\n[the log is cut here: its limit of 256 MiB is reached]\n");
+        }
+    }
+
+    fn log(&mut self, bytes: &[u8]) {
+        self.digest.update(bytes);
+        if let Err(error) = self.log.write_all(bytes) {
+            self.failure.get_or_insert(error);
+        }
+    }
+}
+
+/// Reads a stream to its end; returns whether the text that is looked for was in it.
+pub(super) async fn read(
+    mut stream: impl AsyncRead + Unpin,
+    capture: std::sync::Arc<Capture>,
+    mut expect: Option<Finder>,
+) -> bool {
+    let mut line: Vec<u8> = Vec::new();
+    let mut chunk = vec![0; 32 * 1024];
+    loop {
+        let read = match stream.read(&mut chunk).await {
+            Ok(0) | Err(_) => break,
+            Ok(read) => read,
+        };
+        if let Some(finder) = &mut expect {
+            finder.feed(&chunk[..read]);
+        }
+        line.extend_from_slice(&chunk[..read]);
+        let complete = match line.iter().rposition(|byte| *byte == b'\n') {
+            Some(newline) => newline + 1,
+            None if line.len() > LINE_LIMIT => {
+                capture.mask(&mut line);
+                line.len().saturating_sub(OVERLAP)
+            }
+            None => continue,
+        };
+        let rest = line.split_off(complete);
+        capture.mask(&mut line);
+        capture.write(&line);
+        line = rest;
+    }
+    capture.mask(&mut line);
+    capture.write(&line);
+    expect.is_some_and(|finder| finder.found())
+}
+
+/// Looks for a text in a stream of chunks, keeping no more than the text's length.
+#[derive(Debug)]
+pub(crate) struct Finder {
+    wanted: Vec<u8>,
+    carry: Vec<u8>,
+    found: bool,
+}
+
+impl Finder {
+    pub(crate) fn new(wanted: &str) -> Self {
+        Self { wanted: wanted.as_bytes().to_vec(), carry: Vec::new(), found: wanted.is_empty() }
+    }
+
+    pub(crate) fn feed(&mut self, chunk: &[u8]) {
+        if self.found {
+            return;
+        }
+        self.carry.extend_from_slice(chunk);
+        self.found = contains(&self.carry, &self.wanted);
+        let keep = self.carry.len().saturating_sub(self.wanted.len() - 1);
+        self.carry.drain(..keep);
+    }
+
+    pub(crate) fn found(&self) -> bool {
+        self.found
+    }
+}
+
+/// Whether the bytes hold the wanted ones: jumps from one first byte to the next, and compares there.
+fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
+    let Some((first, rest)) = wanted.split_first() else { return true };
+    let mut bytes = bytes;
+    while let Some(position) = bytes.iter().position(|byte| byte == first) {
+        bytes = &bytes[position + 1..];
+        if bytes.starts_with(rest) {
+            return true;
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_text_is_found_however_the_stream_is_cut() {
+        let stream = b"xxaabaabbbaab";
+        for (wanted, expected) in [("aabb", true), ("x", true), ("bbaab", true), ("abba", false), ("xxaabaabbbaabx", false)] {
+            for size in 1..=stream.len() {
+                let mut finder = Finder::new(wanted);
+                stream.chunks(size).for_each(|chunk| finder.feed(chunk));
+                assert_eq!(finder.found(), expected, "{wanted} in chunks of {size}");
+            }
+        }
+    }
+
+    fn captured(input: &[u8], masker: Option<Masker>) -> (Excerpt, Vec<u8>) {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("log");
+        let capture = Arc::new(Capture::create(&path, masker).expect("a new log"));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(read(input, Arc::clone(&capture), None));
+        (capture.finish().expect("a written log"), std::fs::read(&path).expect("a log"))
+    }
+
+    #[test]
+    fn memory_holds_the_beginning_and_the_end_and_the_log_all() {
+        let input: Vec<u8> = (0..100_000_u32).flat_map(|n| format!("line {n}\n").into_bytes()).collect();
+        let (excerpt, log) = captured(&input, None);
+        assert_eq!(log, input);
+        assert!(excerpt.text.len() < HEAD + TAIL + 100);
+        assert!(excerpt.text.starts_with("line 0\n") && excerpt.text.ends_with("line 99999\n"));
+        assert!(excerpt.text.contains(&format!("[… {} bytes are only in the log …]", input.len() - HEAD - TAIL)));
+        assert_eq!(excerpt.sha256, Sha256::digest(&input).iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+    }
+
+    #[test]
+    fn a_secret_is_masked_also_in_a_line_without_end() {
+        let masker: Masker = Arc::new(|bytes: &mut Vec<u8>| {
+            let text = String::from_utf8_lossy(bytes).replace("hunter2secret", "***");
+            *bytes = text.into_bytes();
+        });
+        // A secret at every place of a piece's end: 7 does not divide the limit.
+        let input = "hunter2secret.......".repeat(60_000).into_bytes();
+        let (excerpt, log) = captured(&input, Some(masker));
+        let log = String::from_utf8(log).expect("text");
+        assert!(!log.contains("hunter2secret") && !excerpt.text.contains("hunter2secret"));
+        assert_eq!(log.matches("***").count(), 60_000);
+    }
+}

@@ -1,0 +1,51 @@
+//! What can go wrong here: one opaque error with a kind for code and a sentence for people.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// Tells the failures of this crate apart, so that a caller can act on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A process-wide subscriber is already installed.
+    AlreadyInitialized,
+    /// A log filter could not be read.
+    InvalidFilter,
+    /// A `traceparent` does not follow W3C Trace Context.
+    InvalidTraceparent,
+}
+
+/// The error of every operation in this crate.
+#[derive(Clone, Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    message: Cow<'static, str>,
+}
+
+impl Error {
+    /// Returns the kind, to handle the error in code.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// Returns a name of the kind that stays the same between versions, for machines.
+    pub fn code(&self) -> &'static str {
+        match self.kind {
+            ErrorKind::AlreadyInitialized => "already_initialized",
+            ErrorKind::InvalidFilter => "invalid_filter",
+            ErrorKind::InvalidTraceparent => "invalid_traceparent",
+        }
+    }
+
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind, message: message.into() }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,83 @@
+//! `cargo xtask docs`: docs/commands.md, written from the binaries' own help.
+
+use crate::setup::{self, Machine};
+use crate::sh::{self, Result};
+use std::process::{Command, ExitCode, Stdio};
+
+/// Each binary and the subcommands whose help is shown.
+const COMMANDS: [(&str, &[&str]); 4] = [
+    (
+        "ops-backup",
+        &[
+            "backup",
+            "restore",
+            "verify",
+            "list",
+            "rehearse",
+            "wal push",
+            "wal fetch",
+            "evidence verify",
+            "evidence key",
+        ],
+    ),
+    ("ops-guard", &["check", "exec"]),
+    ("ops-gate", &["run", "plan", "verify"]),
+    ("ops-secrets", &["show", "check"]),
+];
+
+/// The command line entry: writes the file, or with --check compares only.
+pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
+    let machine = setup::ensure(false)?;
+    if args.iter().any(|word| word == "--check") {
+        compare(&machine)?;
+    } else {
+        let text = render(&machine)?;
+        std::fs::write(file(), text)
+            .map_err(|error| format!("docs/commands.md cannot be written: {error}"))?;
+        sh::say("docs/commands.md is written.");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Fails where the file and the binaries tell different stories.
+pub(crate) fn compare(machine: &Machine) -> Result<()> {
+    let text = render(machine)?;
+    match std::fs::read_to_string(file()) {
+        Ok(current) if current == text => Ok(()),
+        _ => Err("docs/commands.md is out of date: run `cargo xtask docs`".into()),
+    }
+}
+
+fn file() -> std::path::PathBuf {
+    sh::root().join("docs/commands.md")
+}
+
+fn render(machine: &Machine) -> Result<String> {
+    sh::run(machine.cargo().args(["build", "-q", "--workspace", "--bins"]))?;
+    let mut text =
+        String::from("# Commands\n\nWritten by `cargo xtask docs` from the binaries' help; do not edit.\n");
+    for (binary, subcommands) in COMMANDS {
+        text.push_str(&section(binary, ""));
+        for subcommand in subcommands {
+            text.push_str(&section(binary, subcommand));
+        }
+    }
+    Ok(text)
+}
+
+fn section(binary: &str, subcommand: &str) -> String {
+    let program = sh::target().join("debug").join(binary);
+    let mut command = Command::new(program);
+    command
+        .args(subcommand.split_whitespace())
+        .arg("--help")
+        .env("COLUMNS", "100")
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::null());
+    let help =
+        command.output().map(|done| String::from_utf8_lossy(&done.stdout).into_owned()).unwrap_or_default();
+    let level = if subcommand.is_empty() { "##" } else { "###" };
+    let title = format!("{binary} {subcommand}");
+    let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
+    format!("\n{level} {}\n\n```text\n{}\n```\n", title.trim_end(), lines.join("\n").trim_end())
+}

