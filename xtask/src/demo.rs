@@ -2,6 +2,7 @@
 
 use crate::setup;
 use crate::sh::{self, Result};
+use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -41,12 +42,29 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         .arg(&postgres)
         .current_dir(&folder)
         .stdin(Stdio::null());
+    if std::env::var_os("TRACEPARENT").is_none() {
+        // The environment carries the trace to every process of the run, PostgreSQL's archiver included.
+        story.env("TRACEPARENT", new_trace()?);
+    }
+    story.envs(machine.env.iter().map(|(name, value)| (name, value)));
     if sh::is_root() {
         let (uid, gid) = server_user()?;
         story.uid(uid).gid(gid).env("HOME", &folder);
     }
     // The story takes our place, so that Ctrl-C reaches it alone; it stops and removes everything, the folder included.
     Err(format!("ops-demo does not start: {}", story.exec()))
+}
+
+/// A W3C traceparent that starts a trace: random ids, sampled, marked as random.
+fn new_trace() -> Result<String> {
+    let mut bytes = [0_u8; 24];
+    let read = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
+    read.map_err(|error| format!("/dev/urandom cannot be read: {error}"))?;
+    // All zeros is the one value that is no id.
+    bytes[0] |= 1;
+    bytes[16] |= 1;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("00-{}-{}-03", &hex[..32], &hex[32..]))
 }
 
 /// A fresh folder with a short path (socket paths are limited to 107 bytes) that holds copies of the programs:

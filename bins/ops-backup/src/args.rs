@@ -173,6 +173,9 @@ pub(crate) struct RehearseArgs {
     /// A query that must give one value: NAME=DATABASE:QUERY=VALUE (the last `=` separates the value)
     #[arg(long = "assert", value_name = "ASSERTION")]
     pub(crate) assertions: Vec<String>,
+    /// Measure lost WAL against this position, for example 0/3000148
+    #[arg(long, value_name = "LSN")]
+    pub(crate) wanted_lsn: Option<String>,
     /// Where the scratch directory is made
     #[arg(long, value_name = "DIR", default_value = "/tmp")]
     pub(crate) scratch: PathBuf,

@@ -2,6 +2,7 @@
 
 mod args;
 mod open;
+mod progress;
 mod render;
 mod run;
 

@@ -9,6 +9,7 @@ use ops_telemetry::{Telemetry, TraceContext};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::future::Future;
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -151,7 +152,11 @@ pub fn main<C: Command>() -> ExitCode {
         Ok(telemetry) => telemetry,
         Err(failure) => return fail(&failure, failure.exit(), false),
     };
-    let json = telemetry.writes_json();
+    let json = match log.as_ref().map(|log| log.format) {
+        Ok(LogFormat::Json) => true,
+        Ok(LogFormat::Human) => false,
+        Ok(LogFormat::Auto) | Err(_) => !std::io::stderr().is_terminal(),
+    };
     let loaded = log.and_then(|_| load::<C::Settings, C>(&args, file.as_deref(), &masker, false));
     let (settings, report) = match loaded {
         Ok(loaded) => loaded,
@@ -164,7 +169,6 @@ pub fn main<C: Command>() -> ExitCode {
         return show_config(&report, common.format);
     }
     let end = work(args, settings, &common, masker, &telemetry, file);
-    telemetry.shutdown();
     match end {
         Ok(exit) => exit.into(),
         Err((failure, exit)) => fail(&failure, exit, json),
@@ -180,7 +184,7 @@ fn work<C: Command>(args: C, settings: C::Settings, common: &CommonArgs, masker:
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| bug(&format!("the runtime does not start: {error}")))?;
     let span = tracing::info_span!("command", command = C::NAME);
-    let trace = telemetry.trace_context();
+    let trace = telemetry.context();
     let body = std::panic::AssertUnwindSafe(|| {
         runtime.block_on(
             async {

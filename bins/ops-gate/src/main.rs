@@ -1,3 +1,32 @@
-//! The `ops-gate` command.
+//! The `ops-gate` command: wiring only.
 
-fn main() {}
+mod args;
+mod progress;
+mod render;
+mod run;
+
+use args::{Args, Settings};
+use ops_cli::{Command, CommonArgs, Context, Exit, Failure, Flag};
+
+impl Command for Args {
+    type Settings = Settings;
+    const NAME: &'static str = "ops-gate";
+    const TABLE: &'static str = "gate";
+    const DEFAULTS: &'static str = args::DEFAULTS;
+
+    fn common(&self) -> &CommonArgs {
+        &self.common
+    }
+
+    fn flags(&self) -> Vec<Flag> {
+        self.overrides()
+    }
+
+    async fn run(self, context: Context<Settings>) -> Result<Exit, Failure> {
+        run::run(self, context).await
+    }
+}
+
+fn main() -> std::process::ExitCode {
+    ops_cli::main::<Args>()
+}

@@ -1,1 +1,59 @@
-//! ops-backup.
+//! Backup, WAL archive, point-in-time restore, verification and restore rehearsal for PostgreSQL, into any object store.
+//!
+//! A backup that has not been restored is not a backup. This crate takes full online backups of a running cluster,
+//! archives its WAL, restores both to any moment, and proves it.
+//!
+//! - [`Repository`]: where backups and WAL lie. [`location::open`] leads to its store.
+//! - [`backup()`]: copies a running cluster in parallel; the copy exists once its commit object does.
+//! - [`wal::push`] and [`wal::fetch`]: what `archive_command` and `restore_command` call.
+//! - [`restore::plan`] and [`restore::apply`]: into a [`RestoreTarget`], which only an empty directory can become.
+//! - [`verify()`]: reads everything that is stored and re-hashes it. [`list()`]: what there is.
+//! - [`Monitor`]: progress and cancellation of every job.
+//!
+//! ```no_run
+//! use std::path::Path;
+//!
+//! use ops_backup::{BackupOptions, Monitor, RecoveryTarget, Repository, RestoreOptions, RestoreTarget};
+//! use ops_backup::{backup, location, restore};
+//! use ops_core::connection::ConnectionSettings;
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = location::open("/var/backups/shop", &location::LocationOptions::default())?;
+//! let repository = Repository::open_or_create(store).await?;
+//! let server = ConnectionSettings::parse("postgresql://postgres@localhost/postgres")?;
+//!
+//! let taken = backup(&repository, &server, &BackupOptions::default(), &Monitor::default()).await?;
+//! assert_eq!(taken.bad_pages, 0, "the source is damaged: {:?}", taken.bad_page_examples);
+//!
+//! let options = RestoreOptions {
+//!     target: RecoveryTarget::Time("2026-11-21T05:00:00Z".parse()?),
+//!     restore_command: "ops-backup wal fetch --repository /var/backups/shop %f %p".to_owned(),
+//!     ..RestoreOptions::default()
+//! };
+//! let target = RestoreTarget::check(Path::new("/var/lib/postgresql/restored"))?;
+//! let plan = restore::plan(&repository, target, options).await?;
+//! restore::apply(&repository, plan, &Monitor::default()).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Features: `s3` adds Amazon S3 and everything that speaks its protocol. Encryption, incremental backups, retention
+//! and other engines are not here yet; the repository format has the versions that they need.
+
+mod error;
+mod job;
+mod monitor;
+pub mod postgres;
+mod repo;
+mod transfer;
+pub mod wal;
+
+pub use error::{Error, ErrorKind};
+pub use job::backup::{BackupOptions, backup};
+pub use job::list::{self, Inventory, list};
+pub use job::restore::{self, RestoreOptions, RestoreTarget};
+pub use job::verify::{VerifyOptions, VerifyReport, verify};
+pub use monitor::{Monitor, Phase, Progress};
+pub use postgres::{Cluster, Lsn, RecoveryTarget, SystemIdentifier, TargetAction, TargetTimeline};
+pub use repo::catalog::Backup;
+pub use repo::{Repository, catalog, location};

@@ -61,6 +61,12 @@ impl Monitor {
         self.progress.subscribe()
     }
 
+    /// A monitor for a part of the job: it reports to the same place, and can be stopped by itself.
+    pub(crate) fn child(&self) -> (Self, CancellationToken) {
+        let cancellation = self.cancellation.child_token();
+        (Monitor { cancellation: cancellation.clone(), progress: self.progress.clone() }, cancellation)
+    }
+
     pub(crate) fn phase(&self, phase: Phase, bytes_total: u64) {
         self.progress.send_replace(Progress { phase, bytes_done: 0, bytes_total });
     }
@@ -80,14 +86,14 @@ impl Monitor {
 
 /// Counts bytes from many threads into one monitor.
 #[derive(Debug)]
-pub(crate) struct Meter<'a> {
-    monitor: &'a Monitor,
+pub(crate) struct Meter {
+    monitor: Monitor,
     done: AtomicU64,
 }
 
-impl<'a> Meter<'a> {
-    pub(crate) fn new(monitor: &'a Monitor) -> Self {
-        Meter { monitor, done: AtomicU64::new(0) }
+impl Meter {
+    pub(crate) fn new(monitor: &Monitor) -> Self {
+        Meter { monitor: monitor.clone(), done: AtomicU64::new(0) }
     }
 
     /// Adds `bytes`, and fails where the job is cancelled.

@@ -75,7 +75,7 @@ struct Inner {
     message: String,
     source: Option<Source>,
     #[cfg(feature = "guard")]
-    denial: Option<()>,
+    denial: Option<crate::guard::Verdict>,
 }
 
 impl Error {

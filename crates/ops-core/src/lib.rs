@@ -1,7 +1,10 @@
-//! Signed evidence and PostgreSQL connection settings.
+//! Guarded PostgreSQL client, and signed evidence.
 
 pub mod connection;
+mod digest;
 mod error;
 pub mod evidence;
+#[cfg(feature = "guard")]
+pub mod guard;
 
 pub use error::{Error, ErrorKind, ServerError};

@@ -110,7 +110,13 @@ pub struct LogRef {
 
 impl RunRecord {
     /// The record of a run that is about to start: blocked, with no gate ended.
-    pub(crate) fn start(plan: &Plan, run_id: String, tool: String, trace_id: Option<String>, now: Timestamp) -> Self {
+    pub(crate) fn start(
+        plan: &Plan,
+        run_id: String,
+        tool: String,
+        trace_id: Option<String>,
+        now: Timestamp,
+    ) -> Self {
         let gate = |gate: &crate::plan::Gate| GateRecord {
             id: gate.id.clone(),
             kind: gate.kind.name().to_owned(),

@@ -55,12 +55,15 @@ pub struct Judgement {
 pub fn judge<'a>(gates: impl IntoIterator<Item = Judged<'a>>) -> Judgement {
     let gates: Vec<Judged<'a>> = gates.into_iter().collect();
     let is_pass = |gate: &&Judged<'_>| gate.outcome.is_some_and(Outcome::is_pass);
-    let (required, advisory): (Vec<Judged<'_>>, Vec<Judged<'_>>) = gates.iter().copied().partition(|gate| gate.required);
+    let (required, advisory): (Vec<Judged<'_>>, Vec<Judged<'_>>) =
+        gates.iter().copied().partition(|gate| gate.required);
     let blocking: Vec<&Judged<'_>> = required.iter().filter(|gate| !is_pass(gate)).collect();
-    let verdict = if required.is_empty() || !blocking.is_empty() { Verdict::Blocked } else { Verdict::Passed };
+    let verdict =
+        if required.is_empty() || !blocking.is_empty() { Verdict::Blocked } else { Verdict::Passed };
     // A required gate may be blocked by an advisory one, which is then the root.
     let is_root = |gate: &&Judged<'_>| {
-        let blocks_another = |other: &&Judged<'_>| matches!(other.outcome, Some(Outcome::Blocked { by }) if by == gate.id);
+        let blocks_another =
+            |other: &&Judged<'_>| matches!(other.outcome, Some(Outcome::Blocked { by }) if by == gate.id);
         !is_pass(gate)
             && !matches!(gate.outcome, Some(Outcome::Blocked { .. }))
             && (gate.required || blocking.iter().copied().any(|other| blocks_another(&other)))
@@ -75,7 +78,9 @@ pub fn judge<'a>(gates: impl IntoIterator<Item = Judged<'a>>) -> Judgement {
     }
     let standing = match verdict {
         Verdict::Passed => Standing::Passed,
-        Verdict::Blocked if !gates.iter().any(|gate| gate.outcome.is_some_and(was_looked_at)) => Standing::NothingRan,
+        Verdict::Blocked if !gates.iter().any(|gate| gate.outcome.is_some_and(was_looked_at)) => {
+            Standing::NothingRan
+        }
         Verdict::Blocked if roots.iter().any(|gate| shows_a_defect(gate.outcome)) => Standing::Blocked,
         Verdict::Blocked => Standing::CouldNotJudge,
     };
@@ -119,7 +124,11 @@ mod tests {
     use crate::outcome::Fault;
 
     fn check(gates: &[(&str, bool, Outcome)], verdict: Verdict, standing: Standing, blocked_by: &[&str]) {
-        let judged = gates.iter().map(|(id, required, outcome)| Judged { id, required: *required, outcome: Some(outcome) });
+        let judged = gates.iter().map(|(id, required, outcome)| Judged {
+            id,
+            required: *required,
+            outcome: Some(outcome),
+        });
         let judgement = judge(judged);
         assert_eq!(judgement.verdict, verdict, "{gates:?}");
         assert_eq!(judgement.standing, standing, "{gates:?}");
@@ -139,7 +148,12 @@ mod tests {
         check(&[("a", true, Pass), ("b", true, Fail)], Verdict::Blocked, Standing::Blocked, &["b"]);
         check(&[("a", true, Warn)], Verdict::Blocked, Standing::Blocked, &["a"]);
         check(&[("a", true, ERROR)], Verdict::Blocked, Standing::CouldNotJudge, &["a"]);
-        check(&[("a", true, Inconclusive), ("b", true, Pass)], Verdict::Blocked, Standing::CouldNotJudge, &["a"]);
+        check(
+            &[("a", true, Inconclusive), ("b", true, Pass)],
+            Verdict::Blocked,
+            Standing::CouldNotJudge,
+            &["a"],
+        );
         check(&[("a", true, Skip)], Verdict::Blocked, Standing::NothingRan, &["a"]);
         check(&[("a", true, Cancelled)], Verdict::Blocked, Standing::NothingRan, &["a"]);
         check(&[("a", false, Pass)], Verdict::Blocked, Standing::CouldNotJudge, &[]);
@@ -152,7 +166,12 @@ mod tests {
         let gates = [("c", true, by("a")), ("e", true, ERROR), ("a", true, Fail), ("p", true, Pass)];
         check(&gates, Verdict::Blocked, Standing::Blocked, &["a", "e", "c"]);
         check(&[("b", true, by("a")), ("a", false, Fail)], Verdict::Blocked, Standing::Blocked, &["a", "b"]);
-        check(&[("b", true, by("a")), ("a", false, ERROR)], Verdict::Blocked, Standing::CouldNotJudge, &["a", "b"]);
+        check(
+            &[("b", true, by("a")), ("a", false, ERROR)],
+            Verdict::Blocked,
+            Standing::CouldNotJudge,
+            &["a", "b"],
+        );
     }
 
     #[test]

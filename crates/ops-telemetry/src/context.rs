@@ -124,7 +124,8 @@ impl TraceContext {
             (_, Some(b'-')) => {}
             (_, Some(_)) => return Err(invalid("traceparent lacks a dash after its flags")),
         }
-        let trace_id = TraceId::new(hex(&bytes[3..35])?).ok_or_else(|| invalid("traceparent has a zero trace id"))?;
+        let trace_id =
+            TraceId::new(hex(&bytes[3..35])?).ok_or_else(|| invalid("traceparent has a zero trace id"))?;
         let span_id = u64::try_from(hex(&bytes[36..52])?).expect("sixteen digits fit in 64 bits");
         let span_id = SpanId::new(span_id).ok_or_else(|| invalid("traceparent has a zero parent id"))?;
         let flags = u8::try_from(hex(&bytes[53..55])?).expect("two digits fit in 8 bits");

@@ -41,25 +41,22 @@ impl Filter {
 }
 
 fn parse_directive(directive: &str) -> Result<(String, LevelFilter), Error> {
-    if let Some((target, level)) = directive.split_once('=') {
-        let target = target.trim();
-        if is_target(target)
-            && let Some(level) = parse_level(level.trim())
-        {
-            return Ok((target.to_owned(), level));
-        }
-    } else if let Some(level) = parse_level(directive) {
-        return Ok((String::new(), level));
-    } else if is_target(directive) {
-        return Ok((directive.to_owned(), LevelFilter::TRACE));
+    let (target, level) = match directive.split_once('=') {
+        Some((target, level)) => (Some(target.trim()), level.trim()),
+        None => (None, directive),
+    };
+    match (target, parse_level(level)) {
+        (None, Some(level)) => Ok((String::new(), level)),
+        (Some(target), Some(level)) if is_target(target) => Ok((target.to_owned(), level)),
+        // A bare target would be valid elsewhere, but a misspelt level looks the same and would silence everything.
+        _ => Err(Error::new(
+            ErrorKind::InvalidFilter,
+            format!(
+                "cannot read log filter directive {directive:?}: expected a level (off, error, warn, info, debug, \
+                 trace) or target=level"
+            ),
+        )),
     }
-    Err(Error::new(
-        ErrorKind::InvalidFilter,
-        format!(
-            "cannot read log filter directive {directive:?}: expected a level (off, error, warn, info, debug, trace), \
-             a target, or target=level"
-        ),
-    ))
 }
 
 /// Numbers are refused: `LevelFilter` would take them, and `1` for error surprises people.
@@ -100,8 +97,6 @@ mod tests {
         check("a=info,a::b=trace", "a::b::c", "trace");
         check("a::b=trace,a=info", "a::c", "info");
         check("a=info,a=debug", "a", "debug");
-        check("hyper", "hyper::client", "trace");
-        check("hyper", "other", "off");
         check(" ops-core = warn ", "ops-core", "warn");
     }
 
@@ -113,7 +108,19 @@ mod tests {
 
     #[test]
     fn refuses_what_it_does_not_support() {
-        for text in ["a=loud", "=info", "a=", "[span]=debug", "a[{b}]=debug", "info,a=3", "3", "a b", "a=b=c"] {
+        for text in [
+            "a=loud",
+            "=info",
+            "a=",
+            "[span]=debug",
+            "a[{b}]=debug",
+            "info,a=3",
+            "3",
+            "inof",
+            "hyper",
+            "a b",
+            "a=b=c",
+        ] {
             let error = Filter::parse(text).expect_err(text);
             assert_eq!(error.kind(), ErrorKind::InvalidFilter);
             assert!(error.to_string().contains("target=level"), "{error}");

@@ -26,9 +26,21 @@ pub(crate) fn run(command: &mut Command) -> Result<Output, Error> {
 /// # Errors
 /// [`ErrorKind::Io`] when the machine has no free port or no loopback interface.
 pub fn free_port() -> Result<u16, Error> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    let address = listener.and_then(|listener| listener.local_addr());
-    address.map(|a| a.port()).map_err(|e| Error::io("bind", Path::new("127.0.0.1:0"), e))
+    free_ports::<1>().map(|[port]| port)
+}
+
+/// Returns different ports, each as [`free_port`].
+pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N], Error> {
+    let io = |e| Error::io("bind", Path::new("127.0.0.1:0"), e);
+    // All are open at once, so that none is given twice.
+    let mut listeners = Vec::with_capacity(N);
+    let mut ports = [0; N];
+    for port in &mut ports {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(io)?;
+        *port = listener.local_addr().map_err(io)?.port();
+        listeners.push(listener);
+    }
+    Ok(ports)
 }
 
 /// Lists all descendants of a process, parents first.
@@ -75,7 +87,9 @@ pub(crate) fn random_hex() -> Result<String, Error> {
 pub(crate) fn percent_encode(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                char::from(byte).to_string()
+            }
             other => format!("%{other:02X}"),
         })
         .collect()
@@ -87,9 +101,13 @@ mod tests {
 
     #[test]
     fn percent_encoding_keeps_only_unreserved_characters() {
-        for (plain, encoded) in
-            [("aZ09-._~", "aZ09-._~"), ("%", "%25"), (" ", "%20"), ("'\"@/:", "%27%22%40%2F%3A"), ("é", "%C3%A9")]
-        {
+        for (plain, encoded) in [
+            ("aZ09-._~", "aZ09-._~"),
+            ("%", "%25"),
+            (" ", "%20"),
+            ("'\"@/:", "%27%22%40%2F%3A"),
+            ("é", "%C3%A9"),
+        ] {
             assert_eq!(percent_encode(plain), encoded);
         }
     }

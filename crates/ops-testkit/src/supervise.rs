@@ -21,6 +21,8 @@ use crate::user::TestUser;
 ///
 /// - A background job has /dev/null as its stdin, so the pipe moves to descriptor 3 first; the server must not have it.
 /// - The watcher is gone before the status is printed: it can never signal a process that got the pid later.
+/// - SIGPIPE is ignored only after the start, so that the server does not inherit that. Without it, the shell would die
+///   of reporting the status to a test that is gone, and leave the directories.
 /// - Children of a killed PostgreSQL may write for a moment longer, so removal is tried again.
 const SUPERVISOR: &str = r#"
 exec 3<&0 </dev/null
@@ -29,6 +31,7 @@ shift 4
 "$@" >>"$log" 2>&1 3<&- &
 server=$!
 echo "$server"
+trap '' PIPE
 (
   read -r _ <&3
   kill -s "$signal" "$server"

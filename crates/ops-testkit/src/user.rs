@@ -32,9 +32,13 @@ impl TestUser {
         }
         let path = Path::new("/etc/passwd");
         let passwd = fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
-        let (uid, gid) = ["postgres", "nobody"].iter().find_map(|name| ids(&passwd, name)).ok_or_else(|| {
-            Error::new(ErrorKind::NotInstalled, "there is no user postgres or nobody to run a test server as")
-        })?;
+        let (uid, gid) =
+            ["postgres", "nobody"].iter().find_map(|name| ids(&passwd, name)).ok_or_else(|| {
+                Error::new(
+                    ErrorKind::NotInstalled,
+                    "there is no user postgres or nobody to run a test server as",
+                )
+            })?;
         Ok(Self { uid, gid, root_test: true })
     }
 
@@ -66,7 +70,8 @@ impl TestUser {
     /// [`ErrorKind::Io`] when it does not exist.
     pub fn own(self, path: &Path) -> Result<(), Error> {
         if self.root_test {
-            chown(path, Some(self.uid), Some(self.gid)).map_err(|e| Error::io("change the owner of", path, e))?;
+            chown(path, Some(self.uid), Some(self.gid))
+                .map_err(|e| Error::io("change the owner of", path, e))?;
         }
         Ok(())
     }
@@ -87,7 +92,10 @@ impl TestUser {
 
     /// Says whether this user can read (and enter or execute) a path, judged by mode bits alone.
     pub(crate) fn can_execute(self, path: &Path) -> bool {
-        !self.root_test || path.ancestors().all(|part| self.may(part, 0o5 - if part == path { 0 } else { 0o4 }))
+        const EXECUTE: u32 = 0o1;
+        const READ: u32 = 0o4;
+        let mut ancestors = path.ancestors().skip(1);
+        !self.root_test || (self.may(path, READ | EXECUTE) && ancestors.all(|part| self.may(part, EXECUTE)))
     }
 
     fn may(self, path: &Path, bits: u32) -> bool {
@@ -120,10 +128,15 @@ mod tests {
 
     #[test]
     fn ids_are_found_by_whole_name() {
-        let passwd = "root:x:0:0:root:/root:/bin/sh\npostgres2:x:7:8::/:\npostgres:x:101:104:a,b:/v:/bin/sh\nbad:x\n";
-        for (name, expected) in
-            [("postgres", Some((101, 104))), ("root", Some((0, 0))), ("post", None), ("bad", None), ("", None)]
-        {
+        let passwd =
+            "root:x:0:0:root:/root:/bin/sh\npostgres2:x:7:8::/:\npostgres:x:101:104:a,b:/v:/bin/sh\nbad:x\n";
+        for (name, expected) in [
+            ("postgres", Some((101, 104))),
+            ("root", Some((0, 0))),
+            ("post", None),
+            ("bad", None),
+            ("", None),
+        ] {
             assert_eq!(ids(passwd, name), expected, "{name}");
         }
     }

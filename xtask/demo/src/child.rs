@@ -1,7 +1,6 @@
 //! Our own commands as children: the trace is passed on, stderr goes to a log file, an interrupt ends them.
 
 use anyhow::{Context as _, Result, bail};
-use ops_telemetry::TraceContext;
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -11,7 +10,6 @@ use tokio::process::{Child, Command};
 #[derive(Debug, Clone)]
 pub(crate) struct Commands {
     home: PathBuf,
-    trace: TraceContext,
 }
 
 /// What a finished command said.
@@ -24,9 +22,9 @@ pub(crate) struct Said {
 }
 
 impl Commands {
-    /// Commands whose files live below `home`, in one trace.
-    pub(crate) fn new(home: &Path, trace: TraceContext) -> Self {
-        Commands { home: home.to_path_buf(), trace }
+    /// Commands whose files live below `home`.
+    pub(crate) fn new(home: &Path) -> Self {
+        Commands { home: home.to_path_buf() }
     }
 
     /// The path of one of our programs.
@@ -44,7 +42,7 @@ impl Commands {
     pub(crate) async fn ask(&self, name: &str, args: &[&str]) -> Result<Said> {
         let mut command = Command::new(self.program(name));
         command.args(["--config", &self.home.join("ops.toml").display().to_string(), "--log-format", "json"]).args(args);
-        command.env("TRACEPARENT", self.trace.to_traceparent()).env_remove("RUST_LOG").current_dir(&self.home);
+        command.envs(ops_telemetry::child_env()).env_remove("RUST_LOG").current_dir(&self.home);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(self.log(name)?).kill_on_drop(true);
         let done = command.spawn().with_context(|| format!("{name} does not start"))?.wait_with_output().await?;
         let stdout = String::from_utf8(done.stdout).with_context(|| format!("{name} printed something that is not text"))?;
@@ -68,13 +66,19 @@ impl Commands {
         serde_json::from_str(&text).with_context(|| format!("{name} did not answer in JSON"))
     }
 
+    /// The folder of the run.
+    pub(crate) fn home(&self) -> &Path {
+        &self.home
+    }
+
     /// Starts a program of PostgreSQL's in the background; its output goes to a file of its own.
-    pub(crate) fn background(&self, program: &Path, args: &[String], output: &str) -> Result<Child> {
+    pub(crate) fn background(&self, program: std::process::Command, args: &[String], output: &str) -> Result<Child> {
         let file = self.home.join(output);
         let file = File::create(&file).with_context(|| format!("{} cannot be created", file.display()))?;
-        let mut command = Command::new(program);
+        let name = program.get_program().to_owned();
+        let mut command = Command::from(program);
         command.args(args).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).kill_on_drop(true);
-        command.spawn().with_context(|| format!("{} does not start", program.display()))
+        command.spawn().with_context(|| format!("{} does not start", name.display()))
     }
 
     fn last_log_line(&self, name: &str) -> String {

@@ -9,3 +9,8 @@ pub(crate) mod recovery;
 pub(crate) mod segment;
 pub(crate) mod session;
 pub(crate) mod timeline;
+
+pub use files::Tablespace;
+pub use lsn::{Lsn, SystemIdentifier};
+pub use recovery::{RecoveryTarget, TargetAction, TargetTimeline};
+pub use segment::{Cluster, SegmentSize};

@@ -68,52 +68,62 @@ pub enum TargetAction {
     Shutdown,
 }
 
+/// Every name that a restore sets or must not inherit.
+const NAMES: [&str; 9] = [
+    "restore_command",
+    "recovery_target",
+    "recovery_target_time",
+    "recovery_target_lsn",
+    "recovery_target_name",
+    "recovery_target_xid",
+    "recovery_target_timeline",
+    "recovery_target_inclusive",
+    "recovery_target_action",
+];
+
 /// Returns the server settings, name and value, that make a server recover as asked.
 ///
-/// Every recovery target is named, so that none of an earlier restore stays in force.
+/// Only the one target is named: the server takes even an empty second one for a contradiction.
 pub(crate) fn settings(
     target: &RecoveryTarget,
     timeline: TargetTimeline,
     action: TargetAction,
     restore_command: &str,
 ) -> Vec<(&'static str, String)> {
-    let only = |matches: bool, value: String| if matches { value } else { String::new() };
+    let mut settings = vec![("restore_command", restore_command.to_owned())];
+    let target = match target {
+        RecoveryTarget::Latest => None,
+        RecoveryTarget::Immediate => Some(("recovery_target", "immediate".to_owned())),
+        RecoveryTarget::Time(time) => {
+            Some(("recovery_target_time", time.strftime("%Y-%m-%d %H:%M:%S%.6f+00").to_string()))
+        }
+        RecoveryTarget::Lsn(lsn) => Some(("recovery_target_lsn", lsn.to_string())),
+        RecoveryTarget::Name(name) => Some(("recovery_target_name", name.clone())),
+        RecoveryTarget::Xid(xid) => Some(("recovery_target_xid", xid.to_string())),
+    };
     let timeline = match timeline {
         TargetTimeline::Latest => "latest".to_owned(),
         TargetTimeline::Current => "current".to_owned(),
         TargetTimeline::Id(id) => id.to_string(),
     };
-    let action = match action {
-        TargetAction::Promote => "promote",
-        TargetAction::Pause => "pause",
-        TargetAction::Shutdown => "shutdown",
-    };
-    let (mut time, mut lsn, mut name, mut xid) = Default::default();
-    match target {
-        RecoveryTarget::Latest | RecoveryTarget::Immediate => {}
-        RecoveryTarget::Time(value) => time = value.strftime("%Y-%m-%d %H:%M:%S%.6f+00").to_string(),
-        RecoveryTarget::Lsn(value) => lsn = value.to_string(),
-        RecoveryTarget::Name(value) => name = value.clone(),
-        RecoveryTarget::Xid(value) => xid = value.to_string(),
+    settings.push(("recovery_target_timeline", timeline));
+    // Without a target the server opens at the end of the WAL and refuses nothing; with one it obeys the action.
+    if let Some(target) = target {
+        let action = match action {
+            TargetAction::Promote => "promote",
+            TargetAction::Pause => "pause",
+            TargetAction::Shutdown => "shutdown",
+        };
+        settings.extend([target, ("recovery_target_action", action.to_owned())]);
     }
-    vec![
-        ("restore_command", restore_command.to_owned()),
-        ("recovery_target", only(*target == RecoveryTarget::Immediate, "immediate".to_owned())),
-        ("recovery_target_time", time),
-        ("recovery_target_lsn", lsn),
-        ("recovery_target_name", name),
-        ("recovery_target_xid", xid),
-        ("recovery_target_timeline", timeline),
-        ("recovery_target_inclusive", "on".to_owned()),
-        ("recovery_target_action", action.to_owned()),
-    ]
+    settings
 }
 
-/// Appends `settings` to the text of a `postgresql.auto.conf`, in place of lines that set the same names.
+/// Appends `settings` to the text of a `postgresql.auto.conf`, in place of everything that an earlier restore set.
 pub(crate) fn merge_auto_conf(existing: &str, settings: &[(&'static str, String)]) -> String {
     let is_replaced = |line: &str| {
         let name = line.split(['=', ' ', '\t']).next().unwrap_or_default().trim();
-        settings.iter().any(|(setting, _)| name.eq_ignore_ascii_case(setting))
+        NAMES.iter().any(|setting| name.eq_ignore_ascii_case(setting))
     };
     let mut text: String =
         existing.lines().filter(|line| !is_replaced(line.trim_start())).flat_map(|line| [line, "\n"]).collect();
@@ -130,7 +140,7 @@ mod tests {
 
     #[test]
     fn old_targets_are_replaced_and_values_quoted() {
-        let existing = "# by the server\nwork_mem = '8MB'\nrecovery_target_time='2020-01-01'\nRestore_Command = 'old'\n";
+        let existing = "# by the server\nwork_mem = '8MB'\nrecovery_target_xid='7'\nRestore_Command = 'old'\n";
         let target = RecoveryTarget::Time("2026-11-21T05:00:00.25Z".parse().unwrap());
         let settings = settings(&target, TargetTimeline::Current, TargetAction::Pause, r"sh -c 'a\b' %f %p");
         let text = merge_auto_conf(existing, &settings);
@@ -139,13 +149,8 @@ mod tests {
             r"# by the server
 work_mem = '8MB'
 restore_command = 'sh -c ''a\\b'' %f %p'
-recovery_target = ''
-recovery_target_time = '2026-11-21 05:00:00.250000+00'
-recovery_target_lsn = ''
-recovery_target_name = ''
-recovery_target_xid = ''
 recovery_target_timeline = 'current'
-recovery_target_inclusive = 'on'
+recovery_target_time = '2026-11-21 05:00:00.250000+00'
 recovery_target_action = 'pause'
 "
         );
@@ -153,15 +158,17 @@ recovery_target_action = 'pause'
 
     #[test]
     fn each_target_sets_exactly_one_name() {
-        for target in [
-            RecoveryTarget::Immediate,
-            RecoveryTarget::Lsn(Lsn(9)),
-            RecoveryTarget::Name("before".to_owned()),
-            RecoveryTarget::Xid(700),
+        for (target, expected) in [
+            (RecoveryTarget::Latest, None),
+            (RecoveryTarget::Immediate, Some(("recovery_target", "immediate"))),
+            (RecoveryTarget::Lsn(Lsn(9)), Some(("recovery_target_lsn", "0/9"))),
+            (RecoveryTarget::Name("before".to_owned()), Some(("recovery_target_name", "before"))),
+            (RecoveryTarget::Xid(700), Some(("recovery_target_xid", "700"))),
         ] {
             let settings = settings(&target, TargetTimeline::Latest, TargetAction::Promote, "x");
-            let set = settings[1..6].iter().filter(|(_, value)| !value.is_empty()).count();
-            assert_eq!(set, 1, "{target}");
+            let kinds = ["recovery_target", "recovery_target_time", "recovery_target_lsn", "recovery_target_name", "recovery_target_xid"];
+            let set: Vec<_> = settings.iter().filter(|(name, _)| kinds.contains(name)).map(|(name, value)| (*name, value.as_str())).collect();
+            assert_eq!(set, expected.into_iter().collect::<Vec<_>>(), "{target}");
         }
     }
 }

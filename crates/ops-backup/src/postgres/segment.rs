@@ -55,23 +55,23 @@ impl From<SegmentSize> for u32 {
 
 /// The name of one WAL segment: 24 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SegmentName {
+pub(crate) struct SegmentName {
     /// The timeline that the segment was written on.
-    pub timeline: u32,
+    pub(crate) timeline: u32,
     log_id: u32,
     index: u32,
 }
 
 impl SegmentName {
     /// The name of segment `number` on `timeline`.
-    pub fn new(timeline: u32, number: u64, size: SegmentSize) -> Self {
+    pub(crate) fn new(timeline: u32, number: u64, size: SegmentSize) -> Self {
         let log_id = u32::try_from(number / size.per_log_id()).expect("a segment number comes from a 64-bit position");
         let index = u32::try_from(number % size.per_log_id()).expect("at most 4096 segments for each log id");
         SegmentName { timeline, log_id, index }
     }
 
     /// Reads a name; `None` where `text` is not 24 upper-case hexadecimal digits.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         if text.len() != 24 || !is_upper_hex(text) {
             return None;
         }
@@ -80,7 +80,7 @@ impl SegmentName {
     }
 
     /// Returns the segment's number, or `None` where no segment of this size can have the name.
-    pub fn number(self, size: SegmentSize) -> Option<u64> {
+    pub(crate) fn number(self, size: SegmentSize) -> Option<u64> {
         let valid = u64::from(self.index) < size.per_log_id();
         valid.then(|| u64::from(self.log_id) * size.per_log_id() + u64::from(self.index))
     }
@@ -94,7 +94,7 @@ impl fmt::Display for SegmentName {
 
 /// What a file of a WAL archive is, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ArchiveFile {
+pub(crate) enum ArchiveFile {
     /// A complete segment.
     Segment(SegmentName),
     /// The last, incomplete segment of a timeline that ended; never served as the complete one.
@@ -107,7 +107,7 @@ pub enum ArchiveFile {
 
 impl ArchiveFile {
     /// Reads the name of an archive file; `None` where the server never asks for or archives such a name.
-    pub fn parse(name: &str) -> Option<Self> {
+    pub(crate) fn parse(name: &str) -> Option<Self> {
         match name.split_once('.') {
             None => SegmentName::parse(name).map(ArchiveFile::Segment),
             Some((segment, "partial")) => SegmentName::parse(segment).map(ArchiveFile::Partial),
@@ -123,7 +123,7 @@ impl ArchiveFile {
     }
 
     /// Returns the timeline that the file belongs to.
-    pub fn timeline(self) -> u32 {
+    pub(crate) fn timeline(self) -> u32 {
         match self {
             ArchiveFile::Segment(name) | ArchiveFile::Partial(name) | ArchiveFile::BackupLabel(name) => name.timeline,
             ArchiveFile::History(timeline) => timeline,

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio_postgres::{Client, Config, NoTls, Row};
+use ops_core::connection::ConnectionSettings;
+use tokio_postgres::{Client, Row};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::lsn::{Lsn, SystemIdentifier};
@@ -46,11 +47,15 @@ const NEWEST: u32 = 190_000;
 
 impl Session {
     /// Connects, with every time limit of the session off: a backup may take days.
-    pub(crate) async fn connect(config: &Config) -> Result<Self> {
-        let mut config = config.clone();
-        config.application_name("ops-backup").keepalives_idle(Duration::from_secs(30));
+    pub(crate) async fn connect(settings: &ConnectionSettings) -> Result<Self> {
+        let target = settings.target();
+        let tls = settings.tls().map_err(|error| {
+            Error::new(ErrorKind::Configuration, format!("cannot set up TLS to {target}")).with_source(error)
+        })?;
+        let mut config = settings.config();
+        config.keepalives_idle(Duration::from_secs(30));
         let (client, connection) =
-            config.connect(NoTls).await.map_err(|error| Error::postgres("connect to the PostgreSQL server", error))?;
+            config.connect(tls).await.map_err(|error| Error::postgres(format!("connect to {target}"), error))?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "the connection to the server ended");

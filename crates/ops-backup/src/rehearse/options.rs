@@ -7,13 +7,17 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::job::restore::RecoveryTarget;
-use crate::postgres::lsn::Lsn;
+use crate::postgres::lsn::{Lsn, SystemIdentifier};
+use crate::postgres::recovery::RecoveryTarget;
 
 /// How a rehearsal is done.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RehearseOptions {
+    /// The backup to rehearse; otherwise the newest one that can reach the target.
+    pub backup: Option<String>,
+    /// The cluster to rehearse, where the repository holds backups of several.
+    pub system_identifier: Option<SystemIdentifier>,
     /// Where replay stops.
     pub target: RecoveryTarget,
     /// An existing directory with room for the restored cluster. A new directory in it takes everything that the
@@ -62,6 +66,8 @@ impl RehearseOptions {
         restore_command: impl Into<String>,
     ) -> Self {
         RehearseOptions {
+            backup: None,
+            system_identifier: None,
             target: RecoveryTarget::Latest,
             scratch: scratch.into(),
             bin_dir: bin_dir.into(),

@@ -6,17 +6,18 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use super::options::{Keep, RunAs};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Waits until nobody holds the other end of its stdin, then removes the directory.
+/// Waits until nobody holds the other end of its stdin, then removes the directory unless it is kept.
 ///
 /// The holders are this process and the supervisors of its children. So the directory goes when the last child has
 /// ended, also when this process was killed. Backends of a killed server may write for a moment longer.
 const JANITOR: &str = r#"
 while read -r _; do :; done
+[ "$2" = remove ] || exit 0
 tries=0
 until rm -rf -- "$1"; do
   tries=$((tries + 1))
@@ -29,12 +30,9 @@ done
 #[derive(Debug)]
 pub(super) struct Scratch {
     root: PathBuf,
-    janitor: Option<Janitor>,
-}
-
-#[derive(Debug)]
-struct Janitor {
-    shell: Child,
+    keep: Keep,
+    janitor: Child,
+    /// The write end of the janitor's stdin; open until the end.
     lifeline: Option<OwnedFd>,
 }
 
@@ -44,11 +42,9 @@ impl Scratch {
         let parent = fs::canonicalize(parent)
             .map_err(|error| Error::io(format_args!("use the scratch directory {}", parent.display()), error))?;
         let root = create_unique(&parent)?;
-        let mut scratch = Scratch { root, janitor: None };
-        if keep == Keep::Nothing {
-            let janitor = Janitor::start(&scratch.root).map_err(|error| Error::io("start /bin/sh", error))?;
-            scratch.janitor = Some(janitor);
-        }
+        let mut janitor = start_janitor(&root, keep).map_err(|error| Error::io("start /bin/sh", error))?;
+        let lifeline = janitor.stdin.take().map(OwnedFd::from);
+        let scratch = Scratch { root, keep, janitor, lifeline };
         for directory in [scratch.root.clone(), scratch.sockets(), scratch.tablespaces()] {
             let created = if directory.exists() { Ok(()) } else { create_private(&directory) };
             created
@@ -95,48 +91,44 @@ impl Scratch {
 
     /// Returns what a child's supervisor must hold as long as it needs the directory.
     pub(super) fn lifeline(&self) -> io::Result<Stdio> {
-        match self.janitor.as_ref().and_then(|janitor| janitor.lifeline.as_ref()) {
-            Some(lifeline) => lifeline.try_clone().map(Stdio::from),
-            None => Ok(Stdio::null()),
-        }
+        let lifeline = self.lifeline.as_ref().expect("it is taken only on the way out");
+        lifeline.try_clone().map(Stdio::from)
     }
 
-    /// Removes the directory unless it is kept, and returns it where it is. All children must have been let go.
+    /// Waits for the children's end and removes the directory, or returns it where it is kept.
     pub(super) async fn close(mut self) -> Result<Option<PathBuf>> {
         let root = self.root.clone();
-        let Some(mut janitor) = self.janitor.take() else { return Ok(Some(root)) };
-        let removed = Error::joined(tokio::task::spawn_blocking(move || janitor.finish()).await);
-        match removed {
-            Ok(status) if status.success() => Ok(None),
+        let kept = (self.keep == Keep::Directory).then(|| root.clone());
+        match Error::joined(tokio::task::spawn_blocking(move || self.finish()).await) {
+            Ok(status) if status.success() => Ok(kept),
             Ok(_) => Err(Error::new(ErrorKind::Io, format!("cannot remove {}", root.display()))),
             Err(error) => Err(Error::io(format_args!("remove {}", root.display()), error)),
         }
     }
-}
 
-impl Janitor {
-    fn start(root: &Path) -> io::Result<Self> {
-        let mut shell = Command::new("/bin/sh");
-        shell.args(["-c", JANITOR, "ops-backup"]).arg(root);
-        // Its own process group: Ctrl-C on a terminal must reach this process alone.
-        shell.current_dir("/").process_group(0);
-        shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut shell = shell.spawn()?;
-        let lifeline = shell.stdin.take().map(OwnedFd::from);
-        Ok(Janitor { shell, lifeline })
-    }
-
-    fn finish(&mut self) -> io::Result<std::process::ExitStatus> {
+    fn finish(&mut self) -> io::Result<ExitStatus> {
         drop(self.lifeline.take());
-        self.shell.wait()
+        self.janitor.wait()
     }
 }
 
-impl Drop for Janitor {
+impl Drop for Scratch {
     fn drop(&mut self) {
-        // After an orderly end this returns at once; else it waits so that nothing outlives the caller's view.
+        // After an orderly end this returns at once. Else it waits, so that nothing outlives the caller's view.
         let _ = self.finish();
     }
+}
+
+fn start_janitor(root: &Path, keep: Keep) -> io::Result<Child> {
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", JANITOR, "ops-backup"]).arg(root);
+    shell.arg(match keep {
+        Keep::Nothing => "remove",
+        Keep::Directory => "keep",
+    });
+    // Its own process group: Ctrl-C on a terminal must reach this process alone.
+    shell.current_dir("/").process_group(0);
+    shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
 }
 
 fn create_unique(parent: &Path) -> Result<PathBuf> {

@@ -117,7 +117,7 @@ fn manifest_path(id: &str) -> Path {
     object_path(&format!("backups/{id}/manifest"))
 }
 
-fn commit_path(id: &str) -> Path {
+pub(crate) fn commit_path(id: &str) -> Path {
     object_path(&format!("backups/{id}/commit.json"))
 }
 

@@ -67,11 +67,23 @@ pub(crate) struct BlockRef {
     #[serde(rename = "l")]
     pub(crate) length: u32,
     /// BLAKE3 of the decompressed block.
-    #[serde(rename = "h")]
+    #[serde(rename = "h", with = "hex_hash")]
     pub(crate) hash: blake3::Hash,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+/// A hash as 64 hexadecimal digits.
+mod hex_hash {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(hash: &blake3::Hash, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hash.to_hex())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<blake3::Hash, D::Error> {
+        blake3::Hash::from_hex(String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
 fn is_zero(value: &u32) -> bool {
     *value == 0
 }

@@ -15,7 +15,7 @@
 //! there with the same content succeeds; other content under the same name is a [`Conflict`](crate::ErrorKind::Conflict).
 //! The formats are specified in `docs/repository-format.md`.
 
-pub(crate) mod catalog;
+pub mod catalog;
 pub mod location;
 pub(crate) mod manifest;
 mod object;
@@ -34,7 +34,7 @@ pub(crate) use object::{Written, object_path};
 
 const FORMAT: &str = "ops-backup repository";
 const VERSION: u32 = 1;
-const MARKER: &str = "repository.json";
+pub(crate) const MARKER: &str = "repository.json";
 
 /// A repository of backups and WAL in an object store. Cloning shares it.
 #[derive(Debug, Clone)]

@@ -186,7 +186,6 @@ mod tests {
             "password='hunter2",
             "postgres://u:hunter2@h/d?hunter3=1",
             "postgres://u:hunter2@h:port/d",
-            "postgres://u:hun?ter2@h/d",
             "mysql://u:hunter2@h/d",
             "user=hunter2",
         ];

@@ -101,7 +101,7 @@ impl Envelope {
 
     /// Returns the SHA-256 of [`Envelope::to_json`] in hexadecimal: what the next record of a chain names as `previous`.
     pub fn digest(&self) -> String {
-        super::sha256_hex(&self.to_json())
+        crate::digest::sha256_hex(&self.to_json())
     }
 }
 

@@ -91,7 +91,7 @@ pub struct VerifyingKey(ed25519_dalek::VerifyingKey);
 impl VerifyingKey {
     /// Returns the key's id: the first 32 hexadecimal digits of the SHA-256 of its 32 bytes.
     pub fn id(&self) -> String {
-        let mut id = super::sha256_hex(self.0.as_bytes());
+        let mut id = crate::digest::sha256_hex(self.0.as_bytes());
         id.truncate(32);
         id
     }

@@ -32,19 +32,8 @@ mod key;
 mod record;
 mod statement;
 
+pub use crate::digest::sha256_hex;
 pub use envelope::{Envelope, PAYLOAD_TYPE, Signature};
 pub use key::{SigningKey, VerifyingKey};
 pub use record::{Check, Outcome, Record, Subject};
 pub use statement::{PREDICATE_TYPE, STATEMENT_TYPE};
-
-use sha2::{Digest as _, Sha256};
-
-/// Returns the SHA-256 of the bytes in lower-case hexadecimal.
-pub fn sha256_hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-
-    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut hex, byte| {
-        write!(hex, "{byte:02x}").expect("writing to a string cannot fail");
-        hex
-    })
-}

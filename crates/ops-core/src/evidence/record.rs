@@ -68,7 +68,7 @@ pub struct Subject {
 impl Subject {
     /// Names a subject by the SHA-256 of its bytes.
     pub fn of_bytes(name: impl Into<String>, bytes: &[u8]) -> Self {
-        Self { name: name.into(), digest: [("sha256".to_owned(), super::sha256_hex(bytes))].into() }
+        Self { name: name.into(), digest: [("sha256".to_owned(), crate::digest::sha256_hex(bytes))].into() }
     }
 }
 

@@ -36,7 +36,9 @@ fn command(it: &Command) -> Wrong {
                            `${env:…}` would be read as code";
             wrong.push((Some(text.span.clone()), message.to_owned()));
         }
-        for name in text.names().unwrap_or_default().into_iter().filter(|name| !it.shell && names_a_secret(name)) {
+        for name in
+            text.names().unwrap_or_default().into_iter().filter(|name| !it.shell && names_a_secret(name))
+        {
             let message = format!(
                 "`{name}` looks like a secret, and everyone can see a program's arguments; pass it with `env = [\"{name}\"]`"
             );
@@ -53,10 +55,18 @@ fn http(it: &Http) -> Wrong {
     }
     let url = it.url.template();
     if !["http://", "https://", "${env:"].iter().any(|start| url.starts_with(start)) {
-        wrong.push((Some(it.url.span.clone()), "the address must begin with `http://` or `https://`".to_owned()));
+        wrong.push((
+            Some(it.url.span.clone()),
+            "the address must begin with `http://` or `https://`".to_owned(),
+        ));
     }
-    for text in it.body_contains.iter().chain(it.expect_headers.values()).filter(|text| text.template().is_empty()) {
-        wrong.push((Some(text.span.clone()), "an empty text is in every answer, so it would prove nothing".to_owned()));
+    for text in
+        it.body_contains.iter().chain(it.expect_headers.values()).filter(|text| text.template().is_empty())
+    {
+        wrong.push((
+            Some(text.span.clone()),
+            "an empty text is in every answer, so it would prove nothing".to_owned(),
+        ));
     }
     wrong
 }
@@ -80,7 +90,10 @@ fn postgres(it: &Postgres) -> Wrong {
         wrong.push((None, "`min_rows = 0` is true of every answer, so it would prove nothing".to_owned()));
     }
     if it.query.as_deref().is_some_and(|query| query.contains("${env:")) {
-        wrong.push((None, "a variable in a query would be read as SQL; compare it with `expect` instead".to_owned()));
+        wrong.push((
+            None,
+            "a variable in a query would be read as SQL; compare it with `expect` instead".to_owned(),
+        ));
     }
     wrong
 }
@@ -96,7 +109,9 @@ fn evidence(it: &Evidence) -> Wrong {
             wrong.push((None, format!("measurement `{name}` needs a finite `max` or `min`")));
         }
     }
-    if let Some(digest) = it.digest.as_ref().filter(|text| !text.template().contains("${") && digest(text.template()).is_none()) {
+    if let Some(digest) =
+        it.digest.as_ref().filter(|text| !text.template().contains("${") && digest(text.template()).is_none())
+    {
         wrong.push((Some(digest.span.clone()), "`digest` is not a digest such as `sha256:…`".to_owned()));
     }
     wrong
@@ -121,5 +136,7 @@ pub(super) fn is_hex(text: &str, length: usize) -> bool {
 /// Whether the text can name a gate: it becomes a file name and an XML attribute.
 pub(super) fn is_id(id: &str) -> bool {
     let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    (1..=64).contains(&id.len()) && id.starts_with(|c: char| c.is_ascii_alphanumeric()) && id.chars().all(part)
+    (1..=64).contains(&id.len())
+        && id.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && id.chars().all(part)
 }

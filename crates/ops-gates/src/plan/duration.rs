@@ -27,7 +27,11 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not a duration; write a number and a unit, such as `500ms`, `5s`, `2m`, `1h30m` or `30d`");
+        let wrong = || {
+            format!(
+                "`{text}` is not a duration; write a number and a unit, such as `500ms`, `5s`, `2m`, `1h30m` or `30d`"
+            )
+        };
         let mut rest = text.trim();
         let mut total: u64 = 0;
         while !rest.is_empty() {
@@ -42,7 +46,9 @@ impl FromStr for Span {
         }
         // A century is beyond every purpose here, and keeps all later arithmetic on clocks safe.
         if total == 0 || total > 36_500 * 86_400_000 {
-            return Err(format!("`{text}` is not a usable duration; it must be more than zero and at most 36500d"));
+            return Err(format!(
+                "`{text}` is not a usable duration; it must be more than zero and at most 36500d"
+            ));
         }
         Ok(Self(Duration::from_millis(total)))
     }
@@ -93,7 +99,9 @@ mod tests {
 
     #[test]
     fn what_is_not_a_duration_is_refused() {
-        for text in ["", "5", "s", "0s", "-5s", "5 s", "5sec", "1.5s", "99999999999999999999d", "400000d", "5s3"] {
+        for text in
+            ["", "5", "s", "0s", "-5s", "5 s", "5sec", "1.5s", "99999999999999999999d", "400000d", "5s3"]
+        {
             assert!(text.parse::<Span>().is_err(), "{text:?} was accepted");
         }
     }

@@ -6,7 +6,10 @@ use super::Gate;
 pub(super) fn edges(gates: &[Gate]) -> Vec<Vec<usize>> {
     let position: std::collections::HashMap<&str, usize> =
         gates.iter().enumerate().map(|(position, gate)| (gate.id.as_str(), position)).collect();
-    gates.iter().map(|gate| gate.needs.iter().filter_map(|id| position.get(id.as_str()).copied()).collect()).collect()
+    gates
+        .iter()
+        .map(|gate| gate.needs.iter().filter_map(|id| position.get(id.as_str()).copied()).collect())
+        .collect()
 }
 
 /// For each gate, the length of the longest chain of needs before it. Gates on a cycle, and those behind one, are

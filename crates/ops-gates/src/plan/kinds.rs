@@ -144,7 +144,9 @@ impl Kind {
                 std::iter::once(&it.url).chain(&it.body_contains).chain(headers).chain(&it.ca_file).collect()
             }
             Kind::Postgres(it) => std::iter::once(&it.url).chain(&it.expect).collect(),
-            Kind::Evidence(it) => [&it.path, &it.key].into_iter().chain(&it.subject).chain(&it.digest).collect(),
+            Kind::Evidence(it) => {
+                [&it.path, &it.key].into_iter().chain(&it.subject).chain(&it.digest).collect()
+            }
         }
     }
 

@@ -87,7 +87,11 @@ impl Plan {
     ///
     /// # Errors
     /// As [`Plan::parse`].
-    pub fn parse_with(toml: &str, origin: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Plan, Error> {
+    pub fn parse_with(
+        toml: &str,
+        origin: &str,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Plan, Error> {
         read::plan(toml, origin, variable)
     }
 
@@ -146,15 +150,15 @@ impl Plan {
 
     /// The names of the environment variables that the plan reads.
     pub fn variable_names(&self) -> impl Iterator<Item = &str> {
-        self.variables.names()
+        self.variables.iter().map(|(name, _)| name)
     }
 
-    /// The values that must never be shown: passwords, and variables whose name says that they are secret. Give them to
-    /// the masker before the run starts.
-    pub fn secrets(&self) -> impl Iterator<Item = &SecretString> {
+    /// The variables whose values must never be shown, with their values: passwords, and those whose name says that they
+    /// are secret. Give them to the masker before the run starts.
+    pub fn secrets(&self) -> impl Iterator<Item = (&str, &SecretString)> {
         let passwords: Vec<&str> = self.password_names().collect();
         let secret = move |name: &str| text::names_a_secret(name) || passwords.contains(&name);
-        self.variables.names().filter(move |name| secret(name)).filter_map(|name| self.variables.get(name))
+        self.variables.iter().filter(move |(name, _)| secret(name))
     }
 
     fn password_names(&self) -> impl Iterator<Item = &str> {

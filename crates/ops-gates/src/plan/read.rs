@@ -1,7 +1,10 @@
 //! From TOML to a sound [`Plan`], collecting every problem with its place instead of stopping at the first.
 
 use super::text::{Text, Variables, is_variable_name};
-use super::{Command, DEFAULT_TIMEOUT, Evidence, Gate, Http, Kind, Plan, Postgres, Span, Subject, check, graph, suggest};
+use super::{
+    Command, DEFAULT_TIMEOUT, Evidence, Gate, Http, Kind, Plan, Postgres, Span, Subject, check, graph,
+    suggest,
+};
 use crate::error::{Error, Problem};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -68,7 +71,11 @@ struct Placed {
     needs: Vec<Range<usize>>,
 }
 
-pub(super) fn plan(toml: &str, origin: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Plan, Error> {
+pub(super) fn plan(
+    toml: &str,
+    origin: &str,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<Plan, Error> {
     let mut reader = Reader { toml, problems: Vec::new() };
     let plan = reader.plan(origin, variable);
     match plan {
@@ -80,7 +87,7 @@ pub(super) fn plan(toml: &str, origin: &str, variable: &dyn Fn(&str) -> Option<S
 impl Reader<'_> {
     fn plan(&mut self, origin: &str, variable: &dyn Fn(&str) -> Option<String>) -> Option<Plan> {
         let toml = self.toml;
-        let mut table = DeTable::parse(toml).map_err(|error| self.toml_error(&error, &0..0, &[])).ok()?;
+        let mut table = DeTable::parse(toml).map_err(|error| self.toml_error(&error, &(0..0), &[])).ok()?;
         let gates = table.get_mut().remove("gate");
         let top = self.deserialize::<Top>(Spanned::new(0..0, DeValue::Table(table.into_inner())), &["gate"]);
         let placed = self.gates(gates);
@@ -113,7 +120,9 @@ impl Reader<'_> {
         let problems_before = self.problems.len();
         let placed: Vec<Placed> = match gates.map(|gates| (gates.span(), gates.into_inner())) {
             None => Vec::new(),
-            Some((_, DeValue::Array(gates))) => gates.into_iter().filter_map(|gate| self.gate(gate)).collect(),
+            Some((_, DeValue::Array(gates))) => {
+                gates.into_iter().filter_map(|gate| self.gate(gate)).collect()
+            }
             Some((span, _)) => {
                 self.problem(span, "`gate` is not an array of tables", Some("write `[[gate]]`".to_owned()));
                 Vec::new()
@@ -125,7 +134,11 @@ impl Reader<'_> {
             self.problem(whole, "the plan has no gate", Some(hint));
         } else if !placed.is_empty() && placed.iter().all(|placed| !placed.gate.required) {
             let hint = "leave `required = false` out of at least one gate".to_owned();
-            self.problem(whole, "the plan has no required gate, so nothing could block the release", Some(hint));
+            self.problem(
+                whole,
+                "the plan has no required gate, so nothing could block the release",
+                Some(hint),
+            );
         }
         placed
     }
@@ -147,8 +160,10 @@ impl Reader<'_> {
             "evidence" => Kind::Evidence(self.deserialize::<Evidence>(own, &COMMON)?),
             other => {
                 let known = Kind::NAMES.join("`, `");
-                let hint = suggest::nearest(other, Kind::NAMES)
-                    .map_or_else(|| format!("known kinds: `{known}`"), |name| format!("did you mean `{name}`?"));
+                let hint = suggest::nearest(other, Kind::NAMES).map_or_else(
+                    || format!("known kinds: `{known}`"),
+                    |name| format!("did you mean `{name}`?"),
+                );
                 self.problem(common.kind.span(), format!("kind `{other}` is not known"), Some(hint));
                 return None;
             }
@@ -174,8 +189,13 @@ impl Reader<'_> {
         let mut seen: HashMap<&str, usize> = HashMap::new();
         for Placed { gate, id: span, .. } in placed {
             if !check::is_id(&gate.id) {
-                let hint = "use letters, digits, `-`, `_` and `.`, at most 64, the first a letter or digit".to_owned();
-                self.problem(span.clone(), format!("id `{}` cannot name a gate", gate.id.escape_debug()), Some(hint));
+                let hint = "use letters, digits, `-`, `_` and `.`, at most 64, the first a letter or digit"
+                    .to_owned();
+                self.problem(
+                    span.clone(),
+                    format!("id `{}` cannot name a gate", gate.id.escape_debug()),
+                    Some(hint),
+                );
             }
             // File systems may not tell `A.log` from `a.log`, but the ids of a plan are compared as they are written.
             if let Some(line) = seen.insert(&gate.id, line_and_column(self.toml, span.start).0) {
@@ -184,9 +204,16 @@ impl Reader<'_> {
         }
         let mut sound = true;
         for Placed { gate, needs, .. } in placed {
-            for (need, span) in gate.needs.iter().zip(needs).filter(|(need, _)| !seen.contains_key(need.as_str())) {
-                let hint = suggest::nearest(need, seen.keys().copied()).map(|name| format!("did you mean `{name}`?"));
-                self.problem(span.clone(), format!("gate `{}` needs `{need}`, which does not exist", gate.id), hint);
+            for (need, span) in
+                gate.needs.iter().zip(needs).filter(|(need, _)| !seen.contains_key(need.as_str()))
+            {
+                let hint = suggest::nearest(need, seen.keys().copied())
+                    .map(|name| format!("did you mean `{name}`?"));
+                self.problem(
+                    span.clone(),
+                    format!("gate `{}` needs `{need}`, which does not exist", gate.id),
+                    hint,
+                );
                 sound = false;
             }
         }
@@ -209,11 +236,19 @@ impl Reader<'_> {
         let mut variables = Variables::default();
         let mut need = |reader: &mut Self, name: &str, span: &Range<usize>| {
             if !is_variable_name(name) {
-                reader.problem(span.clone(), format!("`{}` cannot name a variable", name.escape_debug()), None);
+                reader.problem(
+                    span.clone(),
+                    format!("`{}` cannot name a variable", name.escape_debug()),
+                    None,
+                );
             } else if variables.get(name).is_none() {
                 match variable(name).filter(|value| !value.is_empty()) {
                     Some(value) => variables.insert(name, value),
-                    None => reader.problem(span.clone(), format!("variable `{name}` is not set, or is empty"), None),
+                    None => reader.problem(
+                        span.clone(),
+                        format!("variable `{name}` is not set, or is empty"),
+                        None,
+                    ),
                 }
             }
         };
@@ -235,7 +270,7 @@ impl Reader<'_> {
     fn subject(&mut self, raw: &Spanned<RawSubject>, variables: &Variables) -> Option<Subject> {
         let subject = raw.get_ref();
         let mut digest = BTreeMap::new();
-        for text in &subject.digest {
+        if let Some(text) = &subject.digest {
             match check::digest(&text.resolve(variables)) {
                 Some((algorithm, hex)) => digest.insert(algorithm.to_owned(), hex.to_owned()),
                 None => {
@@ -245,7 +280,7 @@ impl Reader<'_> {
                 }
             };
         }
-        for text in &subject.commit {
+        if let Some(text) = &subject.commit {
             let commit = text.resolve(variables);
             if !(check::is_hex(&commit, 40) || check::is_hex(&commit, 64)) {
                 let hint = "write the full object name, 40 or 64 hexadecimal digits".to_owned();
@@ -265,7 +300,9 @@ impl Reader<'_> {
     /// Deserialises a table; `more` are keys that were taken out of it before, for the suggestion.
     fn deserialize<T: DeserializeOwned>(&mut self, value: Spanned<DeValue<'_>>, more: &[&str]) -> Option<T> {
         let span = value.span();
-        T::deserialize(ValueDeserializer::from(value)).map_err(|error| self.toml_error(&error, &span, more)).ok()
+        T::deserialize(ValueDeserializer::from(value))
+            .map_err(|error| self.toml_error(&error, &span, more))
+            .ok()
     }
 
     fn toml_error(&mut self, error: &toml::de::Error, fallback: &Range<usize>, more: &[&str]) {
@@ -274,10 +311,13 @@ impl Reader<'_> {
         let Some((given, known)) = suggest::names_in(message) else {
             return self.problem(span, message.replace('\n', "; "), None);
         };
-        let mut known: Vec<&str> = known.into_iter().chain(more.iter().copied()).filter(|name| *name != "_gate").collect();
+        let mut known: Vec<&str> =
+            known.into_iter().chain(more.iter().copied()).filter(|name| *name != "_gate").collect();
         known.dedup();
-        let hint = suggest::nearest(given, known.iter().copied())
-            .map_or_else(|| format!("known keys: `{}`", known.join("`, `")), |name| format!("did you mean `{name}`?"));
+        let hint = suggest::nearest(given, known.iter().copied()).map_or_else(
+            || format!("known keys: `{}`", known.join("`, `")),
+            |name| format!("did you mean `{name}`?"),
+        );
         self.problem(span, format!("key `{given}` is not known here"), Some(hint));
     }
 

@@ -47,7 +47,9 @@ impl Text {
         while let Some(start) = rest.find("${") {
             resolved.push_str(&rest[..start]);
             let (name, tail) = placeholder(&rest[start..]).expect("the plan was checked when it was read");
-            resolved.push_str(variables.get(name).expect("every variable was read with the plan").expose_secret());
+            resolved.push_str(
+                variables.get(name).expect("every variable was read with the plan").expose_secret(),
+            );
             rest = tail;
         }
         resolved.push_str(rest);
@@ -75,9 +77,21 @@ pub(crate) fn is_variable_name(name: &str) -> bool {
 /// Whether a variable's name says that its value is a secret, which must not be seen in a process list.
 pub(crate) fn names_a_secret(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
-    ["PASSWORD", "PASSWD", "PASSPHRASE", "PGPASS", "SECRET", "TOKEN", "CREDENTIAL", "API_KEY", "APIKEY", "PRIVATE_KEY", "ACCESS_KEY"]
-        .iter()
-        .any(|word| name.contains(word))
+    [
+        "PASSWORD",
+        "PASSWD",
+        "PASSPHRASE",
+        "DATABASE_URL", "DSN",
+        "SECRET",
+        "TOKEN",
+        "CREDENTIAL",
+        "API_KEY",
+        "APIKEY",
+        "PRIVATE_KEY",
+        "ACCESS_KEY",
+    ]
+    .iter()
+    .any(|word| name.contains(word))
 }
 
 impl Variables {
@@ -90,9 +104,9 @@ impl Variables {
         self.0.get(name)
     }
 
-    /// The names, in order.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+    /// The names and values, by name.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &SecretString)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value))
     }
 }
 

@@ -18,8 +18,8 @@ const LOG_LIMIT: u64 = 256 * 1024 * 1024;
 /// A line that is longer is masked and written in pieces.
 const LINE_LIMIT: usize = 256 * 1024;
 
-/// The part of a long line that is held back, so that a secret across two pieces is seen whole.
-const OVERLAP: usize = 8 * 1024;
+/// The part of a long line that is held back, so that a secret across two pieces is seen whole, encoded or not.
+const OVERLAP: usize = 64 * 1024;
 
 /// Collects the output of one attempt, both streams in the order in which their lines arrive.
 pub(crate) struct Capture {
@@ -190,7 +190,9 @@ mod tests {
     #[test]
     fn a_text_is_found_however_the_stream_is_cut() {
         let stream = b"xxaabaabbbaab";
-        for (wanted, expected) in [("aabb", true), ("x", true), ("bbaab", true), ("abba", false), ("xxaabaabbbaabx", false)] {
+        for (wanted, expected) in
+            [("aabb", true), ("x", true), ("bbaab", true), ("abba", false), ("xxaabaabbbaabx", false)]
+        {
             for size in 1..=stream.len() {
                 let mut finder = Finder::new(wanted);
                 stream.chunks(size).for_each(|chunk| finder.feed(chunk));
@@ -215,8 +217,13 @@ mod tests {
         assert_eq!(log, input);
         assert!(excerpt.text.len() < HEAD + TAIL + 100);
         assert!(excerpt.text.starts_with("line 0\n") && excerpt.text.ends_with("line 99999\n"));
-        assert!(excerpt.text.contains(&format!("[… {} bytes are only in the log …]", input.len() - HEAD - TAIL)));
-        assert_eq!(excerpt.sha256, Sha256::digest(&input).iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        assert!(
+            excerpt.text.contains(&format!("[… {} bytes are only in the log …]", input.len() - HEAD - TAIL))
+        );
+        assert_eq!(
+            excerpt.sha256,
+            Sha256::digest(&input).iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        );
     }
 
     #[test]

@@ -167,7 +167,8 @@ impl Process {
         // The name in parentheses may itself hold spaces and parentheses.
         let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_ascii_whitespace();
         let state = *fields.next()?.as_bytes().first()?;
-        let [parent, group, session] = [fields.next()?, fields.next()?, fields.next()?].map(|field| field.parse().ok());
+        let [parent, group, session] =
+            [fields.next()?, fields.next()?, fields.next()?].map(|field| field.parse().ok());
         // The 22nd field, of which the first six are behind us.
         let born = fields.nth(15)?.parse().ok()?;
         Some(Self { pid, state, parent: parent?, group: group?, session: session?, born })
@@ -197,7 +198,8 @@ fn environment(pid: u32) -> Vec<u8> {
 }
 
 fn carries(pid: u32, marker: &str) -> bool {
-    markers(&environment(pid)).is_some_and(|markers| markers.split(|byte| *byte == b':').any(|it| it == marker.as_bytes()))
+    markers(&environment(pid))
+        .is_some_and(|markers| markers.split(|byte| *byte == b':').any(|it| it == marker.as_bytes()))
 }
 
 fn has_marker(pid: u32) -> bool {
@@ -205,7 +207,9 @@ fn has_marker(pid: u32) -> bool {
 }
 
 fn markers(environment: &[u8]) -> Option<&[u8]> {
-    environment.split(|byte| *byte == 0).find_map(|pair| pair.strip_prefix(MARKER.as_bytes())?.strip_prefix(b"="))
+    environment
+        .split(|byte| *byte == 0)
+        .find_map(|pair| pair.strip_prefix(MARKER.as_bytes())?.strip_prefix(b"="))
 }
 
 /// Sends a signal to exactly this process: the handle is opened first and the birth compared after, so that a reused pid
@@ -253,7 +257,8 @@ mod tests {
     fn a_marker_is_found_among_nested_ones_and_not_in_a_longer_one() {
         let environment = b"A=1\0OPS_GATES_ATTEMPT=run1/a:run2/b\0B=2\0";
         let found = |marker: &str| {
-            markers(environment).is_some_and(|it| it.split(|byte| *byte == b':').any(|it| it == marker.as_bytes()))
+            markers(environment)
+                .is_some_and(|it| it.split(|byte| *byte == b':').any(|it| it == marker.as_bytes()))
         };
         assert!(found("run1/a") && found("run2/b") && !found("run2") && !found("un1/a"));
     }

@@ -1,0 +1,150 @@
+//! From settings to what the library works with: the repository, the connection, the user, the programs of PostgreSQL.
+
+use crate::args::BackupSettings;
+use ops_backup::repo::location::{self, LocationOptions, S3Credentials, S3Options};
+use ops_backup::{Error, ErrorKind, Repository};
+use ops_cli::{Exit, Failure};
+use ops_core::connection::ConnectionSettings;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Words a library error for a person, with the exit code that belongs to its kind.
+pub(crate) fn failed(error: &Error) -> Failure {
+    let exit = match error.kind() {
+        ErrorKind::Configuration | ErrorKind::NotARepository | ErrorKind::Postgres => Exit::Config,
+        ErrorKind::Unsupported | ErrorKind::NotFound | ErrorKind::Conflict => Exit::Input,
+        ErrorKind::Corrupt | ErrorKind::Unreachable => Exit::No,
+        ErrorKind::BadTarget => Exit::CannotCreate,
+        ErrorKind::Storage | ErrorKind::Unavailable => Exit::Unavailable,
+        ErrorKind::Timeout => Exit::Busy,
+        ErrorKind::Cancelled => Exit::Interrupted,
+        _ => Exit::Io,
+    };
+    let failure = Failure::from_error(exit, error);
+    match error.kind() {
+        ErrorKind::NotARepository => failure.hint("`ops-backup --repo PLACE init` creates a repository"),
+        ErrorKind::BadTarget => failure.hint("name a directory that is absent or empty; nothing was written"),
+        ErrorKind::Unreachable => failure.hint("`ops-backup list` shows which moments each backup can reach"),
+        ErrorKind::NoSpace => failure.hint("free some space and run the same command again; nothing half-written is visible"),
+        ErrorKind::Conflict => failure.hint("find out which server wrote the other file before you do anything else"),
+        ErrorKind::Timeout => failure.hint("look for the failure of archive_command in the server's log"),
+        ErrorKind::Unavailable => failure.hint("is the server running, and does --postgres name it as psql would?"),
+        _ => failure,
+    }
+}
+
+/// The place of the repository, absolute where it is a folder: PostgreSQL calls us from another directory.
+pub(crate) fn place(settings: &BackupSettings) -> Result<String, Failure> {
+    let repo = settings.repo.as_str();
+    if repo.is_empty() {
+        let failure = Failure::new(Exit::Config, "no repository is named");
+        return Err(failure.hint("give --repo PLACE, or set OPS_BACKUP_REPO, or `repo` under [backup] in ops.toml"));
+    }
+    if repo.contains("://") {
+        return Ok(repo.to_owned());
+    }
+    let path = std::path::absolute(repo).map_err(|error| Failure::new(Exit::Config, format!("repository {repo}: {error}")))?;
+    Ok(path.display().to_string())
+}
+
+/// Opens the repository.
+pub(crate) async fn repository(settings: &BackupSettings) -> Result<Repository, Failure> {
+    Repository::open(store(settings)?).await.map_err(|error| failed(&error))
+}
+
+/// Creates the repository, or opens the one that is there.
+pub(crate) async fn create(settings: &BackupSettings) -> Result<Repository, Failure> {
+    Repository::open_or_create(store(settings)?).await.map_err(|error| failed(&error))
+}
+
+fn store(settings: &BackupSettings) -> Result<Arc<dyn object_store::ObjectStore>, Failure> {
+    let s3 = &settings.s3;
+    let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    let mut options = LocationOptions::default();
+    options.s3 = S3Options {
+        endpoint: given(&s3.endpoint),
+        region: given(&s3.region),
+        credentials: given(&s3.access_key_id).map(|access_key_id| S3Credentials {
+            access_key_id,
+            secret_access_key: s3.secret_access_key.expose_secret().clone(),
+            session_token: None,
+        }),
+        virtual_hosted: !s3.path_style,
+        allow_http: s3.allow_http,
+    };
+    location::open(&place(settings)?, &options).map_err(|error| failed(&error))
+}
+
+/// The server to back up.
+pub(crate) fn server(settings: &BackupSettings, trace_id: &str) -> Result<ConnectionSettings, Failure> {
+    if settings.postgres.is_empty() {
+        let failure = Failure::new(Exit::Config, "no server is named");
+        return Err(failure.hint("give --postgres 'host=/run/postgresql user=postgres', or set OPS_BACKUP_POSTGRES"));
+    }
+    let parsed = ConnectionSettings::parse(&settings.postgres).map_err(|error| Failure::from_error(Exit::Config, &error))?;
+    let parsed = parsed.with_application("ops-backup", Some(trace_id));
+    if settings.password.is_empty() {
+        return Ok(parsed);
+    }
+    Ok(parsed.with_password(settings.password.expose_secret().as_str().into()))
+}
+
+/// The numeric user and group for files and servers, where this process is root; None where it is not.
+pub(crate) fn server_user(settings: &BackupSettings) -> Result<Option<(u32, u32)>, Failure> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(None);
+    }
+    let name = settings.server_user.as_str();
+    let unknown = || Failure::new(Exit::Config, format!("the user {name} does not exist")).hint("PostgreSQL does not run as root: set `server_user` under [backup]");
+    let users = std::fs::read_to_string("/etc/passwd").map_err(|_| unknown())?;
+    let ids = users.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        if fields.first() != Some(&name) {
+            return None;
+        }
+        Some((fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?))
+    });
+    ids.map(Some).ok_or_else(unknown)
+}
+
+/// The folder of PostgreSQL's programs of one major.
+pub(crate) fn programs(settings: &BackupSettings, major: u32) -> Result<PathBuf, Failure> {
+    if !settings.postgres_bin.is_empty() {
+        return Ok(PathBuf::from(&settings.postgres_bin));
+    }
+    let places = [format!("/usr/lib/postgresql/{major}/bin"), format!("/usr/pgsql-{major}/bin"), format!("/opt/homebrew/opt/postgresql@{major}/bin")];
+    let found = places.iter().map(Path::new).find(|folder| folder.join("postgres").is_file());
+    found.map(Path::to_path_buf).ok_or_else(|| {
+        let failure = Failure::new(Exit::Config, format!("the programs of PostgreSQL {major} are not found"));
+        failure.hint("install that major, or set `postgres_bin` under [backup] to the folder of its programs")
+    })
+}
+
+/// The command with which a restored server fetches its WAL: ourselves, with the same settings and no secret in it.
+pub(crate) fn restore_command(settings: &BackupSettings, config: Option<&Path>) -> Result<String, Failure> {
+    let program = std::env::current_exe().map_err(|error| Failure::new(Exit::Bug, format!("this program cannot find itself: {error}")))?;
+    let mut words = vec![quoted(&program.display().to_string())];
+    if let Some(config) = config {
+        words.extend(["--config".into(), quoted(&config.display().to_string())]);
+    }
+    words.extend(["--repo".into(), quoted(&place(settings)?), "--log-format json wal fetch %f %p".into()]);
+    Ok(words.join(" "))
+}
+
+/// A word for a shell inside `restore_command`, where a percent sign is doubled (PostgreSQL's manual, section 20.5.5).
+fn quoted(word: &str) -> String {
+    let plain = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-:".contains(&byte));
+    if plain { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''").replace('%', "%%")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn words_survive_the_shell_and_the_server() {
+        for (word, expected) in [("/a/b-1.2", "/a/b-1.2"), ("", "''"), ("a b", "'a b'"), ("50%", "'50%%'"), ("it's", r"'it'\''s'")] {
+            assert_eq!(quoted(word), expected, "{word}");
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! The jobs: each plans, then applies, and knows the order in which a crash does no harm. Formats live elsewhere.
+
+pub mod backup;
+pub mod list;
+pub mod restore;
+pub mod verify;

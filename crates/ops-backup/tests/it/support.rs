@@ -1,0 +1,144 @@
+//! What the tests share: a server that archives into a repository, and the commands it does so with.
+//!
+//! The server calls this very test program for each WAL file: [`wal_command`] is a test that does nothing unless the
+//! environment asks it to push or to fetch. So no other program is needed.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+use ops_backup::location::{self, LocationOptions};
+use ops_backup::postgres::control::ControlFile;
+use ops_backup::wal::{self, Fetched, Pushed};
+use ops_backup::{Backup, BackupOptions, Monitor, Repository, backup};
+use ops_core::connection::ConnectionSettings;
+use ops_testkit::{NewCluster, Postgres, TestUser, public_copy};
+use tempfile::TempDir;
+
+const REPOSITORY: &str = "OPS_BACKUP_TEST_REPOSITORY";
+const PUSH: &str = "OPS_BACKUP_TEST_PUSH";
+const FETCH: &str = "OPS_BACKUP_TEST_FETCH";
+
+/// Exits as the binary will: 0 done, 1 proven absent, above 125 for a failed fetch.
+#[test]
+#[expect(clippy::exit, reason = "PostgreSQL reads the exit code of its commands")]
+fn wal_command() {
+    let Ok(repository) = env::var(REPOSITORY) else { return };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let code = runtime.block_on(async {
+        let repository = Repository::open_or_create(store(Path::new(&repository))).await.unwrap();
+        if let Ok(path) = env::var(PUSH) {
+            let cluster = wal::cluster_of_segment(Path::new(&path)).unwrap();
+            return match wal::push(&repository, &cluster, Path::new(&path)).await {
+                Ok(Pushed::Stored | Pushed::AlreadyThere) => 0,
+                Err(error) => {
+                    eprintln!("wal push: {error}");
+                    74
+                }
+            };
+        }
+        let request = env::var(FETCH).unwrap();
+        let (name, path) = request.split_once(' ').unwrap();
+        let cluster = ControlFile::read(Path::new(".")).unwrap().cluster;
+        match wal::fetch(&repository, &cluster, name, Path::new(path)).await {
+            Ok(Fetched::Written) => 0,
+            Ok(Fetched::Absent) => 1,
+            Err(error) => {
+                eprintln!("wal fetch: {error}");
+                126
+            }
+        }
+    });
+    std::process::exit(code);
+}
+
+fn this_program() -> String {
+    public_copy(&env::current_exe().unwrap()).unwrap().display().to_string()
+}
+
+pub(crate) fn archive_command(repository: &Path) -> String {
+    let this = this_program();
+    format!("{REPOSITORY}={} {PUSH}=%p {this} --exact support::wal_command -q --nocapture", repository.display())
+}
+
+pub(crate) fn restore_command(repository: &Path) -> String {
+    let this = this_program();
+    format!("{REPOSITORY}={} {FETCH}='%f %p' {this} --exact support::wal_command -q --nocapture", repository.display())
+}
+
+pub(crate) fn store(path: &Path) -> Arc<dyn ObjectStore> {
+    location::open(path.to_str().unwrap(), &LocationOptions::default()).unwrap()
+}
+
+/// A directory that root, the test's user and the server's user can all enter.
+pub(crate) fn shared_dir() -> TempDir {
+    let root = tempfile::Builder::new().prefix("ops-backup-").tempdir_in("/tmp").unwrap();
+    let user = TestUser::find().unwrap();
+    user.own(root.path()).unwrap();
+    root
+}
+
+/// A server that archives into a repository.
+pub(crate) struct Site {
+    pub(crate) postgres: Postgres,
+    pub(crate) repository: Repository,
+    pub(crate) root: TempDir,
+}
+
+impl Site {
+    pub(crate) async fn start() -> Self {
+        Site::start_with(|builder| builder).await
+    }
+
+    pub(crate) async fn start_with(change: impl FnOnce(NewCluster) -> NewCluster) -> Self {
+        let root = shared_dir();
+        let place = root.path().join("repository");
+        TestUser::find().unwrap().create_dir(&place).unwrap();
+        let builder = Postgres::builder().checksums(true).archive_command(archive_command(&place));
+        let postgres = change(builder).start().unwrap();
+        // The first push creates the folders that the server's user must be able to write.
+        postgres.psql("SELECT pg_switch_wal()").unwrap();
+        while !place.join("pg").exists() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        let repository = Repository::open(store(&place)).await.unwrap();
+        Site { postgres, repository, root }
+    }
+
+    pub(crate) fn place(&self) -> PathBuf {
+        self.root.path().join("repository")
+    }
+
+    pub(crate) fn connection(&self) -> ConnectionSettings {
+        ConnectionSettings::parse(&self.postgres.url()).unwrap()
+    }
+
+    pub(crate) async fn backup(&self) -> Backup {
+        backup(&self.repository, &self.connection(), &BackupOptions::default(), &Monitor::default()).await.unwrap()
+    }
+
+    pub(crate) fn psql(&self, sql: &str) -> String {
+        self.postgres.psql(sql).unwrap()
+    }
+
+    /// Runs a client program of the server, and returns what it printed.
+    pub(crate) fn run(&self, program: &str, arguments: &[&str]) -> String {
+        let output = self.postgres.command(program).args(arguments).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program} failed: {text}");
+        text
+    }
+
+    /// Archives everything that was written so far.
+    pub(crate) async fn switch_wal(&self) {
+        let name = self.psql("SELECT pg_walfile_name(pg_switch_wal())");
+        let (timeline, system) = (&name[..8], self.psql("SELECT system_identifier FROM pg_control_system()"));
+        let path = self.place().join(format!("pg/{system}/wal/{timeline}/{name}"));
+        let started = std::time::Instant::now();
+        while !path.exists() {
+            assert!(started.elapsed().as_secs() < 60, "{name} was not archived: {}", self.postgres.log());
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! The guard: what a statement does, told from its text by PostgreSQL's own grammar, and whether a policy allows it.
+//!
+//! Pure: no connection, no file, no clock. A text goes in, a [`Verdict`] comes out, whatever the text is.
+//!
+//! ```
+//! use ops_core::guard::Policy;
+//!
+//! let policy = Policy::app();
+//! assert!(policy.judge("DELETE FROM ledger WHERE id = $1").is_allowed());
+//!
+//! let verdict = policy.judge("WITH gone AS (DELETE FROM ledger WHERE true RETURNING *) SELECT count(*) FROM gone");
+//! let denied = verdict.denied().next().expect("the condition is no condition");
+//! assert_eq!(denied.rule, Some("delete-all"));
+//! assert_eq!(denied.reason.as_deref(), Some("would delete every row of ledger: its condition is the same for all of them"));
+//! ```
+//!
+//! What no text can tell is said in [`Policy`]: least privilege of the role is the other half of the protection.
+
+mod cache;
+mod classify;
+mod condition;
+mod effect;
+mod functions;
+mod names;
+mod parse;
+mod policy;
+mod rules;
+mod verdict;
+mod walk;
+
+pub use effect::{Bound, Effect, Operation, Reach};
+pub use policy::Policy;
+pub use verdict::{Decision, StatementVerdict, Verdict};
+
+pub(crate) use cache::Judge;

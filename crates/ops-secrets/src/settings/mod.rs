@@ -1,0 +1,8 @@
+//! Typed settings from layered sources: gather, merge, extract, report.
+
+mod loader;
+mod merge;
+mod report;
+
+pub use loader::{Loaded, Loader};
+pub use report::{Entry, Report};

@@ -1,0 +1,121 @@
+//! What was loaded from where, fit to be shown.
+
+use crate::mask::{Masker, REDACTED, passwords};
+use crate::schema::{Setting, variable};
+use crate::source::{Given, Warning};
+use figment::value::Value;
+use serde::Serialize;
+
+/// Where every setting came from; holds no secret.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    pub(super) entries: Vec<Entry>,
+    pub(super) warnings: Vec<Warning>,
+}
+
+/// One setting as it was loaded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Entry {
+    /// The setting, for example `backup.s3.region`.
+    pub key: String,
+    /// Its value on one line. `[redacted]` stands for a secret, for a password in a connection string, and for a value
+    /// whose type cannot be known before; an empty secret is shown empty.
+    pub value: String,
+    /// Where the value came from: `default`, `ops.toml:3`, `env OPS_REPO`, `env OPS_PASSWORD_FILE (/run/secrets/pw)`,
+    /// `flag --repo`, or `not set`.
+    pub source: String,
+    /// Where lower layers gave a value that this one hides, the lowest first.
+    pub shadowed: Vec<String>,
+    /// The environment variable that sets it.
+    pub variable: String,
+}
+
+impl Report {
+    /// Returns all settings in the order of their declaration.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Returns what is odd, though the settings can be used.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+}
+
+impl Entry {
+    pub(super) fn new(
+        setting: &Setting,
+        prefix: &str,
+        found: Option<(Value, String)>,
+        given: &[Given],
+        masker: &Masker,
+    ) -> Self {
+        let (value, source) = match found {
+            Some((value, source)) => (shown(setting, &value, masker), source),
+            None => (String::new(), "not set".into()),
+        };
+        let mut shadowed: Vec<String> =
+            given.iter().filter(|given| given.key == setting.key).map(|given| given.origin.clone()).collect();
+        shadowed.pop();
+        Self { key: setting.key.clone(), value, source, shadowed, variable: variable(prefix, &setting.key) }
+    }
+}
+
+/// All texts within a value.
+pub(super) fn texts(value: &Value) -> Vec<String> {
+    match value {
+        Value::String(_, text) => vec![text.clone()],
+        Value::Array(_, items) => items.iter().flat_map(texts).collect(),
+        Value::Dict(_, entries) => entries.values().flat_map(texts).collect(),
+        other => vec![plain(other)],
+    }
+}
+
+fn shown(setting: &Setting, value: &Value, masker: &Masker) -> String {
+    if setting.hidden {
+        let empty = texts(value).iter().all(String::is_empty);
+        return if empty { String::new() } else { REDACTED.into() };
+    }
+    let text = match value {
+        Value::String(_, text) => without_passwords(text),
+        other => plain(other),
+    };
+    let text = masker.mask_str(&text).into_owned();
+    if text.contains(char::is_control) { text.escape_debug().to_string() } else { text }
+}
+
+/// A value as TOML writes it, but for the control characters.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(_, text) => format!("\"{}\"", without_passwords(text)),
+        Value::Char(_, c) => c.to_string(),
+        Value::Bool(_, on) => on.to_string(),
+        Value::Num(_, _) => number(value),
+        Value::Empty(..) => String::new(),
+        Value::Array(_, items) => format!("[{}]", items.iter().map(plain).collect::<Vec<_>>().join(", ")),
+        Value::Dict(_, entries) => {
+            let entries: Vec<String> =
+                entries.iter().map(|(key, value)| format!("{key} = {}", plain(value))).collect();
+            format!("{{{}}}", entries.join(", "))
+        }
+    }
+}
+
+fn number(value: &Value) -> String {
+    let unsigned = value.to_u128().map(|number| number.to_string());
+    let signed = || value.to_i128().map(|number| number.to_string());
+    let float = || value.to_f64().map(|number| number.to_string());
+    unsigned.or_else(signed).or_else(float).unwrap_or_default()
+}
+
+fn without_passwords(text: &str) -> String {
+    let mut out = String::new();
+    let mut end = 0;
+    for span in passwords(text) {
+        out.push_str(&text[end..span.start]);
+        out.push_str(REDACTED);
+        end = span.end;
+    }
+    out + &text[end..]
+}

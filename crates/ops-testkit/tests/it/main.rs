@@ -1,0 +1,7 @@
+//! The integration tests of the test kit, one module a server kind.
+
+mod lifetime;
+mod postgres;
+mod redis;
+mod s3;
+mod tools;
