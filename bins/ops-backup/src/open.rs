@@ -1,7 +1,7 @@
 //! From settings to what the library works with: the repository, the connection, the user, the programs of PostgreSQL.
 
 use crate::args::BackupSettings;
-use ops_backup::repo::location::{self, LocationOptions, S3Credentials, S3Options};
+use ops_backup::location::{self, LocationOptions, S3Credentials, S3Options};
 use ops_backup::{Error, ErrorKind, Repository};
 use ops_cli::{Exit, Failure};
 use ops_core::connection::ConnectionSettings;

@@ -1,9 +1,7 @@
 //! The answers, worded for people and for machines; each JSON document names its schema.
 
-use ops_backup::Backup;
-use ops_backup::job::list::Inventory;
-use ops_backup::job::restore::{PlanSummary, Restored};
-use ops_backup::job::verify::VerifyReport;
+use ops_backup::restore::{PlanSummary, Restored};
+use ops_backup::{Backup, Inventory, VerifyReport};
 use ops_cli::{Format, output};
 use ops_core::evidence::{Outcome, Record};
 use serde_json::{Value, json};

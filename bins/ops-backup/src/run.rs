@@ -4,13 +4,10 @@ use crate::args::{Action, Args, BackupSettings, EvidenceAction, RehearseArgs, Re
 use crate::open::{self, failed};
 use crate::progress::Reporter;
 use crate::render::Answer;
-use ops_backup::job::backup::{BackupOptions, backup};
-use ops_backup::job::list::list;
-use ops_backup::job::restore::{self, Owner, RestoreOptions, RestoreTarget};
-use ops_backup::job::verify::{VerifyOptions, verify};
+use ops_backup::restore::{self, Owner};
 use ops_backup::rehearse::{Assertion, RehearseOptions, RunAs, rehearse};
 use ops_backup::wal::{self, Fetched, Pushed};
-use ops_backup::{Monitor, RecoveryTarget};
+use ops_backup::{BackupOptions, Monitor, RecoveryTarget, RestoreOptions, RestoreTarget, VerifyOptions, backup, list, verify};
 use ops_cli::{Context, Exit, Failure};
 use ops_core::evidence::{Envelope, Outcome, Record, SigningKey, VerifyingKey};
 use std::collections::BTreeMap;

@@ -194,6 +194,8 @@ fn work<C: Command>(args: C, settings: C::Settings, common: &CommonArgs, masker:
                 // A signal decides the exit code also where the work ended as a failure because of it.
                 match (stop.exit(), end) {
                     (Some(exit), Err(failure)) => Err(failure.with_exit(exit)),
+                    // A child got the signal too, and its answer is the one that counts.
+                    (_, Ok(exit @ Exit::Child(_))) => Ok(exit),
                     (Some(exit), Ok(_)) => Ok(exit),
                     (None, end) => end,
                 }

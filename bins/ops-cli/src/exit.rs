@@ -35,10 +35,12 @@ pub enum Exit {
     WalAbsent,
     /// `wal fetch` alone: recovery must stop instead of ending early.
     WalFailed,
+    /// `ops-secrets exec` alone: what its child ended with.
+    Child(u8),
 }
 
 impl Exit {
-    /// Every exit, in the order of its number.
+    /// Every exit of our own, in the order of its number.
     pub const ALL: [Exit; 16] = [
         Exit::Done,
         Exit::WalAbsent,
@@ -77,6 +79,7 @@ impl Exit {
             Exit::WalFailed => 126,
             Exit::Interrupted => 130,
             Exit::Terminated => 143,
+            Exit::Child(code) => code,
         }
     }
 
@@ -99,6 +102,7 @@ impl Exit {
             Exit::WalFailed => "wal fetch only: failed, recovery must stop",
             Exit::Interrupted => "interrupted",
             Exit::Terminated => "terminated",
+            Exit::Child(_) => "ops-secrets exec only: the exit code of the command",
         }
     }
 }

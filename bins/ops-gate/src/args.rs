@@ -53,10 +53,13 @@ A plan:
   timeout = \"2m\"
 
 A key pair:
-  openssl genpkey -algorithm ed25519 -out gate.pem && openssl pkey -in gate.pem -pubout -out gate.pub.pem
+  openssl genpkey -algorithm ed25519 -out gate.pem
+  openssl pkey -in gate.pem -pubout -out gate.pub.pem
 
-Exit codes: 0 passed, 20 blocked (or it does not verify), 21 could not judge, 22 nothing ran, 64 usage, 65 bad plan,
-73 cannot create the run directory, 74 evidence not written, 78 configuration, 130 interrupted, 143 terminated.";
+Exit codes:
+  0 passed, 20 blocked or does not verify, 21 could not judge, 22 nothing ran, 64 usage, 65 bad plan,
+  73 cannot create the run directory, 74 evidence not written, 78 configuration, 130 interrupted,
+  143 terminated";
 
 /// Run release gates that stay closed until everything is proven
 #[derive(Debug, Parser)]

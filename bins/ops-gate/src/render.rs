@@ -52,17 +52,24 @@ impl<'a> Record<'a> {
 /// The answer of `run`.
 pub(crate) fn run(record: &RunRecord, run_dir: &Path, format: Format) -> io::Result<()> {
     match format {
-        Format::Json => output::json(&RunAnswer { schema: "ops-gate/run/v1", run_dir, record: Record::of(record) }),
-        Format::Text => output::text(&format!("{}{}run directory: {}", table(record), verdict(record), run_dir.display())),
+        Format::Json => {
+            output::json(&RunAnswer { schema: "ops-gate/run/v1", run_dir, record: Record::of(record) })
+        }
+        Format::Text => {
+            output::text(&format!("{}{}run directory: {}", table(record), verdict(record), run_dir.display()))
+        }
     }
 }
 
 /// The answer of `verify`.
 pub(crate) fn verified(record: &RunRecord, run_dir: &Path, format: Format) -> io::Result<()> {
     match format {
-        Format::Json => output::json(&RunAnswer { schema: "ops-gate/verify/v1", run_dir, record: Record::of(record) }),
+        Format::Json => {
+            output::json(&RunAnswer { schema: "ops-gate/verify/v1", run_dir, record: Record::of(record) })
+        }
         Format::Text => {
-            let subject = record.subject.as_ref().map(|it| format!("subject: {}\n", digests(it))).unwrap_or_default();
+            let subject =
+                record.subject.as_ref().map(|it| format!("subject: {}\n", digests(it))).unwrap_or_default();
             let ended = record.finished_at.map(|at| format!(" at {at}")).unwrap_or_default();
             output::text(&format!(
                 "verified: run {} of plan {}, ended{ended}\nplan sha256: {}\n{subject}{}: {}",
@@ -91,11 +98,13 @@ fn table(record: &RunRecord) -> String {
 
 /// The last lines of what a gate wrote, without the control characters that could repaint a terminal.
 fn tail(gate: &GateRecord) -> String {
-    let Some(output) = gate.output.as_deref().filter(|output| !output.trim().is_empty()) else { return String::new() };
+    let Some(output) = gate.output.as_deref().filter(|output| !output.trim().is_empty()) else {
+        return String::new();
+    };
     let lines: Vec<&str> = output.lines().collect();
     let from = lines.len().saturating_sub(LINES);
     let log = gate.log.as_ref().map_or("", |log| log.path.as_str());
-    let mut text = format!("\n--- {}: last {} lines of {log}\n", gate.id, lines.len() - from);
+    let mut text = format!("\n--- {}: the end of {log}\n", gate.id);
     for line in &lines[from..] {
         text.extend(line.chars().map(|c| if c.is_control() && c != '\t' { ' ' } else { c }));
         text.push('\n');
@@ -143,7 +152,11 @@ pub(crate) fn plan(plan: &Plan, format: Format) -> io::Result<()> {
             sha256: plan.sha256(),
             subject: plan.subject(),
             variables: plan.variable_names().collect(),
-            gates: plan.order().iter().map(|(depth, gate)| Step { step: depth + 1, kind: gate.kind.name(), gate }).collect(),
+            gates: plan
+                .order()
+                .iter()
+                .map(|(depth, gate)| Step { step: depth + 1, kind: gate.kind.name(), gate })
+                .collect(),
         }),
         Format::Text => output::text(&plan_text(plan)),
     }
@@ -163,7 +176,12 @@ fn plan_text(plan: &Plan) -> String {
         }
         let required = if gate.required { "required" } else { "advisory" };
         let kind = gate.kind.name();
-        text.push_str(&format!("  {:width$}  {kind:8}  {required}  at most {}  {}\n", gate.id, gate.timeout, what(&gate.kind)));
+        text.push_str(&format!(
+            "  {:width$}  {kind:8}  {required}  at most {:6}  {}\n",
+            gate.id,
+            gate.timeout.to_string(),
+            what(&gate.kind)
+        ));
         if !gate.needs.is_empty() {
             text.push_str(&format!("  {:width$}  needs {}\n", "", gate.needs.join(", ")));
         }
@@ -178,7 +196,12 @@ fn plan_text(plan: &Plan) -> String {
 /// What a gate looks at, in one line; variables by name, never by value.
 fn what(kind: &Kind) -> String {
     match kind {
-        Kind::Command(command) => command.run.iter().map(|text| text.template().lines().next().unwrap_or("")).collect::<Vec<_>>().join(" "),
+        Kind::Command(command) => command
+            .run
+            .iter()
+            .map(|text| text.template().lines().next().unwrap_or(""))
+            .collect::<Vec<_>>()
+            .join(" "),
         Kind::Http(http) => format!("{} answers {}", http.url, http.status),
         Kind::Postgres(postgres) => match &postgres.query {
             Some(query) => format!("{} on {}", query.lines().next().unwrap_or(""), postgres.url),

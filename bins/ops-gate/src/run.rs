@@ -13,7 +13,10 @@ use std::time::Duration;
 
 pub(crate) async fn run(args: Args, context: Context<Settings>) -> Result<Exit, Failure> {
     match args.action {
-        None => Err(Failure::new(Exit::Usage, "no command given").hint("`ops-gate --help` lists them with examples")),
+        None => {
+            Err(Failure::new(Exit::Usage, "no command given")
+                .hint("`ops-gate --help` lists them with examples"))
+        }
         Some(Action::Run { plan, run_dir, .. }) => run_plan(&plan, run_dir, &context).await,
         Some(Action::Plan { plan }) => {
             render::plan(&load(&plan, &context)?, context.format).map_err(stdout)?;
@@ -23,7 +26,11 @@ pub(crate) async fn run(args: Args, context: Context<Settings>) -> Result<Exit, 
     }
 }
 
-async fn run_plan(plan: &Path, run_dir: Option<PathBuf>, context: &Context<Settings>) -> Result<Exit, Failure> {
+async fn run_plan(
+    plan: &Path,
+    run_dir: Option<PathBuf>,
+    context: &Context<Settings>,
+) -> Result<Exit, Failure> {
     let plan = load(plan, context)?;
     let directory = run_dir.unwrap_or_else(|| context.settings.gate.runs.join(directory_name()));
     let progress = Progress::start();
@@ -31,7 +38,9 @@ async fn run_plan(plan: &Path, run_dir: Option<PathBuf>, context: &Context<Setti
     let token = context.stop.token();
     let record = Runner::new(options).run(&plan, &directory, token).await.map_err(|error| {
         let hint = match error.kind() {
-            ErrorKind::RunDirectory => "give another directory with `--run-dir`; the evidence of a run is never overwritten",
+            ErrorKind::RunDirectory => {
+                "give another directory with `--run-dir`; the evidence of a run is never overwritten"
+            }
             _ => "verdict.json in the run directory still says BLOCKED",
         };
         failure(&error).hint(hint)
@@ -80,18 +89,20 @@ fn verify(directory: &Path, keys: &[PathBuf], context: &Context<Settings>) -> Re
     let keys: Result<Vec<VerifyingKey>, _> = keys.iter().map(|path| VerifyingKey::from_file(path)).collect();
     let keys = keys.map_err(|error| Failure::from_error(Exit::Input, &error))?;
     let record = ops_gates::verify(directory, &keys).map_err(|error| {
-        failure(&error).hint("deploy only what `ops-gate verify` accepts; run the gates again with `--signing-key`")
+        failure(&error)
+            .hint("deploy only what `ops-gate verify` accepts; run the gates again with `--signing-key`")
     })?;
     render::verified(&record, directory, context.format).map_err(stdout)?;
     Ok(exit(&record))
 }
 
 fn load(path: &Path, context: &Context<Settings>) -> Result<Plan, Failure> {
-    let plan = Plan::load(path).map_err(|error| {
-        error.problems().iter().fold(failure(&error), |failure, problem| {
+    let plan = Plan::load(path).map_err(|error| match error.problems() {
+        [only] => only.hint.iter().fold(failure(&error), |failure, hint| failure.hint(hint)),
+        problems => problems.iter().fold(failure(&error), |failure, problem| {
             let hint = problem.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
             failure.hint(format!("{}:{problem}{hint}", path.display()))
-        })
+        }),
     })?;
     context.masker.register_all(plan.secrets().map(|(name, value)| (name, value.expose_secret())));
     for name in context.masker.unmaskable() {

@@ -1,3 +1,33 @@
-//! The `ops-secrets` command.
+//! The `ops-secrets` command: wiring only.
 
-fn main() {}
+mod args;
+mod exec;
+
+use args::{Action, Args, Settings};
+use ops_cli::{Command, CommonArgs, Context, Exit, Failure, Flag};
+
+impl Command for Args {
+    type Settings = Settings;
+    const NAME: &'static str = "ops-secrets";
+    const TABLE: &'static str = "secrets";
+    const DEFAULTS: &'static str = args::DEFAULTS;
+
+    fn common(&self) -> &CommonArgs {
+        &self.common
+    }
+
+    fn flags(&self) -> Vec<Flag> {
+        Vec::new()
+    }
+
+    async fn run(self, context: Context<Settings>) -> Result<Exit, Failure> {
+        match self.action {
+            Some(Action::Exec(args)) => exec::run(args, context).await,
+            None => Err(Failure::new(Exit::Usage, "no action is named").hint("`ops-secrets --help` lists them")),
+        }
+    }
+}
+
+fn main() -> std::process::ExitCode {
+    ops_cli::main::<Args>()
+}

@@ -107,7 +107,8 @@ impl Error {
 
     /// An error of the file system: `operation` is a verb and its object, for example `read "base/1/2"`.
     pub(crate) fn io(operation: impl fmt::Display, source: std::io::Error) -> Self {
-        let kind = if source.kind() == std::io::ErrorKind::StorageFull { ErrorKind::NoSpace } else { ErrorKind::Io };
+        let kind =
+            if source.kind() == std::io::ErrorKind::StorageFull { ErrorKind::NoSpace } else { ErrorKind::Io };
         Error::new(kind, format!("cannot {operation}")).with_source(source)
     }
 

@@ -18,8 +18,10 @@ pub enum ErrorKind {
     Denied,
     /// The session no longer has the settings that the guard relies on.
     SessionChanged,
-    /// The rows of the answer are not those asked for: another count, or another column type.
+    /// The answer has another number of rows than asked for.
     UnexpectedRows,
+    /// A parameter does not fit the statement: their number, or a type.
+    InvalidParameter,
     /// A key, its file or its text is not what it should be.
     InvalidKey,
     /// A file that must not be overwritten is there already.
@@ -50,6 +52,7 @@ impl ErrorKind {
             Self::Denied => "denied",
             Self::SessionChanged => "session_changed",
             Self::UnexpectedRows => "unexpected_rows",
+            Self::InvalidParameter => "invalid_parameter",
             Self::InvalidKey => "invalid_key",
             Self::AlreadyExists => "already_exists",
             Self::Io => "io",

@@ -6,5 +6,7 @@ mod error;
 pub mod evidence;
 #[cfg(feature = "guard")]
 pub mod guard;
+#[cfg(feature = "guard")]
+pub mod postgres;
 
 pub use error::{Error, ErrorKind, ServerError};

@@ -32,7 +32,7 @@ thread_local! {
 
 /// Gives each span an id of its own and writes each event as one line with the ids of its span.
 ///
-/// [`init`](crate::init) installs it for the whole process. To combine it with other layers, or to capture lines in a
+/// [`init`](crate::init()) installs it for the whole process. To combine it with other layers, or to capture lines in a
 /// test, put it on a [`Registry`](tracing_subscriber::Registry). Its filter then holds for all layers.
 #[derive(Clone)]
 pub struct TelemetryLayer {
@@ -175,9 +175,8 @@ where
         // Fields are formatted before any lock is taken: a `Debug` may log.
         let fields = self.record(|recorder| attributes.record(recorder));
         let Some(span) = ctx.span(id) else { return };
-        let parent =
-            span.scope().skip(1).find_map(|above| Some(above.extensions().get::<SpanState>()?.context));
-        let context = parent.unwrap_or(self.shared.process).child();
+        // All spans of a process belong to its trace.
+        let context = self.shared.process.child();
         span.extensions_mut().insert(SpanState { context, fields });
     }
 

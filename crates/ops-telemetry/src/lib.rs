@@ -2,7 +2,7 @@
 //!
 //! A line in a log is worth little if nobody can tell which request, job or run it belongs to. This crate installs one
 //! [`tracing`] layer that owns the W3C ids: the process continues the trace of its caller (`TRACEPARENT`) or starts its
-//! own, each span gets an id below its parent's, and every event is one line with `trace_id`, `span_id` and
+//! own, each span gets an id in that trace, and every event is one line with `trace_id`, `span_id` and
 //! `trace_flags`, also outside any span and in a panic. Children continue the trace through [`child_env`].
 //!
 //! ```
@@ -33,7 +33,8 @@
 //!
 //! # Limits
 //! Lines are written in the calling thread: a full pipe blocks it. A line that cannot be written is counted
-//! ([`Telemetry::lines_lost`]), not repeated. Records of the `log` crate are not seen. Nothing is sent to a collector.
+//! ([`Telemetry::lines_lost`]), not repeated. All spans of a process share its trace, so the requests of a server are
+//! told apart by their span ids alone. Records of the `log` crate are not seen. Nothing is sent to a collector.
 
 mod context;
 mod current;

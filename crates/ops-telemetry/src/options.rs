@@ -22,7 +22,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// The settings of [`init`](crate::init). The default reads nothing from the process; [`Options::from_env`] does.
+/// The settings of [`init`](crate::init()). The default reads nothing from the process; [`Options::from_env`] does.
 #[derive(Clone)]
 pub struct Options {
     /// The name that every JSON line carries as `service.name`.
@@ -44,7 +44,7 @@ pub struct Options {
     pub tracestate: Option<String>,
     /// The caller's `baggage`, handed on to children as it is, and never logged.
     pub baggage: Option<String>,
-    /// Whether [`init`](crate::init) makes a panic one ERROR line instead of the text that Rust prints.
+    /// Whether [`init`](crate::init()) makes a panic one ERROR line instead of the text that Rust prints.
     pub panic_hook: bool,
     /// Where lines go.
     pub writer: Arc<dyn LineWriter>,

@@ -121,8 +121,10 @@ pub fn bin_exe(name: &str) -> Result<PathBuf, Error> {
 /// [`ErrorKind::Io`] when it does not exist or cannot be copied.
 pub fn public_copy(path: &Path) -> Result<PathBuf, Error> {
     let user = TestUser::find()?;
-    let path = fs::canonicalize(path).map_err(|e| Error::io("find", path, e))?;
-    if user.can_execute(&path) {
+    let target = fs::canonicalize(path).map_err(|e| Error::io("find", path, e))?;
+    // The given path, not its target: a program may behave by the name it is called, as redis-server does.
+    let path = std::path::absolute(path).map_err(|e| Error::io("find", path, e))?;
+    if user.can_execute(&path) && user.can_execute(&target) {
         return Ok(path);
     }
     let meta = fs::metadata(&path).map_err(|e| Error::io("read", &path, e))?;
@@ -133,7 +135,7 @@ pub fn public_copy(path: &Path) -> Result<PathBuf, Error> {
     let version = format!("{}-{}-{}", meta.len(), meta.mtime(), meta.mtime_nsec());
     // One entry a path: a rebuilt program replaces its older copy, so that the cache does not grow.
     let folder = cache::entry(user, &entry, &version, |folder| {
-        run(Command::new("cp").args(["-a", "--reflink=auto", "--"]).arg(&path).arg(folder))?;
+        run(Command::new("cp").args(["-aH", "--reflink=auto", "--"]).arg(&path).arg(folder))?;
         user.own_tree(folder)
     })?;
     Ok(folder.join(name))

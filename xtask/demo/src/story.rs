@@ -122,10 +122,12 @@ async fn guard(teller: Teller, server: &Postgres) -> Result<()> {
     }
     for (name, sql) in ledger::BAD {
         let Err(error) = client.execute(sql, &[]).await else { bail!("{name} was not refused: {sql}") };
-        let verdict = error.verdict().with_context(|| format!("{name} failed for another reason: {error}"))?;
-        let denied = verdict.first_denied().context("a refusal without a refused statement")?;
+        let verdict = error.denial().with_context(|| format!("{name} failed for another reason: {error}"))?;
         teller.refused(&format!("{name}: {sql}"));
-        teller.detail(&format!("{}: {}\nhint: {}", denied.rule, denied.reason, denied.hint));
+        for denied in verdict.denied() {
+            let text = |text: &Option<String>| text.clone().unwrap_or_default();
+            teller.detail(&format!("{}: {}\nhint: {}", denied.rule.unwrap_or("?"), text(&denied.reason), text(&denied.hint)));
+        }
     }
     let plain = plain(&server.socket_url()).await?;
     let found = ledger::ask(&plain).await?;

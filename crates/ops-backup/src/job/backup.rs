@@ -107,7 +107,11 @@ struct Running<'a> {
 }
 
 impl<'a> Running<'a> {
-    async fn begin(repository: &'a Repository, session: &'a Session, options: &BackupOptions) -> Result<Self> {
+    async fn begin(
+        repository: &'a Repository,
+        session: &'a Session,
+        options: &BackupOptions,
+    ) -> Result<Self> {
         let server = session.inspect().await?;
         let data_directory = options.data_directory.clone().unwrap_or_else(|| server.data_directory.clone());
         let control = blocking({
@@ -153,11 +157,12 @@ impl<'a> Running<'a> {
                     directories.push(Entry::Directory { path: path.clone(), mode: *mode });
                 }
                 Found::File(file) => {
-                    let pages = file.relation_part.filter(|_| self.control.page_checksums).map(|part| Pages {
-                        size: self.control.block_size as usize,
-                        first_block: part * self.control.blocks_per_file,
-                        backup_start: self.started.lsn,
-                    });
+                    let pages =
+                        file.relation_part.filter(|_| self.control.page_checksums).map(|part| Pages {
+                            size: self.control.block_size as usize,
+                            first_block: part * self.control.blocks_per_file,
+                            backup_start: self.started.lsn,
+                        });
                     sources.push(Source {
                         path: file.path.clone(),
                         mode: file.mode,
@@ -189,11 +194,17 @@ impl<'a> Running<'a> {
         }
     }
 
-    async fn stop(&self, copied: Copied, options: &BackupOptions, monitor: &Monitor) -> Result<(Copied, Stopped)> {
+    async fn stop(
+        &self,
+        copied: Copied,
+        options: &BackupOptions,
+        monitor: &Monitor,
+    ) -> Result<(Copied, Stopped)> {
         let data_directory = self.data_directory.clone();
         let (control_bytes, control) = blocking(move || control::read_raw(&data_directory)).await?;
         if control.cluster != self.control.cluster || control.timeline != self.control.timeline {
-            let message = format!("{:?} changed its timeline or cluster during the backup", self.data_directory);
+            let message =
+                format!("{:?} changed its timeline or cluster during the backup", self.data_directory);
             return Err(Error::new(ErrorKind::Postgres, message));
         }
         let stopped = self.session.stop(&self.server).await?;
@@ -232,7 +243,10 @@ impl<'a> Running<'a> {
         while !archive::has_segment(self.repository, cluster, self.started.timeline, number).await? {
             if Instant::now() >= deadline {
                 let name = SegmentName::new(self.started.timeline, number, cluster.segment_size);
-                let message = format!("WAL segment {name} did not arrive in the repository within {} s", timeout.as_secs());
+                let message = format!(
+                    "WAL segment {name} did not arrive in the repository within {} s",
+                    timeout.as_secs()
+                );
                 return Err(Error::new(ErrorKind::Timeout, message));
             }
             sleep(pause).await;
@@ -241,7 +255,13 @@ impl<'a> Running<'a> {
         Ok(())
     }
 
-    async fn publish(&self, id: &str, started_at: Timestamp, copied: Copied, stopped: &Stopped) -> Result<Backup> {
+    async fn publish(
+        &self,
+        id: &str,
+        started_at: Timestamp,
+        copied: Copied,
+        stopped: &Stopped,
+    ) -> Result<Backup> {
         let Copied { stored, directories, listing } = copied;
         let mut entries = directories;
         entries.extend(stored.files.into_iter().map(Entry::File));

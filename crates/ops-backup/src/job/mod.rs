@@ -1,6 +1,6 @@
 //! The jobs: each plans, then applies, and knows the order in which a crash does no harm. Formats live elsewhere.
 
-pub mod backup;
+pub(crate) mod backup;
 pub mod list;
 pub mod restore;
-pub mod verify;
+pub(crate) mod verify;

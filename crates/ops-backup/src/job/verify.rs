@@ -68,7 +68,11 @@ impl VerifyReport {
 /// # Errors
 /// Only where it could not be judged: `Storage` where an object cannot be read, `Cancelled`. Damage is in the report.
 #[tracing::instrument(skip_all)]
-pub async fn verify(repository: &Repository, options: &VerifyOptions, monitor: &Monitor) -> Result<VerifyReport> {
+pub async fn verify(
+    repository: &Repository,
+    options: &VerifyOptions,
+    monitor: &Monitor,
+) -> Result<VerifyReport> {
     monitor.phase(Phase::Prepare, 0);
     monitor.until_cancelled(run(repository, options, monitor)).await
 }
@@ -78,8 +82,10 @@ async fn run(repository: &Repository, options: &VerifyOptions, monitor: &Monitor
         Some(id) => vec![repository.backup(id).await?],
         None => repository.backups().await?,
     };
-    let mut report =
-        VerifyReport { backups: backups.iter().map(|backup| backup.id.clone()).collect(), ..VerifyReport::default() };
+    let mut report = VerifyReport {
+        backups: backups.iter().map(|backup| backup.id.clone()).collect(),
+        ..VerifyReport::default()
+    };
     let packs = collect_packs(repository, &backups, &mut report).await?;
     let total = packs.values().flat_map(|pack| pack.blocks.values()).map(|block| u64::from(block.raw)).sum();
     monitor.phase(Phase::Verify, total);
@@ -132,7 +138,12 @@ async fn collect_packs(
     Ok(packs)
 }
 
-async fn check_pack(repository: &Repository, name: String, pack: PackUse, meter: Arc<Meter>) -> Result<Option<Problem>> {
+async fn check_pack(
+    repository: &Repository,
+    name: String,
+    pack: PackUse,
+    meter: Arc<Meter>,
+) -> Result<Option<Problem>> {
     let path = pack_path(&name);
     let bytes = match repository.read(&path).await {
         Ok(bytes) => bytes,
@@ -169,8 +180,11 @@ async fn check_wal(
     workers: usize,
     report: &mut VerifyReport,
 ) -> Result<()> {
-    let clusters: BTreeMap<_, Cluster> =
-        backups.iter().map(|backup| backup.postgres().cluster).map(|cluster| (cluster.system_identifier, cluster)).collect();
+    let clusters: BTreeMap<_, Cluster> = backups
+        .iter()
+        .map(|backup| backup.postgres().cluster)
+        .map(|cluster| (cluster.system_identifier, cluster))
+        .collect();
     for cluster in clusters.values() {
         for timeline in archive::timelines(repository, cluster).await? {
             let names = archive::files(repository, cluster, timeline).await?;
@@ -192,7 +206,8 @@ async fn check_wal(
         } else {
             crate::postgres::timeline::History::root(facts.timeline)
         };
-        let reach = archive::reach(repository, &facts.cluster, &history, facts.timeline, facts.start_lsn).await?;
+        let reach =
+            archive::reach(repository, &facts.cluster, &history, facts.timeline, facts.start_lsn).await?;
         let size = facts.cluster.segment_size;
         // The segments of the backup itself may be missing at the very end, where no gap shows.
         let own = (size.segment_of(facts.start_lsn)..=size.segment_before(facts.stop_lsn))
@@ -221,7 +236,11 @@ async fn check_wal_file(
     let affected = backups.iter().filter(|backup| backup.postgres().cluster == *cluster);
     let affected = affected.filter(|backup| {
         let facts = backup.postgres();
-        let start = SegmentName::new(facts.timeline, facts.cluster.segment_size.segment_of(facts.start_lsn), facts.cluster.segment_size);
+        let start = SegmentName::new(
+            facts.timeline,
+            facts.cluster.segment_size.segment_of(facts.start_lsn),
+            facts.cluster.segment_size,
+        );
         SegmentName::parse(name.get(..24).unwrap_or_default()).is_none_or(|segment| segment >= start)
     });
     let affected: BTreeSet<String> = affected.map(|backup| backup.id.clone()).collect();

@@ -67,8 +67,10 @@ pub(crate) fn read_raw(data_directory: &Path) -> Result<(Vec<u8>, ControlFile)> 
         Error::new(ErrorKind::Configuration, message).with_source(source)
     };
     let version_path = data_directory.join("PG_VERSION");
-    let version = std::fs::read_to_string(&version_path).map_err(|error| not_a_cluster(&version_path, error))?;
-    let major = version.trim().parse().map_err(|_| Error::corrupt(format!("{version_path:?} holds no version")))?;
+    let version =
+        std::fs::read_to_string(&version_path).map_err(|error| not_a_cluster(&version_path, error))?;
+    let major =
+        version.trim().parse().map_err(|_| Error::corrupt(format!("{version_path:?} holds no version")))?;
     let path = data_directory.join(PATH);
     let mut attempt = 1;
     loop {
@@ -92,7 +94,9 @@ fn parse(bytes: &[u8], major: u32) -> Result<ControlFile> {
         1300 => 288,
         1800 => 292,
         version => {
-            let message = format!("pg_control has format {version}; 1300 (PostgreSQL 14 to 17) and 1800 (18) are supported");
+            let message = format!(
+                "pg_control has format {version}; 1300 (PostgreSQL 14 to 17) and 1800 (18) are supported"
+            );
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
     };

@@ -47,8 +47,16 @@ pub(crate) struct Listing {
 }
 
 /// Directories whose content is rebuilt at start; they are kept, empty.
-const EMPTIED: [&str; 8] =
-    ["pg_wal", "pg_replslot", "pg_dynshmem", "pg_notify", "pg_serial", "pg_snapshots", "pg_subtrans", "pg_stat_tmp"];
+const EMPTIED: [&str; 8] = [
+    "pg_wal",
+    "pg_replslot",
+    "pg_dynshmem",
+    "pg_notify",
+    "pg_serial",
+    "pg_snapshots",
+    "pg_subtrans",
+    "pg_stat_tmp",
+];
 
 const EXCLUDED: [&str; 12] = [
     "backup_label",
@@ -75,12 +83,16 @@ pub(crate) fn list(data_directory: &Path, control: &ControlFile) -> Result<Listi
             data_directory.canonicalize().is_ok_and(|data_directory| path.starts_with(data_directory))
         });
         if inside {
-            let message = format!("tablespace {} lies inside the data directory, at {:?}", tablespace.oid, tablespace.location);
+            let message = format!(
+                "tablespace {} lies inside the data directory, at {:?}",
+                tablespace.oid, tablespace.location
+            );
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
         let path = format!("pg_tblspc/{}/{tablespace_folder}", tablespace.oid);
         let on_disk = tablespace.location.join(&tablespace_folder);
-        let mode = fs::metadata(&on_disk).map_err(|error| Error::io(format!("read {on_disk:?}"), error))?.mode();
+        let mode =
+            fs::metadata(&on_disk).map_err(|error| Error::io(format!("read {on_disk:?}"), error))?.mode();
         listing.found.push(Found::Directory { path: path.clone(), mode: mode & 0o7777 });
         list_directory(&on_disk, &path, &mut listing)?;
     }
@@ -117,7 +129,9 @@ fn list_directory(on_disk: &Path, path: &str, listing: &mut Listing) -> Result<(
         } else if kind.is_dir() {
             listing.found.push(Found::Directory { path: path.clone(), mode: metadata.mode() & 0o7777 });
             if path == "pg_wal" {
-                listing.found.push(Found::Directory { path: "pg_wal/archive_status".to_owned(), mode: 0o700 });
+                listing
+                    .found
+                    .push(Found::Directory { path: "pg_wal/archive_status".to_owned(), mode: 0o700 });
             } else if !EMPTIED.contains(&path.as_str()) {
                 list_directory(&entry.path(), &path, listing)?;
             }
@@ -139,11 +153,12 @@ fn list_directory(on_disk: &Path, path: &str, listing: &mut Listing) -> Result<(
 
 fn tablespace(entry: &DirEntry, name: &str, is_link: bool) -> Result<Tablespace> {
     let oid = name.parse().ok().filter(|_| is_link).ok_or_else(|| {
-        let message = format!("{:?} is not a tablespace link; in-place tablespaces are not supported", entry.path());
+        let message =
+            format!("{:?} is not a tablespace link; in-place tablespaces are not supported", entry.path());
         Error::new(ErrorKind::Unsupported, message)
     })?;
-    let location =
-        fs::read_link(entry.path()).map_err(|error| Error::io(format!("read the link {:?}", entry.path()), error))?;
+    let location = fs::read_link(entry.path())
+        .map_err(|error| Error::io(format!("read the link {:?}", entry.path()), error))?;
     Ok(Tablespace { oid, location })
 }
 
@@ -197,7 +212,9 @@ fn unlogged(names: impl Iterator<Item = String>) -> HashSet<u32> {
 /// `t<backend>_<number>…`: `t3_16384`, `t3_16384_fsm`, `t3_16384.1`.
 fn is_temporary(name: &str) -> bool {
     name.strip_prefix('t').and_then(|rest| rest.split_once('_')).is_some_and(|(backend, relation)| {
-        !backend.is_empty() && backend.bytes().all(|byte| byte.is_ascii_digit()) && RelationFile::parse(relation).is_some()
+        !backend.is_empty()
+            && backend.bytes().all(|byte| byte.is_ascii_digit())
+            && RelationFile::parse(relation).is_some()
     })
 }
 
@@ -249,7 +266,8 @@ mod tests {
 
     #[test]
     fn exclusions_follow_the_server() {
-        let relations = Relations { holds_relations: true, unlogged: unlogged(["5_init".to_owned()].into_iter()) };
+        let relations =
+            Relations { holds_relations: true, unlogged: unlogged(["5_init".to_owned()].into_iter()) };
         for (name, expected) in [
             ("5", true),
             ("5.1", true),

@@ -20,7 +20,8 @@ impl FromStr for Lsn {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let part = |digits: &str| {
-            let valid = (1..=8).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let valid =
+                (1..=8).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
             if valid { u64::from_str_radix(digits, 16).ok() } else { None }
         };
         text.split_once('/')
@@ -73,7 +74,9 @@ mod tests {
 
     #[test]
     fn lsns_are_read_and_written_as_the_server_does() {
-        for (text, value) in [("0/0", 0), ("0/16B3740", 0x16B_3740), ("A/FF", 0xA_0000_00FF), ("FFFFFFFF/FFFFFFFF", u64::MAX)] {
+        for (text, value) in
+            [("0/0", 0), ("0/16B3740", 0x16B_3740), ("A/FF", 0xA_0000_00FF), ("FFFFFFFF/FFFFFFFF", u64::MAX)]
+        {
             assert_eq!(text.parse(), Ok(Lsn(value)), "{text}");
             assert_eq!(Lsn(value).to_string(), text);
         }

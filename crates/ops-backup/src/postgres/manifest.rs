@@ -19,7 +19,9 @@ pub(crate) struct ManifestBuilder {
 impl ManifestBuilder {
     pub(crate) fn new(major: u32, system_identifier: SystemIdentifier) -> Self {
         let head = if major >= 17 {
-            format!("{{ \"PostgreSQL-Backup-Manifest-Version\": 2,\n\"System-Identifier\": {system_identifier},\n")
+            format!(
+                "{{ \"PostgreSQL-Backup-Manifest-Version\": 2,\n\"System-Identifier\": {system_identifier},\n"
+            )
         } else {
             "{ \"PostgreSQL-Backup-Manifest-Version\": 1,\n".to_owned()
         };
@@ -82,6 +84,8 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["Manifest-Checksum"].as_str().unwrap().len(), 64);
         let newer = ManifestBuilder::new(17, SystemIdentifier(7)).finish(1, Lsn(1), Lsn(2));
-        assert!(newer.starts_with("{ \"PostgreSQL-Backup-Manifest-Version\": 2,\n\"System-Identifier\": 7,\n"));
+        assert!(
+            newer.starts_with("{ \"PostgreSQL-Backup-Manifest-Version\": 2,\n\"System-Identifier\": 7,\n")
+        );
     }
 }

@@ -125,8 +125,11 @@ pub(crate) fn merge_auto_conf(existing: &str, settings: &[(&'static str, String)
         let name = line.split(['=', ' ', '\t']).next().unwrap_or_default().trim();
         NAMES.iter().any(|setting| name.eq_ignore_ascii_case(setting))
     };
-    let mut text: String =
-        existing.lines().filter(|line| !is_replaced(line.trim_start())).flat_map(|line| [line, "\n"]).collect();
+    let mut text: String = existing
+        .lines()
+        .filter(|line| !is_replaced(line.trim_start()))
+        .flat_map(|line| [line, "\n"])
+        .collect();
     for (name, value) in settings {
         let value = value.replace('\\', "\\\\").replace('\'', "''");
         text.push_str(&format!("{name} = '{value}'\n"));
@@ -140,7 +143,8 @@ mod tests {
 
     #[test]
     fn old_targets_are_replaced_and_values_quoted() {
-        let existing = "# by the server\nwork_mem = '8MB'\nrecovery_target_xid='7'\nRestore_Command = 'old'\n";
+        let existing =
+            "# by the server\nwork_mem = '8MB'\nrecovery_target_xid='7'\nRestore_Command = 'old'\n";
         let target = RecoveryTarget::Time("2026-11-21T05:00:00.25Z".parse().unwrap());
         let settings = settings(&target, TargetTimeline::Current, TargetAction::Pause, r"sh -c 'a\b' %f %p");
         let text = merge_auto_conf(existing, &settings);
@@ -166,8 +170,18 @@ recovery_target_action = 'pause'
             (RecoveryTarget::Xid(700), Some(("recovery_target_xid", "700"))),
         ] {
             let settings = settings(&target, TargetTimeline::Latest, TargetAction::Promote, "x");
-            let kinds = ["recovery_target", "recovery_target_time", "recovery_target_lsn", "recovery_target_name", "recovery_target_xid"];
-            let set: Vec<_> = settings.iter().filter(|(name, _)| kinds.contains(name)).map(|(name, value)| (*name, value.as_str())).collect();
+            let kinds = [
+                "recovery_target",
+                "recovery_target_time",
+                "recovery_target_lsn",
+                "recovery_target_name",
+                "recovery_target_xid",
+            ];
+            let set: Vec<_> = settings
+                .iter()
+                .filter(|(name, _)| kinds.contains(name))
+                .map(|(name, value)| (*name, value.as_str()))
+                .collect();
             assert_eq!(set, expected.into_iter().collect::<Vec<_>>(), "{target}");
         }
     }

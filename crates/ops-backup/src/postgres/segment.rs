@@ -65,7 +65,8 @@ pub(crate) struct SegmentName {
 impl SegmentName {
     /// The name of segment `number` on `timeline`.
     pub(crate) fn new(timeline: u32, number: u64, size: SegmentSize) -> Self {
-        let log_id = u32::try_from(number / size.per_log_id()).expect("a segment number comes from a 64-bit position");
+        let log_id =
+            u32::try_from(number / size.per_log_id()).expect("a segment number comes from a 64-bit position");
         let index = u32::try_from(number % size.per_log_id()).expect("at most 4096 segments for each log id");
         SegmentName { timeline, log_id, index }
     }
@@ -125,7 +126,9 @@ impl ArchiveFile {
     /// Returns the timeline that the file belongs to.
     pub(crate) fn timeline(self) -> u32 {
         match self {
-            ArchiveFile::Segment(name) | ArchiveFile::Partial(name) | ArchiveFile::BackupLabel(name) => name.timeline,
+            ArchiveFile::Segment(name) | ArchiveFile::Partial(name) | ArchiveFile::BackupLabel(name) => {
+                name.timeline
+            }
             ArchiveFile::History(timeline) => timeline,
         }
     }
@@ -167,7 +170,11 @@ pub(crate) fn check_header(name: SegmentName, head: &[u8], length: u64, cluster:
 
     let magic = page_magic(cluster.major)?;
     if u16_at(0) != magic {
-        return refuse(format!("has page magic {:04X}, expected {magic:04X} of PostgreSQL {}", u16_at(0), cluster.major));
+        return refuse(format!(
+            "has page magic {:04X}, expected {magic:04X} of PostgreSQL {}",
+            u16_at(0),
+            cluster.major
+        ));
     }
     if u16_at(2) & LONG_HEADER == 0 {
         return refuse("does not begin with a long page header".to_owned());
@@ -197,7 +204,10 @@ fn page_magic(major: u32) -> Result<u16> {
         16 => Ok(0xD113),
         17 => Ok(0xD116),
         18 => Ok(0xD118),
-        _ => Err(Error::new(ErrorKind::Unsupported, format!("PostgreSQL {major} is not supported (14 to 18 are)"))),
+        _ => Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("PostgreSQL {major} is not supported (14 to 18 are)"),
+        )),
     }
 }
 
@@ -278,8 +288,11 @@ mod tests {
     #[test]
     fn every_field_of_the_header_is_checked() {
         let size = 16 * MIB;
-        let cluster =
-            Cluster { system_identifier: SystemIdentifier(7), major: 15, segment_size: SegmentSize::new(size).unwrap() };
+        let cluster = Cluster {
+            system_identifier: SystemIdentifier(7),
+            major: 15,
+            segment_size: SegmentSize::new(size).unwrap(),
+        };
         let name = SegmentName::parse("000000020000000000000003").unwrap();
         let address = 3 * u64::from(size);
         let length = u64::from(size);
@@ -300,7 +313,9 @@ mod tests {
             let result = check_header(name, &head, length, &cluster).map_err(|error| error.to_string());
             match complaint {
                 None => assert_eq!(result, Ok(())),
-                Some(part) => assert!(result.as_ref().is_err_and(|text| text.contains(part)), "{part}: {result:?}"),
+                Some(part) => {
+                    assert!(result.as_ref().is_err_and(|text| text.contains(part)), "{part}: {result:?}")
+                }
             }
         }
     }

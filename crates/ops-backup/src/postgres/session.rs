@@ -54,8 +54,10 @@ impl Session {
         })?;
         let mut config = settings.config();
         config.keepalives_idle(Duration::from_secs(30));
-        let (client, connection) =
-            config.connect(tls).await.map_err(|error| Error::postgres(format!("connect to {target}"), error))?;
+        let (client, connection) = config
+            .connect(tls)
+            .await
+            .map_err(|error| Error::postgres(format!("connect to {target}"), error))?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "the connection to the server ended");
@@ -63,7 +65,10 @@ impl Session {
         });
         let settings = "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
                         SET idle_session_timeout = 0; SET search_path = pg_catalog; SET client_encoding = 'UTF8'";
-        client.batch_execute(settings).await.map_err(|error| Error::postgres("prepare the backup session", error))?;
+        client
+            .batch_execute(settings)
+            .await
+            .map_err(|error| Error::postgres("prepare the backup session", error))?;
         Ok(Session { client })
     }
 
@@ -82,23 +87,37 @@ impl Session {
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
         if row.get(4) {
-            return Err(Error::new(ErrorKind::Unsupported, "the server is a standby; backups are taken from a primary"));
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "the server is a standby; backups are taken from a primary",
+            ));
         }
         let wal_level: &str = row.get(2);
         if wal_level == "minimal" {
-            return Err(Error::new(ErrorKind::Postgres, "wal_level is minimal; a backup needs replica or logical"));
+            return Err(Error::new(
+                ErrorKind::Postgres,
+                "wal_level is minimal; a backup needs replica or logical",
+            ));
         }
         let archive_mode: &str = row.get(3);
         if archive_mode == "off" {
-            return Err(Error::new(ErrorKind::Postgres, "archive_mode is off; a backup needs its WAL in the repository"));
+            return Err(Error::new(
+                ErrorKind::Postgres,
+                "archive_mode is off; a backup needs its WAL in the repository",
+            ));
         }
-        let system_identifier = row.get::<_, &str>(5).parse().expect("the server writes its identifier as a number");
+        let system_identifier =
+            row.get::<_, &str>(5).parse().expect("the server writes its identifier as a number");
         Ok(Server { version, data_directory: PathBuf::from(row.get::<_, &str>(1)), system_identifier })
     }
 
     /// Begins the backup; `fast` asks for an immediate checkpoint.
     pub(crate) async fn start(&self, server: &Server, label: &str, fast: bool) -> Result<Started> {
-        let call = if server.version >= 150_000 { "pg_backup_start($1, $2)" } else { "pg_start_backup($1, $2, false)" };
+        let call = if server.version >= 150_000 {
+            "pg_backup_start($1, $2)"
+        } else {
+            "pg_start_backup($1, $2, false)"
+        };
         let sql = format!(
             "SELECT lsn::text, pg_walfile_name(lsn), (extract(epoch FROM clock_timestamp()) * 1000000)::int8 \
              FROM (SELECT {call} AS lsn) AS started"
@@ -106,13 +125,15 @@ impl Session {
         let row = self.row("start the backup on the server", &sql, &[&label, &fast]).await?;
         let file: &str = row.get(1);
         let timeline = file.get(..8).and_then(|digits| u32::from_str_radix(digits, 16).ok());
-        let timeline = timeline.ok_or_else(|| Error::corrupt(format!("the server names a WAL file {file:?}")))?;
+        let timeline =
+            timeline.ok_or_else(|| Error::corrupt(format!("the server names a WAL file {file:?}")))?;
         Ok(Started { lsn: lsn(row.get(0))?, timeline, at: moment(row.get(2))? })
     }
 
     /// Ends the backup. The wait for the archive is ours: the server only knows that its command succeeded.
     pub(crate) async fn stop(&self, server: &Server) -> Result<Stopped> {
-        let call = if server.version >= 150_000 { "pg_backup_stop(false)" } else { "pg_stop_backup(false, false)" };
+        let call =
+            if server.version >= 150_000 { "pg_backup_stop(false)" } else { "pg_stop_backup(false, false)" };
         let sql = format!(
             "SELECT lsn::text, labelfile, (extract(epoch FROM clock_timestamp()) * 1000000)::int8 FROM {call}"
         );
@@ -122,7 +143,10 @@ impl Session {
 
     /// Shows the server that this session lives, and finds out whether the server does.
     pub(crate) async fn ping(&self) -> Result<()> {
-        self.client.batch_execute("").await.map_err(|error| Error::postgres("reach the server during the backup", error))
+        self.client
+            .batch_execute("")
+            .await
+            .map_err(|error| Error::postgres("reach the server during the backup", error))
     }
 
     async fn row(

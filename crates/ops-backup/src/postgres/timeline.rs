@@ -28,7 +28,9 @@ impl History {
                 *ancestor < timeline && ancestors.last().is_none_or(|(last, _)| last < ancestor)
             });
             let Some(entry) = entry else {
-                return Err(Error::corrupt(format!("the history of timeline {timeline} holds the line {line:?}")));
+                return Err(Error::corrupt(format!(
+                    "the history of timeline {timeline} holds the line {line:?}"
+                )));
             };
             ancestors.push(entry);
         }
@@ -37,7 +39,8 @@ impl History {
 
     /// Whether a server that has reached `lsn` on `timeline` can follow this history.
     pub(crate) fn contains(&self, timeline: u32, lsn: Lsn) -> bool {
-        timeline == self.timeline || self.ancestors.iter().any(|(ancestor, fork)| *ancestor == timeline && lsn <= *fork)
+        timeline == self.timeline
+            || self.ancestors.iter().any(|(ancestor, fork)| *ancestor == timeline && lsn <= *fork)
     }
 
     /// Returns each timeline from `start` on with the position where it ends; the last one is open.
@@ -51,7 +54,8 @@ impl History {
 mod tests {
     use super::*;
 
-    const TEXT: &str = "1\t0/3000060\tno recovery target specified\n\n# a note\n2\t0/5000000\tbefore 2026-11-21\n";
+    const TEXT: &str =
+        "1\t0/3000060\tno recovery target specified\n\n# a note\n2\t0/5000000\tbefore 2026-11-21\n";
 
     #[test]
     fn a_history_tells_what_it_contains() {

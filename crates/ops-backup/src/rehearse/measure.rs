@@ -51,7 +51,8 @@ impl Measurements {
             // Later than wanted is not a loss.
             Duration::try_from(wanted.duration_since(reached)).unwrap_or_default()
         });
-        self.data_lost_bytes = wanted.lsn.zip(reached.lsn).map(|(wanted, reached)| wanted.0.saturating_sub(reached.0));
+        self.data_lost_bytes =
+            wanted.lsn.zip(reached.lsn).map(|(wanted, reached)| wanted.0.saturating_sub(reached.0));
     }
 
     /// The numbers as they stand in the record, each with its unit in its name.
@@ -65,7 +66,8 @@ impl Measurements {
             ("recovery_time_seconds", self.recovery_time()),
             ("data_lost_seconds", self.data_lost),
         ];
-        let seconds = seconds.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.as_secs_f64())));
+        let seconds =
+            seconds.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.as_secs_f64())));
         #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 bytes")]
         let bytes = [("restored_bytes", self.restored_bytes), ("data_lost_bytes", self.data_lost_bytes)]
             .map(|(name, value)| Some((name.to_owned(), value? as f64)));
@@ -98,7 +100,11 @@ pub(super) fn wanted(given: Wanted, target: &RecoveryTarget, archive: &ArchiveEn
 }
 
 /// Says in words whether replay got where it had to, or why not.
-pub(super) fn judge(target: &RecoveryTarget, reached: &Position, archive: &ArchiveEnd) -> Result<String, String> {
+pub(super) fn judge(
+    target: &RecoveryTarget,
+    reached: &Position,
+    archive: &ArchiveEnd,
+) -> Result<String, String> {
     let at = reached.lsn.map_or_else(|| "an unknown position".to_owned(), |lsn| lsn.to_string());
     if *target == RecoveryTarget::Latest {
         return match archive.gap {
@@ -154,7 +160,8 @@ mod tests {
     #[test]
     fn the_recovery_time_is_known_only_when_all_its_parts_are() {
         let second = Some(Duration::from_secs(1));
-        let mut measured = Measurements { restore: second, start: second, verify: second, ..Measurements::default() };
+        let mut measured =
+            Measurements { restore: second, start: second, verify: second, ..Measurements::default() };
         assert_eq!(measured.recovery_time(), None);
         assert!(!measured.named().contains_key("recovery_time_seconds"));
         measured.replay = second;

@@ -107,7 +107,8 @@ pub async fn rehearse(
     if result.is_err_and(|error| error.kind() == ErrorKind::Cancelled) {
         monitor.check()?;
         let budget = options.budget.unwrap_or_default();
-        journal.failed("time_budget", format!("not done within {budget:?}, ended in phase {}", journal.phase));
+        journal
+            .failed("time_budget", format!("not done within {budget:?}, ended in phase {}", journal.phase));
     }
     Ok(conclude(journal, options, kept))
 }

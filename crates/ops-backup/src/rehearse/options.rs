@@ -163,6 +163,9 @@ pub struct Assertion {
 }
 
 /// The state that ought to be recovered.
+///
+/// Who notes both on the source reads the position first and the clock after it: what was committed up to the position
+/// was then committed before the moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// Every commit up to this moment ought to be there. By default the target time; unknown for other targets.
@@ -215,7 +218,10 @@ mod tests {
             match *complaint {
                 "" => assert_eq!(result, Ok(())),
                 complaint => {
-                    assert!(result.as_ref().is_err_and(|text| text.contains(complaint)), "{complaint}: {result:?}");
+                    assert!(
+                        result.as_ref().is_err_and(|text| text.contains(complaint)),
+                        "{complaint}: {result:?}"
+                    );
                 }
             }
         }

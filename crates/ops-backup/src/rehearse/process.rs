@@ -175,7 +175,10 @@ mod tests {
         let scratch = Scratch::create(parent.path(), None, Keep::Nothing).unwrap();
         let options = options();
         let launcher = Launcher { options: &options, scratch: &scratch };
-        let script = format!("trap 'ls >{0}.new; mv {0}.new {0}; exit' TERM; : >up; while :; do sleep 0.05; done", trace.display());
+        let script = format!(
+            "trap 'ls >{0}.new; mv {0}.new {0}; exit' TERM; : >up; while :; do sleep 0.05; done",
+            trace.display()
+        );
         let program = launcher.start("sh", &["-c", &script], "TERM", Stdio::null()).unwrap();
         let started = Instant::now();
         while !scratch.root().join("up").exists() && started.elapsed() < Duration::from_secs(10) {

@@ -39,7 +39,9 @@ impl Journal {
             attributes: BTreeMap::new(),
         };
         journal.note("target", &options.target);
-        for (tool, requirement) in [("pg_verifybackup", options.verify_backup), ("pg_amcheck", options.amcheck)] {
+        for (tool, requirement) in
+            [("pg_verifybackup", options.verify_backup), ("pg_amcheck", options.amcheck)]
+        {
             if requirement == Requirement::Skipped {
                 journal.note(tool, "skipped");
             }
@@ -134,7 +136,11 @@ fn outcome(checks: &[Check]) -> Outcome {
 pub(super) fn tells_of_the_backup(kind: ErrorKind) -> bool {
     matches!(
         kind,
-        ErrorKind::Conflict | ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Postgres | ErrorKind::Unreachable
+        ErrorKind::Conflict
+            | ErrorKind::Corrupt
+            | ErrorKind::NotFound
+            | ErrorKind::Postgres
+            | ErrorKind::Unreachable
     )
 }
 
@@ -157,7 +163,8 @@ mod tests {
             (&[Passed, Error], Error),
             (&[Error, Failed, Passed], Failed),
         ] {
-            let check = |outcome: &Outcome| Check { name: String::new(), outcome: *outcome, detail: String::new() };
+            let check =
+                |outcome: &Outcome| Check { name: String::new(), outcome: *outcome, detail: String::new() };
             let checks: Vec<Check> = outcomes.iter().map(check).collect();
             assert_eq!(outcome(&checks), expected, "{outcomes:?}");
         }
@@ -165,7 +172,9 @@ mod tests {
 
     #[test]
     fn a_machine_without_room_does_not_fail_the_backup() {
-        for (kind, fails) in [(ErrorKind::Corrupt, true), (ErrorKind::NoSpace, false), (ErrorKind::Storage, false)] {
+        for (kind, fails) in
+            [(ErrorKind::Corrupt, true), (ErrorKind::NoSpace, false), (ErrorKind::Storage, false)]
+        {
             let mut journal = Journal::begin(&RehearseOptions::new("/tmp", "/usr/bin", "false"));
             journal.error("restore", &Error::new(kind, "cannot").with_source("because"));
             let expected = if fails { Outcome::Failed } else { Outcome::Error };

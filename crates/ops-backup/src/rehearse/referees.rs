@@ -17,12 +17,14 @@ const QUOTE_LIMIT: usize = 300;
 /// `Configuration` where there is no such program.
 pub(super) async fn installed_major(launcher: &Launcher<'_>) -> Result<u32> {
     let unusable = || {
-        let message = format!("{} is not a PostgreSQL server that can run", launcher.program("postgres").display());
+        let message =
+            format!("{} is not a PostgreSQL server that can run", launcher.program("postgres").display());
         Error::new(ErrorKind::Configuration, message)
     };
     let outcome = launcher.run("postgres", &["--version"]).await?;
     // For example "postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)" or "postgres (PostgreSQL) 19beta1".
-    let version = outcome.output.split("(PostgreSQL) ").nth(1).filter(|_| outcome.status == 0).ok_or_else(unusable)?;
+    let version =
+        outcome.output.split("(PostgreSQL) ").nth(1).filter(|_| outcome.status == 0).ok_or_else(unusable)?;
     let digits: String = version.chars().take_while(char::is_ascii_digit).collect();
     digits.parse().map_err(|_| unusable())
 }
@@ -79,7 +81,9 @@ pub(super) async fn amcheck(launcher: &Launcher<'_>) -> Result<Check> {
 /// Asks one question.
 pub(super) async fn assertion(server: &Server, assertion: &Assertion) -> Check {
     let (outcome, detail) = match answer(server, assertion).await {
-        Ok(Some(found)) if found == assertion.expect => (Outcome::Passed, format!("the answer is {}", quote(&found))),
+        Ok(Some(found)) if found == assertion.expect => {
+            (Outcome::Passed, format!("the answer is {}", quote(&found)))
+        }
         Ok(found) => {
             let found = found.map_or_else(|| "null".to_owned(), |found| quote(&found));
             (Outcome::Failed, format!("the answer is {found}, expected {}", quote(&assertion.expect)))

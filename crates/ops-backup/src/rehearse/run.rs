@@ -44,7 +44,8 @@ impl Run<'_> {
             return Ok(());
         }
         // Replay must reach what is archived by now. What comes later is a gift.
-        let (archive, _) = self.phase(journal, "replay", self.monitor.until_cancelled(self.archive_end())).await?;
+        let (archive, _) =
+            self.phase(journal, "replay", self.monitor.until_cancelled(self.archive_end())).await?;
         let (mut server, client) = self.start(journal).await?;
         if self.replay(journal, &mut server, &client, &archive).await? {
             self.checks(journal, &server).await?;
@@ -105,7 +106,8 @@ impl Run<'_> {
             Server::start(&self.launcher, &control.minimum_settings)
         };
         let (mut server, _) = self.phase(journal, "start", spawned).await?;
-        let accepting = self.monitor.until_cancelled(server.wait_until_accepting(&self.options().database)).await;
+        let accepting =
+            self.monitor.until_cancelled(server.wait_until_accepting(&self.options().database)).await;
         // Replay up to the end of the backup comes first, and may be what fails.
         let name = if accepting.is_err() && server.has_begun_replay() { "replay" } else { "start" };
         let (client, _) = self.phase(journal, name, async { accepting }).await?;
@@ -128,7 +130,9 @@ impl Run<'_> {
         let (reached, _) = self.phase(journal, "replay", replayed).await?;
         journal.reached(&reached);
         journal.measurements.compare(&reached, &measure::wanted(self.options().wanted, target, archive));
-        if let Err(detail) = measure::judge(target, &reached, archive).map(|detail| journal.passed("replay", detail)) {
+        if let Err(detail) =
+            measure::judge(target, &reached, archive).map(|detail| journal.passed("replay", detail))
+        {
             let complaint = server.complaint().map(|words| format!("; {words}")).unwrap_or_default();
             journal.failed("replay", detail + &complaint);
             return Ok(false);
@@ -150,7 +154,8 @@ impl Run<'_> {
             journal.checks.push(check);
         }
         for assertion in &self.options().assertions {
-            let asked = self.monitor.until_cancelled(async { Ok(referees::assertion(server, assertion).await) });
+            let asked =
+                self.monitor.until_cancelled(async { Ok(referees::assertion(server, assertion).await) });
             let (check, _) = self.phase(journal, "assertions", asked).await?;
             journal.checks.push(check);
         }

@@ -39,8 +39,9 @@ pub(super) struct Scratch {
 impl Scratch {
     /// Creates a new directory in `parent` that only `run_as` can enter.
     pub(super) fn create(parent: &Path, run_as: Option<RunAs>, keep: Keep) -> Result<Self> {
-        let parent = fs::canonicalize(parent)
-            .map_err(|error| Error::io(format_args!("use the scratch directory {}", parent.display()), error))?;
+        let parent = fs::canonicalize(parent).map_err(|error| {
+            Error::io(format_args!("use the scratch directory {}", parent.display()), error)
+        })?;
         let root = create_unique(&parent)?;
         let mut janitor = start_janitor(&root, keep).map_err(|error| Error::io("start /bin/sh", error))?;
         let lifeline = janitor.stdin.take().map(OwnedFd::from);
@@ -53,7 +54,8 @@ impl Scratch {
         }
         // The limit of sockaddr_un is 108 bytes with the final zero.
         if scratch.sockets().join(".s.PGSQL.5432").as_os_str().len() > 107 {
-            let message = format!("scratch directory {} has too long a path for a Unix socket", parent.display());
+            let message =
+                format!("scratch directory {} has too long a path for a Unix socket", parent.display());
             return Err(Error::new(ErrorKind::Configuration, message));
         }
         Ok(scratch)

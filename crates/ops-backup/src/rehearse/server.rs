@@ -157,8 +157,7 @@ impl Server {
 
     /// Waits until replay has stopped: paused at its target, or at the end of the WAL and promoted.
     pub(super) async fn wait_until_replayed(&mut self, client: &Client) -> Result<Position> {
-        const STATE: &str =
-            "SELECT CASE WHEN pg_is_in_recovery() THEN pg_get_wal_replay_pause_state() = 'paused' ELSE true END";
+        const STATE: &str = "SELECT CASE WHEN pg_is_in_recovery() THEN pg_get_wal_replay_pause_state() = 'paused' ELSE true END";
         let mut pause = *POLL.start();
         loop {
             match client.query_one(STATE, &[]).await {
@@ -190,7 +189,8 @@ impl Server {
         let microseconds: Option<i64> = row.get(1);
         Ok(Position {
             lsn: lsn.and_then(|lsn| lsn.parse().ok()),
-            last_transaction: microseconds.and_then(|since_1970| Timestamp::from_microsecond(since_1970).ok()),
+            last_transaction: microseconds
+                .and_then(|since_1970| Timestamp::from_microsecond(since_1970).ok()),
             stopped: self.last_line(|message| message.starts_with("recovery stopping")),
         })
     }
@@ -239,7 +239,12 @@ impl Server {
 
     fn last_line(&self, wanted: impl Fn(&str) -> bool) -> Option<String> {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
-        log.lines().rev().filter_map(message).map(|(_, text)| text).find(|text| wanted(text)).map(str::to_owned)
+        log.lines()
+            .rev()
+            .filter_map(message)
+            .map(|(_, text)| text)
+            .find(|text| wanted(text))
+            .map(str::to_owned)
     }
 }
 
@@ -271,7 +276,10 @@ mod tests {
         let target = "2026-11-21 06:00:00.002 UTC [7] FATAL:  recovery ended before configured recovery target was reached\n";
         let log = "2026-11-21 06:00:00.003 UTC [7] LOG:  shutting down\n";
         for (text, reason) in [
-            (format!("{early}{target}{early}{log}"), Some("recovery ended before configured recovery target was reached")),
+            (
+                format!("{early}{target}{early}{log}"),
+                Some("recovery ended before configured recovery target was reached"),
+            ),
             (format!("{early}{log}"), None),
             ("sh: 1: fetch: not found\n".to_owned(), None),
             (String::new(), None),

@@ -126,7 +126,8 @@ impl Repository {
     pub(crate) async fn write_manifest(&self, id: &str, manifest: Manifest) -> Result<ManifestRef> {
         let backup = id.to_owned();
         let bytes = Error::joined(tokio::task::spawn_blocking(move || manifest.encode(&backup)).await);
-        let reference = ManifestRef { size: bytes.len() as u64, blake3: blake3::hash(&bytes).to_hex().to_string() };
+        let reference =
+            ManifestRef { size: bytes.len() as u64, blake3: blake3::hash(&bytes).to_hex().to_string() };
         self.write(&manifest_path(id), bytes).await?;
         Ok(reference)
     }
@@ -135,7 +136,10 @@ impl Repository {
     pub(crate) async fn read_manifest(&self, backup: &Backup) -> Result<Manifest> {
         let bytes = self.read(&manifest_path(&backup.id)).await?;
         if blake3::hash(&bytes).to_hex().as_str() != backup.manifest.blake3 {
-            return Err(Error::corrupt(format!("{} is damaged: its hash differs", manifest_path(&backup.id))));
+            return Err(Error::corrupt(format!(
+                "{} is damaged: its hash differs",
+                manifest_path(&backup.id)
+            )));
         }
         let id = backup.id.clone();
         Error::joined(tokio::task::spawn_blocking(move || Manifest::decode(&id, &bytes)).await)
@@ -152,9 +156,9 @@ impl Repository {
     /// # Errors
     /// `NotFound` where no such backup was committed.
     pub async fn backup(&self, id: &str) -> Result<Backup> {
-        self.read_commit(id)
-            .await?
-            .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no backup {id:?} in the repository")))
+        self.read_commit(id).await?.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, format!("there is no backup {id:?} in the repository"))
+        })
     }
 
     /// Returns all backups, oldest first.

@@ -76,7 +76,8 @@ fn open_directory(path: &Path) -> Result<Arc<dyn ObjectStore>> {
         return Err(configuration(&location, "is a file, and a repository is a directory"));
     }
     if !path.exists() {
-        std::fs::create_dir(path).map_err(|error| Error::io(format!("create the repository directory {path:?}"), error))?;
+        std::fs::create_dir(path)
+            .map_err(|error| Error::io(format!("create the repository directory {path:?}"), error))?;
     }
     let store = LocalFileSystem::new_with_prefix(path)
         .map_err(|error| configuration(&location, "cannot be opened").with_source(error))?;
@@ -132,7 +133,9 @@ mod s3 {
                 builder = builder.with_token(token);
             }
         }
-        let store = builder.build().map_err(|error| configuration(location, "cannot be opened").with_source(error))?;
+        let store = builder
+            .build()
+            .map_err(|error| configuration(location, "cannot be opened").with_source(error))?;
         Ok(if prefix.is_empty() { Arc::new(store) } else { Arc::new(PrefixStore::new(store, prefix)) })
     }
 }

@@ -129,19 +129,22 @@ impl Manifest {
             .map_err(|error| corrupt("has no valid first line").with_source(error))?
             .version;
         if version > VERSION {
-            let message = format!("the manifest of backup {backup} has version {version}; this program reads up to {VERSION}");
+            let message = format!(
+                "the manifest of backup {backup} has version {version}; this program reads up to {VERSION}"
+            );
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
-        let header: Header =
-            serde_json::from_str(&first).map_err(|error| corrupt("has no valid first line").with_source(error))?;
+        let header: Header = serde_json::from_str(&first)
+            .map_err(|error| corrupt("has no valid first line").with_source(error))?;
         if header.backup != backup {
             return Err(corrupt(&format!("belongs to backup {}", header.backup)));
         }
         let mut entries = Vec::new();
         for line in lines {
             let line = line.map_err(|error| corrupt("cannot be decompressed").with_source(error))?;
-            let entry: Entry = serde_json::from_str(&line)
-                .map_err(|error| corrupt(&format!("has a bad line {}", entries.len() + 2)).with_source(error))?;
+            let entry: Entry = serde_json::from_str(&line).map_err(|error| {
+                corrupt(&format!("has a bad line {}", entries.len() + 2)).with_source(error)
+            })?;
             check_references(&entry, &header.packs).map_err(|what| corrupt(&what))?;
             entries.push(entry);
         }
@@ -182,7 +185,8 @@ fn check_references(entry: &Entry, packs: &[PackRef]) -> Result<(), String> {
     let mut size = 0;
     for block in &file.blocks {
         let pack = packs.get(block.pack as usize).ok_or_else(|| format!("has no pack for {path:?}"))?;
-        let inside_pack = block.offset.checked_add(u64::from(block.stored)).is_some_and(|end| end <= pack.size);
+        let inside_pack =
+            block.offset.checked_add(u64::from(block.stored)).is_some_and(|end| end <= pack.size);
         let inside_block = block.skip.checked_add(block.length).is_some_and(|end| end <= block.raw);
         if !inside_pack || !inside_block {
             return Err(format!("places a block of {path:?} outside its pack"));
@@ -200,9 +204,23 @@ mod tests {
     use super::*;
 
     fn file(path: &str) -> FileEntry {
-        let block =
-            BlockRef { pack: 0, offset: 10, stored: 20, raw: 100, skip: 40, length: 60, hash: blake3::hash(b"x") };
-        FileEntry { path: path.to_owned(), mode: 0o600, modified: 5, size: 60, crc32c: 7, blocks: vec![block] }
+        let block = BlockRef {
+            pack: 0,
+            offset: 10,
+            stored: 20,
+            raw: 100,
+            skip: 40,
+            length: 60,
+            hash: blake3::hash(b"x"),
+        };
+        FileEntry {
+            path: path.to_owned(),
+            mode: 0o600,
+            modified: 5,
+            size: 60,
+            crc32c: 7,
+            blocks: vec![block],
+        }
     }
 
     fn manifest(file: FileEntry) -> Manifest {

@@ -60,13 +60,21 @@ impl Repository {
             let message = format!("{} holds no repository: {MARKER} is missing", repository.store);
             return Err(Error::new(ErrorKind::NotARepository, message));
         };
-        let not_ours = || Error::new(ErrorKind::NotARepository, format!("{} holds a {MARKER} that is not ours", repository.store));
+        let not_ours = || {
+            Error::new(
+                ErrorKind::NotARepository,
+                format!("{} holds a {MARKER} that is not ours", repository.store),
+            )
+        };
         let marker: Marker = serde_json::from_slice(&bytes).map_err(|error| not_ours().with_source(error))?;
         if marker.format != FORMAT {
             return Err(not_ours());
         }
         if marker.version > VERSION {
-            let message = format!("the repository has format version {}; this program reads up to {VERSION}", marker.version);
+            let message = format!(
+                "the repository has format version {}; this program reads up to {VERSION}",
+                marker.version
+            );
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
         Ok(repository)
@@ -78,7 +86,8 @@ impl Repository {
     /// As [`Repository::open`]; `Unsupported` where the store does not keep the promise of a conditional put.
     pub async fn open_or_create(store: Arc<dyn ObjectStore>) -> Result<Self> {
         match Repository::open(Arc::clone(&store)).await {
-            Err(error) if error.kind() == ErrorKind::NotARepository && !error.to_string().ends_with("not ours") => {}
+            Err(error)
+                if error.kind() == ErrorKind::NotARepository && !error.to_string().ends_with("not ours") => {}
             result => return result,
         }
         let repository = Repository { store: Arc::clone(&store) };

@@ -53,7 +53,9 @@ impl Repository {
             let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
             match self.store().put_opts(path, PutPayload::from(bytes.clone()), options).await {
                 Ok(_) => return Ok(Written::Created),
-                Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => return Ok(Written::Identical),
+                Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => {
+                    return Ok(Written::Identical);
+                }
                 Err(error) if attempt < ATTEMPTS => {
                     tracing::warn!(%path, %error, "a write failed; trying again");
                     attempt += 1;

@@ -19,7 +19,9 @@ impl BlockReader {
 
     /// Returns the raw bytes of `block` out of the bytes of its pack.
     pub(crate) fn read(&mut self, pack_name: &str, pack: &[u8], block: &BlockRef) -> Result<&[u8]> {
-        let corrupt = |what: &str| Error::corrupt(format!("the block at byte {} of pack {pack_name} {what}", block.offset));
+        let corrupt = |what: &str| {
+            Error::corrupt(format!("the block at byte {} of pack {pack_name} {what}", block.offset))
+        };
         let start = usize::try_from(block.offset).unwrap_or(usize::MAX);
         let frame = start.checked_add(block.stored as usize).and_then(|end| pack.get(start..end));
         let frame = frame.ok_or_else(|| corrupt("lies beyond its end"))?;

@@ -38,11 +38,16 @@ pub(crate) async fn restore(
     let workers = workers.max(1);
     let destinations = Arc::new(destinations);
     let meter = Arc::new(Meter::new(monitor));
-    let by_pack = placements(packs.len(), files);
-    stream::iter(packs.iter().zip(by_pack).filter(|(_, placements)| !placements.is_empty()))
-        .map(|(pack, placements)| async move {
-            let bytes = repository.read(&pack_path(&pack.name)).await?;
-            Ok::<_, Error>(shares(placements).into_iter().map(move |share| (pack.name.clone(), bytes.clone(), share)))
+    // Owned names: a closure over borrowed ones would make the whole future impossible to spawn.
+    let names = packs.iter().map(|pack| pack.name.clone());
+    let work: Vec<(String, Vec<Placement>)> =
+        names.zip(placements(packs.len(), files)).filter(|(_, placements)| !placements.is_empty()).collect();
+    stream::iter(work)
+        .map(|(name, placements)| async move {
+            let bytes = repository.read(&pack_path(&name)).await?;
+            Ok::<_, Error>(
+                shares(placements).into_iter().map(move |share| (name.clone(), bytes.clone(), share)),
+            )
         })
         .buffered(2)
         .map_ok(|shares| stream::iter(shares.map(Ok)))

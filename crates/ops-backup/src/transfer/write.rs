@@ -113,11 +113,12 @@ pub(crate) async fn store(
     drop(sender);
 
     // Where an upload fails, the receiver is dropped and each worker stops at its next pack.
-    let uploads = stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) })
-        .map(|pack| upload(repository, pack))
-        .buffer_unordered(options.workers.max(1))
-        .try_collect::<Vec<_>>()
-        .await;
+    let uploads =
+        stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) })
+            .map(|pack| upload(repository, pack))
+            .buffer_unordered(options.workers.max(1))
+            .try_collect::<Vec<_>>()
+            .await;
     let mut results = Results::default();
     let mut failed = None;
     for worker in workers {
@@ -313,8 +314,13 @@ impl Worker {
             let size = usize::try_from(source.size).expect("a small file");
             let block = &mut self.buffer[used..used + size];
             file.read(source, block, 0, &mut self.results)?;
-            let part =
-                Part { file: *index, offset: 0, length: source.size, crc32c: crc32c::crc32c(block), blocks: Vec::new() };
+            let part = Part {
+                file: *index,
+                offset: 0,
+                length: source.size,
+                crc32c: crc32c::crc32c(block),
+                blocks: Vec::new(),
+            };
             self.results.parts.push(part);
             places.insert(*index, used);
             used += size;
@@ -367,7 +373,8 @@ impl<'a> Opened<'a> {
                 Ok(())
             }
             Opened::File(file, pages) => {
-                read_or_zero(file, block, offset).map_err(|error| Error::io(format!("read {:?}", source.path), error))?;
+                read_or_zero(file, block, offset)
+                    .map_err(|error| Error::io(format!("read {:?}", source.path), error))?;
                 match pages {
                     Some(pages) => check_pages(file, source, block, offset, pages, results),
                     None => Ok(()),

@@ -38,8 +38,8 @@ pub(crate) async fn register(repository: &Repository, cluster: &Cluster) -> Resu
         let json = serde_json::to_vec_pretty(&registration).expect("a registration is always valid JSON");
         return repository.write(&path, Bytes::from(json)).await.map(drop);
     };
-    let present: Registration =
-        serde_json::from_slice(&present).map_err(|error| Error::corrupt(format!("{path} is damaged")).with_source(error))?;
+    let present: Registration = serde_json::from_slice(&present)
+        .map_err(|error| Error::corrupt(format!("{path} is damaged")).with_source(error))?;
     if present.version > VERSION {
         let message = format!("{path} has version {}; this program reads up to {VERSION}", present.version);
         return Err(Error::new(ErrorKind::Unsupported, message));
@@ -60,7 +60,12 @@ pub(crate) async fn register(repository: &Repository, cluster: &Cluster) -> Resu
 }
 
 /// Whether the archive holds segment `number` of `timeline`.
-pub(crate) async fn has_segment(repository: &Repository, cluster: &Cluster, timeline: u32, number: u64) -> Result<bool> {
+pub(crate) async fn has_segment(
+    repository: &Repository,
+    cluster: &Cluster,
+    timeline: u32,
+    number: u64,
+) -> Result<bool> {
     let name = SegmentName::new(timeline, number, cluster.segment_size);
     repository.exists(&path(cluster.system_identifier, timeline, &name.to_string())).await
 }
@@ -82,7 +87,11 @@ pub(crate) async fn stored_at(
 }
 
 /// Returns the numbers of the segments of `timeline` that the archive holds, in order.
-pub(crate) async fn segments(repository: &Repository, cluster: &Cluster, timeline: u32) -> Result<BTreeSet<u64>> {
+pub(crate) async fn segments(
+    repository: &Repository,
+    cluster: &Cluster,
+    timeline: u32,
+) -> Result<BTreeSet<u64>> {
     let names = files(repository, cluster, timeline).await?;
     let numbers = names.iter().filter_map(|name| match ArchiveFile::parse(name) {
         Some(ArchiveFile::Segment(segment)) => segment.number(cluster.segment_size),
@@ -113,7 +122,12 @@ pub(crate) async fn timelines(repository: &Repository, cluster: &Cluster) -> Res
 }
 
 /// Reads a WAL file and proves it by its hash and header.
-pub(crate) async fn read(repository: &Repository, cluster: &Cluster, timeline: u32, name: &str) -> Result<Vec<u8>> {
+pub(crate) async fn read(
+    repository: &Repository,
+    cluster: &Cluster,
+    timeline: u32,
+    name: &str,
+) -> Result<Vec<u8>> {
     let path = path(cluster.system_identifier, timeline, name);
     let stored = repository.read(&path).await?;
     let (cluster, name) = (*cluster, name.to_owned());
@@ -126,7 +140,11 @@ pub(crate) async fn read(repository: &Repository, cluster: &Cluster, timeline: u
 }
 
 /// Reads the history of `timeline`; `None` where the archive has none.
-pub(crate) async fn history(repository: &Repository, cluster: &Cluster, timeline: u32) -> Result<Option<History>> {
+pub(crate) async fn history(
+    repository: &Repository,
+    cluster: &Cluster,
+    timeline: u32,
+) -> Result<Option<History>> {
     let name = format!("{timeline:08X}.history");
     if !repository.exists(&path(cluster.system_identifier, timeline, &name)).await? {
         return Ok(None);
@@ -136,7 +154,11 @@ pub(crate) async fn history(repository: &Repository, cluster: &Cluster, timeline
 }
 
 /// Returns the history of the newest timeline that a server which was on `timeline` would find, as the server looks.
-pub(crate) async fn newest_history(repository: &Repository, cluster: &Cluster, timeline: u32) -> Result<History> {
+pub(crate) async fn newest_history(
+    repository: &Repository,
+    cluster: &Cluster,
+    timeline: u32,
+) -> Result<History> {
     let mut newest = history(repository, cluster, timeline).await?.unwrap_or_else(|| History::root(timeline));
     while let Some(next) = history(repository, cluster, newest.timeline + 1).await? {
         newest = next;

@@ -97,7 +97,10 @@ pub async fn push(repository: &Repository, cluster: &Cluster, path: &Path) -> Re
     if Error::joined(present)? == raw {
         return Ok(Pushed::AlreadyThere);
     }
-    Err(Error::new(ErrorKind::Conflict, format!("{name} is already archived with other content; two servers archive into one repository")))
+    Err(Error::new(
+        ErrorKind::Conflict,
+        format!("{name} is already archived with other content; two servers archive into one repository"),
+    ))
 }
 
 /// Writes the WAL file `name` to `destination`, whole or not at all.
@@ -105,7 +108,12 @@ pub async fn push(repository: &Repository, cluster: &Cluster, path: &Path) -> Re
 /// # Errors
 /// Any failure to find out whether the file exists is an error, never [`Fetched::Absent`]: recovery would end early.
 #[tracing::instrument(skip(repository, cluster, destination))]
-pub async fn fetch(repository: &Repository, cluster: &Cluster, name: &str, destination: &Path) -> Result<Fetched> {
+pub async fn fetch(
+    repository: &Repository,
+    cluster: &Cluster,
+    name: &str,
+    destination: &Path,
+) -> Result<Fetched> {
     let file = archive_file(name)?;
     let location = archive::path(cluster.system_identifier, file.timeline(), name);
     let Some(stored) = repository.read_if_present(&location).await? else { return Ok(Fetched::Absent) };
@@ -120,8 +128,9 @@ pub async fn fetch(repository: &Repository, cluster: &Cluster, name: &str, desti
 }
 
 fn archive_file(name: &str) -> Result<ArchiveFile> {
-    ArchiveFile::parse(name)
-        .ok_or_else(|| Error::new(ErrorKind::Configuration, format!("{name:?} is not the name of a WAL file")))
+    ArchiveFile::parse(name).ok_or_else(|| {
+        Error::new(ErrorKind::Configuration, format!("{name:?} is not the name of a WAL file"))
+    })
 }
 
 fn check(file: ArchiveFile, name: &str, raw: &[u8], cluster: &Cluster) -> Result<()> {

@@ -11,8 +11,11 @@ use ops_testkit::{Postgres, bin_dir};
 use crate::support::{Site, restore_command};
 
 pub(crate) async fn restore_to(site: &Site, name: &str, target: RecoveryTarget) -> Restored {
-    let options =
-        RestoreOptions { target, restore_command: restore_command(&site.place()), ..RestoreOptions::default() };
+    let options = RestoreOptions {
+        target,
+        restore_command: restore_command(&site.place()),
+        ..RestoreOptions::default()
+    };
     let place = RestoreTarget::check(&site.root.path().join(name)).unwrap();
     let plan = restore::plan(&site.repository, place, options).await.unwrap();
     restore::apply(&site.repository, plan, &Monitor::default()).await.unwrap()
@@ -26,7 +29,8 @@ pub(crate) fn verify_backup(major: u32, data: &Path) {
 }
 
 pub(crate) async fn start_restored(data: &Path) -> Postgres {
-    let server = Postgres::from_data_dir(data).setting("archive_mode", "off").remove_on_drop(true).start().unwrap();
+    let server =
+        Postgres::from_data_dir(data).setting("archive_mode", "off").remove_on_drop(true).start().unwrap();
     let started = Instant::now();
     while server.psql("SELECT pg_is_in_recovery()").unwrap() == "t" {
         assert!(started.elapsed() < Duration::from_secs(60), "still in recovery: {}", server.log());
@@ -57,7 +61,10 @@ async fn a_busy_cluster_is_restored_to_the_moment_before_the_damage() {
     let sums = "SELECT (SELECT sum(amount) FROM ledger), (SELECT sum(abalance) FROM pgbench_accounts), \
                 (SELECT count(*) FROM pgbench_history), (SELECT sum(delta) FROM pgbench_history)";
     let expected = site.psql(sums);
-    let before: Timestamp = site.psql("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')").parse().unwrap();
+    let before: Timestamp = site
+        .psql("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
+        .parse()
+        .unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;
     site.psql("DELETE FROM ledger WHERE id > 10");
     site.psql("UPDATE pgbench_accounts SET abalance = 0");

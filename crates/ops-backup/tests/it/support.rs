@@ -59,12 +59,18 @@ fn this_program() -> String {
 
 pub(crate) fn archive_command(repository: &Path) -> String {
     let this = this_program();
-    format!("{REPOSITORY}={} {PUSH}=%p {this} --exact support::wal_command -q --nocapture", repository.display())
+    format!(
+        "{REPOSITORY}={} {PUSH}=%p {this} --exact support::wal_command -q --nocapture",
+        repository.display()
+    )
 }
 
 pub(crate) fn restore_command(repository: &Path) -> String {
     let this = this_program();
-    format!("{REPOSITORY}={} {FETCH}='%f %p' {this} --exact support::wal_command -q --nocapture", repository.display())
+    format!(
+        "{REPOSITORY}={} {FETCH}='%f %p' {this} --exact support::wal_command -q --nocapture",
+        repository.display()
+    )
 }
 
 pub(crate) fn store(path: &Path) -> Arc<dyn ObjectStore> {
@@ -115,7 +121,9 @@ impl Site {
     }
 
     pub(crate) async fn backup(&self) -> Backup {
-        backup(&self.repository, &self.connection(), &BackupOptions::default(), &Monitor::default()).await.unwrap()
+        backup(&self.repository, &self.connection(), &BackupOptions::default(), &Monitor::default())
+            .await
+            .unwrap()
     }
 
     pub(crate) fn psql(&self, sql: &str) -> String {
@@ -125,7 +133,8 @@ impl Site {
     /// Runs a client program of the server, and returns what it printed.
     pub(crate) fn run(&self, program: &str, arguments: &[&str]) -> String {
         let output = self.postgres.command(program).args(arguments).output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        let text =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{program} failed: {text}");
         text
     }

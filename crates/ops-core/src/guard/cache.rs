@@ -39,13 +39,13 @@ impl Judge {
 
     pub(crate) fn judge(&self, sql: &str) -> Arc<Verdict> {
         if sql.len() > MAX_TEXT_BYTES {
-            return Arc::new(self.policy.judge(sql));
+            return Arc::new(self.policy.judge_one(sql));
         }
         if let Some(verdict) = self.lock().find(sql) {
             return verdict;
         }
         // Not under the lock: two sessions may judge one text twice, and agree.
-        let verdict = Arc::new(self.policy.judge(sql));
+        let verdict = Arc::new(self.policy.judge_one(sql));
         self.lock().insert(sql, Arc::clone(&verdict));
         verdict
     }

@@ -71,14 +71,16 @@ fn truth(node: &NodeEnum, target: &Target<'_>, depth: usize) -> Truth {
         NodeEnum::TypeCast(cast) => inner(cast.arg.as_deref()),
         NodeEnum::CollateClause(collate) => inner(collate.arg.as_deref()),
         NodeEnum::BoolExpr(expression) => {
-            let parts = || expression.args.iter().map(|part| inner(Some(part)));
+            // Once each: looking twice at every level would take a time exponential in the depth.
+            let parts: Vec<Truth> = expression.args.iter().map(|part| inner(Some(part))).collect();
+            let all = |truth| parts.iter().all(|part| *part == truth);
             match expression.boolop() {
-                ast::BoolExprType::NotExpr => parts().next().map_or(Truth::Unknown, |part| !part),
-                ast::BoolExprType::AndExpr if parts().all(|part| part == Truth::Always) => Truth::Always,
-                ast::BoolExprType::AndExpr if parts().any(|part| part == Truth::Never) => Truth::Never,
-                ast::BoolExprType::OrExpr if parts().any(|part| part == Truth::Always) => Truth::Always,
+                ast::BoolExprType::NotExpr => parts.first().map_or(Truth::Unknown, |part| !*part),
+                ast::BoolExprType::AndExpr if all(Truth::Always) => Truth::Always,
+                ast::BoolExprType::AndExpr if parts.contains(&Truth::Never) => Truth::Never,
+                ast::BoolExprType::OrExpr if parts.contains(&Truth::Always) => Truth::Always,
                 ast::BoolExprType::OrExpr if covers_all(&expression.args) => Truth::Always,
-                ast::BoolExprType::OrExpr if parts().all(|part| part == Truth::Never) => Truth::Never,
+                ast::BoolExprType::OrExpr if all(Truth::Never) => Truth::Never,
                 _ => Truth::Unknown,
             }
         }

@@ -5,17 +5,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub(super) use pg_query::NodeRef;
 pub(super) use pg_query::protobuf as ast;
 
-/// The longest text that is parsed; more is refused.
-pub(super) const MAX_BYTES: usize = 4 << 20;
+/// The longest text that is parsed; more is refused. It bounds the time: about a second for the worst of such texts.
+pub(super) const MAX_BYTES: usize = 2 << 20;
 
-/// Up to this size a text is parsed on the caller's stack.
+/// Up to this many tokens a text is parsed on the caller's stack.
 ///
-/// A statement cannot nest deeper than half its bytes, and a level was measured to take less than a kilobyte of stack.
-const INLINE_BYTES: usize = 1 << 10;
+/// A tree is never deeper than its text has tokens, and a level takes about two kilobytes of stack.
+const INLINE_TOKENS: usize = 128;
 
-/// The stack of the thread that parses longer texts. The C library refuses trees of more than 10,000 levels, which bounds
-/// what is needed; pages that are not used are never there.
-const DEEP_STACK_BYTES: usize = 256 << 20;
+/// The stack of the thread that parses longer texts. The C library refuses trees of more than 10,000 messages, which
+/// bounds what is needed; pages that are not used are never there.
+const DEEP_STACK_BYTES: usize = 128 << 20;
 
 /// Why there is no tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub(super) fn with_statements<R: Send>(
     if sql.len() > MAX_BYTES {
         return Err(Failure::TooLong);
     }
-    if sql.len() <= INLINE_BYTES {
+    if !has_more_tokens(sql, INLINE_TOKENS) {
         return parse(sql, read);
     }
     std::thread::scope(|scope| {
@@ -96,6 +96,21 @@ fn failure(error: pg_query::Error) -> Failure {
         return Failure::TooComplex;
     }
     Failure::Syntax { message }
+}
+
+/// Tells whether a text may have more tokens than this; words and every other sign that is no blank count as one.
+fn has_more_tokens(sql: &str, limit: usize) -> bool {
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80;
+    let mut tokens = 0;
+    let mut in_word = false;
+    for byte in sql.bytes() {
+        tokens += usize::from(if is_word(byte) { !in_word } else { !byte.is_ascii_whitespace() });
+        in_word = is_word(byte);
+        if tokens > limit {
+            return true;
+        }
+    }
+    false
 }
 
 /// Counts the bytes of blanks and comments that a text begins with.

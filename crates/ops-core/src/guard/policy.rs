@@ -124,6 +124,24 @@ impl Policy {
         Verdict { policy: self.name.to_owned(), policy_hash: self.hash.clone(), statements }
     }
 
+    /// Judges a text that a client is to send as one statement, outside or inside a transaction of its own.
+    ///
+    /// Further statements and transaction commands are refused whatever the policy says: the client would lose track.
+    pub(super) fn judge_one(&self, sql: &str) -> Verdict {
+        let mut verdict = self.judge(sql);
+        for (index, statement) in verdict.statements.iter_mut().enumerate() {
+            let is_control = |effect: &&Effect| matches!(effect, Effect::TransactionControl { .. });
+            if let Some(effect) = statement.effects.iter().find(is_control) {
+                let text = Rule::TransactionControl.text(Some(effect));
+                refuse(statement, text);
+            }
+            if index > 0 {
+                refuse(statement, Rule::MultipleStatements.text(None));
+            }
+        }
+        verdict
+    }
+
     fn preset(name: &'static str, allowed: &[Rule]) -> Self {
         let decide = |rule: &Rule| if allowed.contains(rule) { Decision::Allow } else { Decision::Deny };
         let rules = Rule::EFFECTS.iter().map(|rule| (rule.id(), decide(rule))).collect();

@@ -34,7 +34,7 @@ rules! {
         "check the syntax; statements newer than PostgreSQL 18 are not known";
     TooComplex = "too-complex", "the text nests deeper than the guard can follow",
         "split the statement, or pass long lists as one array parameter";
-    TooLong = "too-long", "the text is longer than 4 MiB",
+    TooLong = "too-long", "the text is longer than 2 MiB",
         "split the text, or pass long lists as one array parameter";
     MultipleStatements = "multiple-statements", "the text has more than one statement",
         "send one statement at a time, inside a transaction if they belong together";

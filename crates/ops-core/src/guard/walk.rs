@@ -62,7 +62,6 @@ macro_rules! nodes {
         }
 
         /// Visits the children of a node in the order of their fields.
-        #[expect(clippy::too_many_lines, reason = "one line for each node of the grammar")]
         pub(super) fn children<'a>(node: NodeRef<'a>, visit: &mut dyn FnMut(NodeRef<'a>)) {
             match node {
                 $(NodeRef::$variant(ast::$node { $($child,)* $($plain: _,)* }) => {

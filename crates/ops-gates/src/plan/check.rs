@@ -73,6 +73,10 @@ fn http(it: &Http) -> Wrong {
 
 fn postgres(it: &Postgres) -> Wrong {
     let mut wrong = Vec::new();
+    if holds_a_password(it.url.template()) {
+        let message = "the connection string holds a password, which a plan must not; name its variable with `password_env`";
+        wrong.push((Some(it.url.span.clone()), message.to_owned()));
+    }
     let asserts = it.expect.is_some() || it.min_rows.is_some();
     match (&it.query, it.connect_only) {
         (None, false) => wrong.push((
@@ -96,6 +100,17 @@ fn postgres(it: &Postgres) -> Wrong {
         ));
     }
     wrong
+}
+
+/// Whether a URL or a `key=value` string has a password written out, and not as a variable.
+fn holds_a_password(template: &str) -> bool {
+    let user_info =
+        template.split_once("://").and_then(|(_, rest)| rest.split(['/', '?']).next()?.rsplit_once('@'));
+    let in_url = user_info.and_then(|(user_info, _)| Some(user_info.split_once(':')?.1));
+    let after_key =
+        |at: usize| template[at + "password".len()..].trim_start().strip_prefix('=').map(str::trim_start);
+    let in_pairs = template.match_indices("password").filter_map(|(at, _)| after_key(at));
+    in_url.into_iter().chain(in_pairs).any(|password| !password.is_empty() && !password.starts_with("${env:"))
 }
 
 fn evidence(it: &Evidence) -> Wrong {
@@ -139,4 +154,29 @@ pub(super) fn is_id(id: &str) -> bool {
     (1..=64).contains(&id.len())
         && id.starts_with(|c: char| c.is_ascii_alphanumeric())
         && id.chars().all(part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_seen_where_it_is_written_out() {
+        for (template, expected) in [
+            ("postgresql://app@db/shop", false),
+            ("postgresql://app:hunter2@db/shop", true),
+            ("postgresql://app:p@ss@db/shop", true),
+            ("postgresql://app:${env:P}@db/shop", false),
+            ("postgresql://db:5432/a:b@c", false),
+            ("postgresql://db/shop?password=x", true),
+            ("host=db password = 'x' user=app", true),
+            ("host=db password=${env:P}", false),
+            ("host=db user=password", false),
+            ("${env:DATABASE_URL}", false),
+            ("http://user:pw@host/", true),
+            ("http://[::1]:80/", false),
+        ] {
+            assert_eq!(holds_a_password(template), expected, "{template}");
+        }
+    }
 }

@@ -58,7 +58,7 @@ fn output(gate: &GateRecord, out: &mut String) -> std::fmt::Result {
     let lines: Vec<&str> = output.lines().collect();
     let last = &lines[lines.len().saturating_sub(LINES)..];
     let log = gate.log.as_ref().map_or("", |log| log.path.as_str());
-    writeln!(out, "\n## {}\n\nThe last {} lines; all of it is in `{log}`.\n", inline(&gate.id), last.len())?;
+    writeln!(out, "\n## {}\n\nThe end of `{log}`:\n", inline(&gate.id))?;
     // Indented, not fenced: no output can end the block.
     last.iter().try_for_each(|line| writeln!(out, "    {}", printable(line)))
 }

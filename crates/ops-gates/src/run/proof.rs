@@ -75,14 +75,15 @@ pub fn verify(directory: &Path, keys: &[VerifyingKey]) -> Result<RunRecord, Erro
         Error::new(ErrorKind::NotVerified, format!("run {} does not verify: {what}", directory.display()))
     };
     let read = |name: &str| {
-        std::fs::read(directory.join(name)).map_err(|error| refuse(format!("{name} cannot be read")).because(error))
+        std::fs::read(directory.join(name))
+            .map_err(|error| refuse(format!("{name} cannot be read")).because(error))
     };
     let path = directory.join(VERDICT);
     let verdict =
         std::fs::read(&path).map_err(|error| Error::io(ErrorKind::RunUnreadable, "read", &path, error))?;
     let envelope = Envelope::from_json(&read(EVIDENCE)?).and_then(|envelope| envelope.verify(keys));
-    let evidence =
-        envelope.map_err(|error| refuse("the evidence is not signed by a given key".to_owned()).because(error))?;
+    let evidence = envelope
+        .map_err(|error| refuse("the evidence is not signed by a given key".to_owned()).because(error))?;
     if evidence.kind != EVIDENCE_KIND {
         return Err(refuse(format!("the evidence is a `{}`, not a `{EVIDENCE_KIND}`", evidence.kind)));
     }

@@ -62,7 +62,8 @@ async fn the_answer_decides_and_nothing_is_written() {
     }
     assert_eq!(server.psql("SELECT sum(amount) FROM ledger").expect("an answer").trim(), "42");
     check(&url, "connect_only = true", "ERROR", "connect").await;
-    check(&url.replace("app@", "app:wrong@"), "connect_only = true", "ERROR", "refused").await;
+    check(&url.replace("app@", "other@"), &format!("{password}connect_only = true"), "ERROR", "refused")
+        .await;
     check(
         &url.replace("/postgres", "/absent"),
         &format!("{password}connect_only = true"),

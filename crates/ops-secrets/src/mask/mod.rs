@@ -1,12 +1,14 @@
 //! Masking: whatever is known to be secret is replaced in text, in every form that text gives it.
 
 mod embedded;
+mod filter;
 mod forms;
 mod writer;
 
 pub(crate) use embedded::{decoded, passwords};
 pub use writer::MaskingWriter;
 
+use self::filter::Filter;
 use aho_corasick::{AhoCorasick, MatchKind};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -106,13 +108,13 @@ impl Masker {
     }
 
     fn masked(&self, text: &[u8]) -> Option<Vec<u8>> {
-        let patterns = self.patterns()?;
-        if !patterns.search.is_match(text) {
+        let spans = self.patterns()?.spans(text);
+        if spans.is_empty() {
             return None;
         }
         let mut masked = Vec::with_capacity(text.len());
         let mut end = 0;
-        for span in patterns.spans(text) {
+        for span in spans {
             masked.extend_from_slice(&text[end..span.start]);
             masked.extend_from_slice(REDACTED.as_bytes());
             end = span.end;
@@ -137,6 +139,7 @@ impl fmt::Debug for Masker {
 struct Patterns {
     forms: BTreeSet<Vec<u8>>,
     longest: usize,
+    filter: Filter,
     search: AhoCorasick,
 }
 
@@ -146,12 +149,15 @@ impl Patterns {
         let search = AhoCorasick::builder().match_kind(MatchKind::Standard).build(&forms);
         let search = search.expect("bounded secrets stay far below the automaton's limit of 2^31 states");
         let longest = forms.iter().map(Vec::len).max().unwrap_or(0);
-        Self { forms, longest, search }
+        Self { filter: Filter::new(&forms), forms, longest, search }
     }
 
     /// Where secrets stand, in order; those that overlap are one.
     fn spans(&self, text: &[u8]) -> Vec<Range<usize>> {
         let mut spans: Vec<Range<usize>> = Vec::new();
+        if !self.filter.may_hold(text) {
+            return spans;
+        }
         for found in self.search.find_overlapping_iter(text) {
             // Matches come in the order of their ends, so one can only swallow the spans before it.
             let mut span = found.range();
@@ -170,7 +176,10 @@ impl Patterns {
             let mut after = self.forms.range::<[u8], _>((Bound::Excluded(tail), Bound::Unbounded));
             after.next().is_some_and(|form| form.starts_with(tail))
         };
-        (first..text.len()).find(|start| is_begin(&text[*start..])).unwrap_or(text.len())
+        let mut starts = first..text.len();
+        let begin =
+            starts.find(|start| self.filter.may_begin_with(&text[*start..]) && is_begin(&text[*start..]));
+        begin.unwrap_or(text.len())
     }
 }
 

@@ -82,10 +82,18 @@ fn shown(setting: &Setting, value: &Value, masker: &Masker) -> String {
         other => plain(other),
     };
     let text = masker.mask_str(&text).into_owned();
-    if text.contains(char::is_control) { text.escape_debug().to_string() } else { text }
+    one_line(&text)
 }
 
-/// A value as TOML writes it, but for the control characters.
+fn one_line(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
+}
+
+/// A value as TOML writes it, but for what `one_line` escapes.
 fn plain(value: &Value) -> String {
     match value {
         Value::String(_, text) => format!("\"{}\"", without_passwords(text)),

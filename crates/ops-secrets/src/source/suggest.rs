@@ -51,7 +51,7 @@ mod tests {
         for (word, expected) in [
             ("pasword", Some("password")),
             ("postgre", Some("postgres")),
-            ("rope", Some("repo")),
+            ("reop", Some("repo")),
             ("wal", None),
             ("x", None),
         ] {

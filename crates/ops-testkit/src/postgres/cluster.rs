@@ -291,7 +291,7 @@ fn append_settings(file: &Path, settings: &[(String, String)]) -> Result<(), Err
     written.map_err(|e| Error::io("write", file, e))
 }
 
-/// Quotes a value for SQL (with standard strings) and for `postgresql.conf`, which also has backslash escapes.
+/// Quotes a value for `postgresql.conf`; without a backslash in it, this is also an SQL string.
 fn quoted(value: &str) -> String {
     format!("'{}'", value.replace('\\', r"\\").replace('\'', "''"))
 }

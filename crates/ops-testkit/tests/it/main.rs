@@ -4,4 +4,5 @@ mod lifetime;
 mod postgres;
 mod redis;
 mod s3;
+mod skip;
 mod tools;

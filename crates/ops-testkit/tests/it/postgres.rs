@@ -6,25 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
 use std::time::Duration;
 
-use ops_testkit::{ErrorKind, Mode, NewCluster, Postgres, or_skip};
-
-fn start(describe: impl FnOnce(NewCluster) -> NewCluster) -> Option<Postgres> {
-    let started = describe(Postgres::builder()).start();
-    match started {
-        Err(error) if error.kind() == ErrorKind::NotInstalled => None,
-        other => Some(other.unwrap()),
-    }
-}
-
-/// Starts a cluster, or skips the test where no server is installed.
-macro_rules! cluster {
-    ($describe:expr) => {
-        match start($describe) {
-            Some(postgres) => postgres,
-            None => ops_testkit::skip!("PostgreSQL is not installed"),
-        }
-    };
-}
+use ops_testkit::{ErrorKind, Mode, Postgres, or_skip};
 
 #[test]
 fn every_installed_major_starts() {
@@ -45,7 +27,7 @@ fn every_installed_major_starts() {
 
 #[test]
 fn stop_kill_and_restart_keep_data_and_port() {
-    let mut postgres = cluster!(|new| new);
+    let mut postgres = or_skip!(Postgres::start());
     postgres.psql("CREATE TABLE t (n int)").unwrap();
     let port = postgres.port();
     for round in 1..=4 {
@@ -65,7 +47,7 @@ fn stop_kill_and_restart_keep_data_and_port() {
 
 #[test]
 fn a_failed_restart_keeps_the_data_and_shows_the_log() {
-    let mut postgres = cluster!(|new| new);
+    let mut postgres = or_skip!(Postgres::start());
     let conf = postgres.data_dir().join("postgresql.conf");
     let good = fs::read_to_string(&conf).unwrap();
     fs::write(&conf, format!("{good}\nmax_connections = nonsense\n")).unwrap();
@@ -91,7 +73,7 @@ fn a_bad_setting_fails_at_once_and_leaves_nothing() {
 
 #[test]
 fn password_with_special_characters_works_over_tcp() {
-    let postgres = cluster!(|new| new);
+    let postgres = or_skip!(Postgres::start());
     let password = postgres.password().unwrap();
     for character in ['%', '\'', '"', ' '] {
         assert!(password.contains(character), "{password}");
@@ -110,7 +92,7 @@ fn password_with_special_characters_works_over_tcp() {
 
 #[test]
 fn it_listens_on_loopback_only_and_not_as_root() {
-    let postgres = cluster!(|new| new);
+    let postgres = or_skip!(Postgres::start());
     let port = format!(":{:04X}", postgres.port());
     let mut listeners = Vec::new();
     for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
@@ -133,9 +115,9 @@ fn it_listens_on_loopback_only_and_not_as_root() {
 
 #[test]
 fn two_at_once_are_separate_and_identity_is_fresh_on_request() {
-    let first = cluster!(|new| new);
-    let second = cluster!(|new| new.fresh_identity(true));
-    let third = cluster!(|new| new.initdb_arg("--wal-segsize=1"));
+    let first = or_skip!(Postgres::start());
+    let second = or_skip!(Postgres::builder().fresh_identity(true).start());
+    let third = or_skip!(Postgres::builder().initdb_arg("--wal-segsize=1").start());
     assert_ne!(first.port(), second.port());
     first.psql("CREATE TABLE only_here ()").unwrap();
     let error = second.psql("SELECT FROM only_here").unwrap_err();
@@ -147,10 +129,13 @@ fn two_at_once_are_separate_and_identity_is_fresh_on_request() {
 
 #[test]
 fn settings_are_in_the_file_and_archiving_runs_as_the_server() {
-    let postgres = cluster!(|new| new
-        .setting("work_mem", "7MB")
-        .setting("application_name", r"it's a \ test")
-        .archive_command("cp %p ../archive.%f"));
+    let postgres = or_skip!(
+        Postgres::builder()
+            .setting("work_mem", "7MB")
+            .setting("application_name", r"it's a \ test")
+            .archive_command("cp %p ../archive.%f")
+            .start()
+    );
     assert_eq!(postgres.psql("SHOW work_mem").unwrap(), "7MB");
     assert_eq!(postgres.psql("SHOW fsync").unwrap(), "off");
     let reset = "SELECT reset_val FROM pg_settings WHERE name = 'application_name'";
@@ -168,7 +153,7 @@ fn settings_are_in_the_file_and_archiving_runs_as_the_server() {
 
 #[test]
 fn psql_commits_each_statement_and_stops_at_the_first_error() {
-    let postgres = cluster!(|new| new);
+    let postgres = or_skip!(Postgres::start());
     let error = postgres.psql("CREATE TABLE a (); SELECT 1/0; CREATE TABLE b ()").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Command);
     assert!(error.log().unwrap().contains("division by zero"), "{error:?}");
@@ -177,7 +162,7 @@ fn psql_commits_each_statement_and_stops_at_the_first_error() {
 
 #[test]
 fn an_existing_directory_is_used_in_place_and_kept() {
-    let mut origin = cluster!(|new| new);
+    let mut origin = or_skip!(Postgres::start());
     origin.psql("CREATE TABLE t AS SELECT 42 AS answer").unwrap();
     origin.stop(Mode::Fast).unwrap();
     let scratch = tempfile::Builder::new().prefix("ops-").tempdir_in("/tmp").unwrap();

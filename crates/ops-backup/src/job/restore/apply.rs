@@ -80,8 +80,14 @@ struct Writer {
 
 impl Writer {
     /// Creates every directory, link and file, all files empty.
-    fn create_all(&mut self, plan: &RestorePlan, destinations: &[PathBuf], cleanup: &mut Cleanup) -> Result<()> {
-        let targets = std::iter::once(&plan.data_directory).chain(plan.tablespaces.iter().map(|(_, target)| target));
+    fn create_all(
+        &mut self,
+        plan: &RestorePlan,
+        destinations: &[PathBuf],
+        cleanup: &mut Cleanup,
+    ) -> Result<()> {
+        let targets =
+            std::iter::once(&plan.data_directory).chain(plan.tablespaces.iter().map(|(_, target)| target));
         for target in targets {
             if !target.exists() {
                 self.directory(target.path(), 0o700)?;
@@ -95,7 +101,8 @@ impl Writer {
             if path == "pg_tblspc" {
                 for (oid, target) in &plan.tablespaces {
                     let link = self.root.join(format!("pg_tblspc/{oid}"));
-                    symlink(target.path(), &link).map_err(|error| Error::io(format!("create the link {link:?}"), error))?;
+                    symlink(target.path(), &link)
+                        .map_err(|error| Error::io(format!("create the link {link:?}"), error))?;
                 }
             }
         }
@@ -108,7 +115,8 @@ impl Writer {
     /// Writes what makes the copy recover and verify, makes all of it durable, and only then puts `pg_control` in place.
     fn finish(&self, plan: &RestorePlan, files: &[FileEntry]) -> Result<()> {
         let options = &plan.options;
-        let settings = recovery::settings(&options.target, options.timeline, options.action, &options.restore_command);
+        let settings =
+            recovery::settings(&options.target, options.timeline, options.action, &options.restore_command);
         let auto_conf = self.root.join("postgresql.auto.conf");
         let existing = fs::read_to_string(&auto_conf).unwrap_or_default();
         self.replace(&auto_conf, recovery::merge_auto_conf(&existing, &settings).as_bytes())?;
@@ -160,7 +168,8 @@ impl Writer {
         fs::set_permissions(path, Permissions::from_mode(mode))
             .map_err(|error| Error::io(format!("set the mode of {path:?}"), error))?;
         let Some(Owner { uid, gid }) = self.owner else { return Ok(()) };
-        chown(path, Some(uid), Some(gid)).map_err(|error| Error::io(format!("set the owner of {path:?}"), error))
+        chown(path, Some(uid), Some(gid))
+            .map_err(|error| Error::io(format!("set the owner of {path:?}"), error))
     }
 }
 
@@ -168,8 +177,9 @@ fn backup_manifest(plan: &RestorePlan, files: &[FileEntry]) -> Result<String> {
     let facts = plan.backup.postgres();
     let mut builder = ManifestBuilder::new(facts.cluster.major, facts.cluster.system_identifier);
     for file in files {
-        let modified = Timestamp::from_second(file.modified)
-            .map_err(|error| Error::corrupt(format!("{:?} has no valid time", file.path)).with_source(error))?;
+        let modified = Timestamp::from_second(file.modified).map_err(|error| {
+            Error::corrupt(format!("{:?} has no valid time", file.path)).with_source(error)
+        })?;
         builder.file(&file.path, file.size, modified, file.crc32c);
     }
     Ok(builder.finish(facts.timeline, facts.start_lsn, facts.stop_lsn))
@@ -219,7 +229,11 @@ impl Drop for Cleanup {
 fn remove_content(directory: &Path) -> std::io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        if entry.file_type()?.is_dir() { fs::remove_dir_all(entry.path())? } else { fs::remove_file(entry.path())? }
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?
+        } else {
+            fs::remove_file(entry.path())?
+        }
     }
     Ok(())
 }

@@ -111,7 +111,10 @@ impl RestorePlan {
     pub fn summary(&self) -> PlanSummary {
         let mut warnings = Vec::new();
         if !self.manifest.files().any(|file| file.path == "postgresql.conf") {
-            warnings.push("the backup holds no postgresql.conf: the server kept it outside its data directory".to_owned());
+            warnings.push(
+                "the backup holds no postgresql.conf: the server kept it outside its data directory"
+                    .to_owned(),
+            );
         }
         if self.backup.bad_pages > 0 {
             let count = self.backup.bad_pages;
@@ -120,7 +123,11 @@ impl RestorePlan {
         PlanSummary {
             backup: self.backup.clone(),
             data_directory: self.data_directory.path().to_owned(),
-            tablespaces: self.tablespaces.iter().map(|(oid, target)| (*oid, target.path().to_owned())).collect(),
+            tablespaces: self
+                .tablespaces
+                .iter()
+                .map(|(oid, target)| (*oid, target.path().to_owned()))
+                .collect(),
             target: self.options.target.clone(),
             wal_end: self.wal_end,
             files: self.manifest.files().count() as u64,
@@ -170,10 +177,13 @@ pub(crate) async fn choose(repository: &Repository, options: &RestoreOptions) ->
         return Err(Error::new(ErrorKind::Unreachable, "the repository holds no backup of the cluster"));
     };
     let identifier = newest.postgres().cluster.system_identifier;
-    if let Some(other) =
-        candidates.iter().map(|backup| backup.postgres().cluster.system_identifier).find(|other| *other != identifier)
+    if let Some(other) = candidates
+        .iter()
+        .map(|backup| backup.postgres().cluster.system_identifier)
+        .find(|other| *other != identifier)
     {
-        let message = format!("the repository holds backups of several clusters ({identifier}, {other}); name one");
+        let message =
+            format!("the repository holds backups of several clusters ({identifier}, {other}); name one");
         return Err(Error::new(ErrorKind::Configuration, message));
     }
     candidates.sort_by_key(|backup| std::cmp::Reverse(backup.postgres().stop_time));
@@ -188,7 +198,10 @@ pub(crate) async fn choose(repository: &Repository, options: &RestoreOptions) ->
         }
     }
     let reason = first_reason.unwrap_or_default();
-    Err(Error::new(ErrorKind::Unreachable, format!("no backup can be recovered to {}: {reason}", options.target)))
+    Err(Error::new(
+        ErrorKind::Unreachable,
+        format!("no backup can be recovered to {}: {reason}", options.target),
+    ))
 }
 
 /// Returns the end of the usable WAL, or why `backup` cannot lead to the target.
@@ -218,7 +231,10 @@ async fn reachable(
     };
     if !history.contains(facts.timeline, facts.stop_lsn) {
         let (own, wanted) = (facts.timeline, history.timeline);
-        return Ok(Err(format!("timeline {wanted} does not descend from timeline {own} at {}", facts.stop_lsn)));
+        return Ok(Err(format!(
+            "timeline {wanted} does not descend from timeline {own} at {}",
+            facts.stop_lsn
+        )));
     }
     let reach = archive::reach(repository, &facts.cluster, &history, facts.timeline, facts.start_lsn).await?;
     let gap = || match reach.missing.first() {

@@ -20,9 +20,11 @@ impl RestoreTarget {
     /// # Errors
     /// `BadTarget` where it is a file, holds anything (a live cluster above all), or cannot be written.
     pub fn check(path: &Path) -> Result<Self> {
-        let refuse = |what: &str| Error::new(ErrorKind::BadTarget, format!("cannot restore into {path:?}: it {what}"));
+        let refuse =
+            |what: &str| Error::new(ErrorKind::BadTarget, format!("cannot restore into {path:?}: it {what}"));
         let path = std::path::absolute(path).map_err(|error| refuse("is no path").with_source(error))?;
-        let refuse = |what: &str| Error::new(ErrorKind::BadTarget, format!("cannot restore into {path:?}: it {what}"));
+        let refuse =
+            |what: &str| Error::new(ErrorKind::BadTarget, format!("cannot restore into {path:?}: it {what}"));
         let exists = match std::fs::metadata(&path) {
             Ok(metadata) if metadata.is_dir() => true,
             Ok(_) => return Err(refuse("is not a directory")),
@@ -32,12 +34,15 @@ impl RestoreTarget {
         };
         if exists {
             if path.join("postmaster.pid").exists() {
-                return Err(refuse("holds a cluster that is running, or was when it crashed (postmaster.pid)"));
+                return Err(refuse(
+                    "holds a cluster that is running, or was when it crashed (postmaster.pid)",
+                ));
             }
             if path.join("global/pg_control").exists() {
                 return Err(refuse("holds a cluster"));
             }
-            let mut entries = std::fs::read_dir(&path).map_err(|error| refuse("cannot be listed").with_source(error))?;
+            let mut entries =
+                std::fs::read_dir(&path).map_err(|error| refuse("cannot be listed").with_source(error))?;
             if entries.next().is_some() {
                 return Err(refuse("is not empty"));
             }

@@ -43,7 +43,7 @@ impl<'a> Walker<'a> {
                 } else {
                     "table"
                 };
-                self.into_table(create.into.as_deref(), kind)
+                self.table_from_query(create.into.as_deref(), kind)
             }
             _ => self.opaque("query"),
         }
@@ -60,12 +60,12 @@ impl<'a> Walker<'a> {
     fn select(&mut self, select: &'a ast::SelectStmt) -> Descend {
         self.open_scope(select.with_clause.as_ref());
         if select.into_clause.is_some() {
-            return self.into_table(select.into_clause.as_deref(), "table");
+            return self.table_from_query(select.into_clause.as_deref(), "table");
         }
         Descend::Yes
     }
 
-    fn into_table(&mut self, into: Option<&'a ast::IntoClause>, kind: &str) -> Descend {
+    fn table_from_query(&mut self, into: Option<&'a ast::IntoClause>, kind: &str) -> Descend {
         let table = into.and_then(|into| into.rel.as_ref());
         let temporary = table.is_some_and(|table| table.relpersistence == "t");
         let (name, location) = self.target(table);

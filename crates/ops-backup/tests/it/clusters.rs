@@ -1,0 +1,171 @@
+//! Clusters of unusual shape, and servers that cannot be backed up.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::FileExt as _;
+
+use ops_backup::restore;
+use ops_backup::{BackupOptions, ErrorKind, Monitor, Phase, RestoreOptions, RestoreTarget, backup, list};
+use ops_testkit::{Postgres, TestUser};
+use tokio_util::sync::CancellationToken;
+
+use crate::end_to_end::{restore_to, start_restored, verify_backup};
+use crate::support::{Site, restore_command};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tablespace_is_restored_to_its_new_place_only() {
+    let site = Site::start().await;
+    let user = TestUser::find().unwrap();
+    let original = site.root.path().join("tablespace");
+    user.create_dir(&original).unwrap();
+    site.psql(&format!("CREATE TABLESPACE fast LOCATION '{}'", original.display()));
+    site.psql("CREATE TABLE t TABLESPACE fast AS SELECT generate_series(1, 50000) AS n");
+    let oid: u32 = site.psql("SELECT oid FROM pg_tablespace WHERE spcname = 'fast'").parse().unwrap();
+    let backup = site.backup().await;
+    assert_eq!(backup.postgres().tablespaces.len(), 1);
+    site.switch_wal().await;
+
+    let data = site.root.path().join("restored");
+    let options =
+        RestoreOptions { restore_command: restore_command(&site.place()), ..RestoreOptions::default() };
+    let refused =
+        restore::plan(&site.repository, RestoreTarget::check(&data).unwrap(), options.clone()).await;
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::BadTarget, "the original tablespace is in use");
+
+    let moved = site.root.path().join("moved");
+    let options = RestoreOptions { tablespaces: BTreeMap::from([(oid, moved.clone())]), ..options };
+    let plan = restore::plan(&site.repository, RestoreTarget::check(&data).unwrap(), options).await.unwrap();
+    assert_eq!(plan.summary().tablespaces[&oid], moved);
+    restore::apply(&site.repository, plan, &Monitor::default()).await.unwrap();
+    assert!(!data.join("tablespace_map").exists());
+    assert_eq!(std::fs::read_link(data.join(format!("pg_tblspc/{oid}"))).unwrap(), moved);
+    verify_backup(site.postgres.major(), &data);
+    user.own_tree(&moved).unwrap();
+    let server = start_restored(&data).await;
+    assert_eq!(server.psql("SELECT sum(n) FROM t").unwrap(), "1250025000");
+    server.psql("INSERT INTO t VALUES (1)").unwrap();
+    assert_eq!(site.psql("SELECT count(*) FROM t"), "50000", "the original is untouched");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_small_relations_share_few_packs() {
+    let site = Site::start().await;
+    site.psql(
+        "DO $$ BEGIN FOR i IN 1..1000 LOOP \
+         EXECUTE format('CREATE TABLE small_%s AS SELECT %s AS n', i, i); END LOOP; END $$",
+    );
+    let backup = site.backup().await;
+    assert!(backup.files > 1900, "{}", backup.files);
+    let packs = std::fs::read_dir(site.place().join("packs")).unwrap().count();
+    assert!(packs <= 4, "{packs} packs");
+    site.switch_wal().await;
+    let restored = restore_to(&site, "restored", ops_backup::RecoveryTarget::Immediate).await;
+    verify_backup(site.postgres.major(), &restored.data_directory);
+    let server = start_restored(&restored.data_directory).await;
+    let sum = "SELECT sum((xpath('/row/n/text()', query_to_xml('SELECT n FROM ' || relname, false, true, '')))[1]::text::int) \
+               FROM pg_class WHERE relname LIKE 'small\\_%' AND relkind = 'r'";
+    assert_eq!(server.psql(sum).unwrap(), "500500");
+
+    let inventory = list(&site.repository).await.unwrap();
+    let [cluster] = &inventory.clusters[..] else { panic!("{inventory:?}") };
+    assert!(cluster.backups.iter().all(|backup| backup.recoverable), "{inventory:?}");
+    assert_eq!(cluster.wal[0].missing, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_page_is_reported_by_file_and_block_and_does_not_stop_the_backup() {
+    let site = Site::start().await;
+    site.psql("CREATE TABLE t AS SELECT n, repeat('x', 500) FROM generate_series(1, 5000) AS n");
+    let file = site.psql("SELECT pg_relation_filepath('t')");
+    site.psql("CHECKPOINT");
+    let handle = std::fs::OpenOptions::new().write(true).open(site.postgres.data_dir().join(&file)).unwrap();
+    for block in [3_u64, 200] {
+        handle.write_all_at(b"damage", block * 8192 + 4000).unwrap();
+    }
+    let backup = site.backup().await;
+    assert_eq!(backup.bad_pages, 2);
+    let found: Vec<_> =
+        backup.bad_page_examples.iter().map(|page| (page.file.as_str(), page.block)).collect();
+    assert_eq!(found, [(file.as_str(), 3), (file.as_str(), 200)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_that_cannot_be_backed_up_are_refused_with_the_reason() {
+    let site = Site::start().await;
+    let other = Postgres::builder().fresh_identity(true).start().unwrap();
+    let run = |url: String, options: BackupOptions| {
+        let repository = site.repository.clone();
+        async move {
+            let server = ops_core::connection::ConnectionSettings::parse(&url).unwrap();
+            backup(&repository, &server, &options, &Monitor::default()).await.unwrap_err()
+        }
+    };
+    let error = run(other.url(), BackupOptions::default()).await;
+    assert_eq!(
+        (error.kind(), error.to_string().contains("archive_mode")),
+        (ErrorKind::Postgres, true),
+        "{error}"
+    );
+
+    let foreign =
+        BackupOptions { data_directory: Some(other.data_dir().to_owned()), ..BackupOptions::default() };
+    let error = run(site.postgres.url(), foreign).await;
+    assert_eq!(
+        (error.kind(), error.to_string().contains("holds cluster")),
+        (ErrorKind::Configuration, true),
+        "{error}"
+    );
+
+    let empty = tempfile::tempdir().unwrap();
+    let nothing = BackupOptions { data_directory: Some(empty.path().to_owned()), ..BackupOptions::default() };
+    let error = run(site.postgres.url(), nothing).await;
+    assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
+    assert!(error.to_string().contains("is not a PostgreSQL data directory"), "{error}");
+
+    let error = run("postgresql://postgres@127.0.0.1:1/postgres".to_owned(), BackupOptions::default()).await;
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+
+    // An archiver that reports success and stores nothing is found out.
+    site.psql("ALTER SYSTEM SET archive_command = 'true'");
+    site.psql("SELECT pg_reload_conf()");
+    let hasty =
+        BackupOptions { archive_timeout: std::time::Duration::from_secs(2), ..BackupOptions::default() };
+    let error = run(site.postgres.url(), hasty).await;
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert_eq!(site.repository.backups().await.unwrap().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_backup_does_not_exist_and_a_cancelled_restore_leaves_nothing() {
+    let site = Site::start().await;
+    site.run("pgbench", &["-i", "-q", "-s", "5"]);
+    let cancellation = CancellationToken::new();
+    let monitor = Monitor::new(cancellation.clone());
+    let mut progress = monitor.subscribe();
+    let stop = tokio::spawn(async move {
+        progress.wait_for(|progress| progress.phase == Phase::Copy && progress.bytes_done > 0).await.unwrap();
+        cancellation.cancel();
+    });
+    let error =
+        backup(&site.repository, &site.connection(), &BackupOptions::default(), &monitor).await.unwrap_err();
+    stop.await.unwrap();
+    assert_eq!(error.kind(), ErrorKind::Cancelled);
+    assert_eq!(site.repository.backups().await.unwrap().len(), 0);
+
+    site.backup().await;
+    let data = site.root.path().join("restored");
+    let plan =
+        restore::plan(&site.repository, RestoreTarget::check(&data).unwrap(), RestoreOptions::default())
+            .await
+            .unwrap();
+    let cancellation = CancellationToken::new();
+    let monitor = Monitor::new(cancellation.clone());
+    let mut progress = monitor.subscribe();
+    let stop = tokio::spawn(async move {
+        progress.wait_for(|progress| progress.phase == Phase::Copy && progress.bytes_done > 0).await.unwrap();
+        cancellation.cancel();
+    });
+    let error = restore::apply(&site.repository, plan, &monitor).await.unwrap_err();
+    stop.await.unwrap();
+    assert_eq!(error.kind(), ErrorKind::Cancelled);
+    assert!(!data.exists());
+}

@@ -1,0 +1,39 @@
+//! The guarded client: `tokio_postgres` behind a policy, with no way to the raw client.
+//!
+//! Each statement is judged before it is sent; a refused one never reaches the server, and the error carries the
+//! verdict. Texts go through the extended protocol only, one statement each.
+//!
+//! ```no_run
+//! use ops_core::connection::ConnectionSettings;
+//! use ops_core::guard::Policy;
+//! use ops_core::postgres::GuardedClient;
+//! use ops_core::ErrorKind;
+//!
+//! # async fn example() -> Result<(), ops_core::Error> {
+//! let settings = ConnectionSettings::parse("postgresql://app@127.0.0.1/shop")?.with_application("shop", None);
+//! let mut client = GuardedClient::connect(&settings, Policy::app()).await?;
+//! let row = client.query_one("SELECT sum(amount) FROM ledger WHERE account = $1", &[&7_i32]).await?;
+//!
+//! let refused = client.execute("DELETE FROM ledger", &[]).await.unwrap_err();
+//! assert_eq!(refused.kind(), ErrorKind::Denied);
+//!
+//! let transaction = client.transaction().await?;
+//! transaction.execute("UPDATE ledger SET amount = $1 WHERE id = $2", &[&5_i32, &1_i32]).await?;
+//! transaction.commit().await?;
+//! # let _ = row;
+//! # Ok(())
+//! # }
+//! ```
+
+mod client;
+mod failure;
+mod pool;
+mod run;
+mod session;
+mod transaction;
+
+pub use client::GuardedClient;
+pub use pool::{Manager, Pool};
+pub use run::{GuardedStatement, ToStatement};
+pub use session::SessionLimits;
+pub use transaction::GuardedTransaction;

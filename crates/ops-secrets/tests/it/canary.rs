@@ -1,0 +1,191 @@
+//! The search for leaks: a value that must never be printed, in every source, as every wrong type, in every broken file.
+
+use crate::support::{Settings, everything_printable, file, loader, vars};
+use ops_secrets::{Error, Loaded};
+use std::path::Path;
+
+const CANARIES: [&str; 5] =
+    ["S3NT1NEL-tweet", "8675309424242", "867530942.4242", "S3NT1NEL,tweet", "[S3NT1NEL"];
+
+/// Pieces that would betray a canary.
+const TRACES: [&str; 5] = ["S3NT1NEL", "tweet", "8675309", "424242", "4242"];
+
+/// Settings that accept none of the canaries.
+const KEYS: [&str; 11] =
+    ["port", "on", "mode", "address", "numbers", "wait", "limits", "pin", "login", "servers", "s3"];
+
+fn assert_silent(result: &Result<Loaded<Settings>, Error>, what: &str) {
+    let printed = everything_printable(result);
+    for trace in TRACES {
+        assert!(!printed.contains(trace), "{what}: {trace} in\n{printed}");
+    }
+}
+
+fn assert_refused(result: &Result<Loaded<Settings>, Error>, what: &str) {
+    assert!(result.is_err(), "{what} is accepted");
+    assert_silent(result, what);
+}
+
+#[test]
+fn no_wrong_value_is_ever_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut seen = 0;
+    for key in KEYS {
+        for canary in CANARIES {
+            // Each canary in each TOML type, alone and nested.
+            let quoted = format!("'{canary}'");
+            let bare = if canary.parse::<f64>().is_ok() { canary } else { &quoted };
+            for literal in [
+                &quoted,
+                bare,
+                &format!("[{bare}]"),
+                &format!("[[{quoted}]]"),
+                &format!("{{a = {quoted}}}"),
+                &format!("{{{key} = {bare}}}"),
+            ] {
+                // A number is a number, and an empty list of it may be one too.
+                if (key, literal) == ("pin", "8675309424242") {
+                    continue;
+                }
+                let toml = file(dir.path(), "ops.toml", format!("{key} = {literal}").as_bytes());
+                assert_refused(&loader().toml_file(&toml).load(), &format!("{key} = {literal} in TOML"));
+                seen += 1;
+            }
+            if (key, canary) == ("pin", "8675309424242") || key == "s3" {
+                continue;
+            }
+            let name = format!("OPS_{}", key.to_uppercase());
+            let value = file(dir.path(), "value", canary.as_bytes());
+            let by_name =
+                |name: String, value: &str| loader().env_vars("OPS_", [(name.into(), value.into())]).load();
+            assert_refused(&by_name(name.clone(), canary), &format!("{name}={canary}"));
+            assert_refused(
+                &by_name(format!("{name}_FILE"), value.to_str().unwrap()),
+                &format!("{name}_FILE with {canary}"),
+            );
+            assert_refused(
+                &loader().flag(key, canary, "--flag").load(),
+                &format!("--flag {canary} for {key}"),
+            );
+            seen += 3;
+        }
+    }
+    assert!(seen > 400, "only {seen} combinations were tried");
+}
+
+#[test]
+fn no_line_of_a_broken_file_is_ever_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    let broken = [
+        "password = S3NT1NEL-tweet",
+        "password = 'S3NT1NEL-tweet",
+        "password = \"S3NT1NEL-tweet",
+        "password = \"S3NT1NEL\\qtweet\"",
+        "password = \"S3NT1NEL-tweet\" S3NT1NEL",
+        "password = 'S3NT1NEL'tweet'",
+        "password = \"\"\"S3NT1NEL-tweet",
+        "password == 'S3NT1NEL-tweet'",
+        "password 'S3NT1NEL-tweet'",
+        "password: S3NT1NEL-tweet",
+        "S3NT1NEL-tweet",
+        "= 'S3NT1NEL-tweet'",
+        "password = { S3NT1NEL-tweet }",
+        "password = { a = 'S3NT1NEL-tweet'",
+        "password = ['S3NT1NEL-tweet'",
+        "password = 'S3NT1NEL-tweet'\npassword = 'S3NT1NEL-tweet'",
+        "[password]\nS3NT1NEL = 'S3NT1NEL-tweet'",
+        "[[password]]\nS3NT1NEL = 'S3NT1NEL-tweet'",
+        "[s3]\nsecret_access_key.S3NT1NEL = 'tweet'",
+        "[s3]\nsecret_access_key = 'S3NT1NEL-tweet'\n[s3]",
+        "'S3NT1NEL tweet' = 1",
+        "[s3]\n'S3NT1NEL/tweet' = 1",
+        "password = 8675309_4242_",
+        "password = 8675309424242",
+        "password = 0x8675309zz424242",
+        "password = 8675309-42-42",
+        "password = 8675309424242424242424242424242424242424242424242",
+        "password = true S3NT1NEL-tweet",
+        "password = 'S3NT1NEL\ntweet'",
+        "password = \"S3NT1NEL\u{1}tweet\"",
+        "[S3NT1NEL tweet]",
+        "password = \"\\uS3NT1NEL\"",
+        "pasword = 'S3NT1NEL-tweet'",
+        "port = 'S3NT1NEL-tweet'\npassword = 'S3NT1NEL-tweet'",
+        "servers = [{host = 'h', port = 'S3NT1NEL-tweet', password = 'S3NT1NEL-tweet'}]",
+        "servers = [{host = 'h', password = 'S3NT1NEL-tweet'}]",
+        "[login]\nPassword = ['S3NT1NEL-tweet']",
+        "[login]\nS3NT1NEL = 'S3NT1NEL-tweet'",
+        "login = 'S3NT1NEL-tweet'",
+        "tokens = 'S3NT1NEL-tweet'",
+        "tokens = [['S3NT1NEL-tweet']]",
+        "tokens = [8675309424242]",
+    ];
+    for text in broken {
+        let toml = file(dir.path(), "ops.toml", text.as_bytes());
+        assert_refused(&loader().toml_file(&toml).load(), text);
+        // The same bytes cut anywhere may be well-formed, but are as silent.
+        for end in (0..text.len()).filter(|end| text.is_char_boundary(*end)) {
+            let toml = file(dir.path(), "ops.toml", &text.as_bytes()[..end]);
+            assert_silent(&loader().toml_file(&toml).load(), &text[..end]);
+        }
+    }
+}
+
+#[test]
+fn no_odd_source_is_ever_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    let in_dir = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    file(dir.path(), "binary", b"S3NT1NEL\xfftweet");
+    file(dir.path(), "huge", "S3NT1NEL-tweet".repeat(10_000).as_bytes());
+    let cases = [
+        // The secret itself where its file's name belongs.
+        loader().env_vars("OPS_", vars([("OPS_PASSWORD_FILE", "S3NT1NEL-tweet")])).load(),
+        loader().env_vars("OPS_", vars([("OPS_PASSWORD_FILE", "S3NT1NEL\0tweet")])).load(),
+        loader().env_vars("OPS_", vars([("OPS_PASSWORD_FILE", &in_dir("binary"))])).load(),
+        loader().env_vars("OPS_", vars([("OPS_PASSWORD_FILE", &in_dir("huge"))])).load(),
+        loader()
+            .env_vars("OPS_", vars([("OPS_PASSWORD", "S3NT1NEL"), ("OPS_PASSWORD_FILE", "tweet")]))
+            .load(),
+        loader().flag("passwort", "S3NT1NEL-tweet", "--password").load(),
+        loader().defaults_toml("password = 'S3NT1NEL-tweet").load(),
+        loader().defaults_toml("password = ['S3NT1NEL-tweet']").load(),
+        #[cfg(unix)]
+        loader().env_vars("OPS_", [("OPS_PASSWORD".into(), not_utf8())]).load(),
+    ];
+    for (index, result) in cases.iter().enumerate() {
+        assert_refused(result, &format!("case {index}"));
+    }
+}
+
+#[cfg(unix)]
+fn not_utf8() -> std::ffi::OsString {
+    std::os::unix::ffi::OsStringExt::from_vec(b"S3NT1NEL\xfftweet".to_vec())
+}
+
+#[test]
+fn nothing_of_a_good_secret_is_ever_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    let load = |path: &Path| {
+        loader()
+            .toml_file(path)
+            .env_vars(
+                "OPS_",
+                vars([
+                    ("OPS_PASSWORD", " S3NT1NEL-tweet\n"),
+                    ("OPS_PIN", "8675309424242"),
+                    ("OPS_TOKENS", "S3NT1NEL,tweet"),
+                    ("OPS_LOGIN", "{Password = 'S3NT1NEL'}"),
+                    ("OPS_REPO", "postgres://me:S3NT1NEL-tweet@host/db?password=tweet"),
+                    ("OPS_PASWORD", "S3NT1NEL-tweet"),
+                ]),
+            )
+            .load()
+    };
+    let text = "password = 'tweet'\n[[servers]]\nhost='h'\nport=1\npassword='S3NT1NEL-tweet'\n[s3]\nsecret_access_key='S3NT1NEL-tweet'";
+    let toml = file(dir.path(), "ops.toml", text.as_bytes());
+    let mut loaded = load(&toml).unwrap();
+    // The program's own text field holds what it was given; the report of it does not.
+    assert!(loaded.settings.repo.contains("S3NT1NEL"));
+    loaded.settings.repo.clear();
+    assert_silent(&Ok(loaded), "a good load");
+}

@@ -1,0 +1,12 @@
+//! ops-secrets from outside: layers, reports, and the search for leaks.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy knows test functions, but not the helpers of an integration test"
+)]
+
+mod canary;
+mod layers;
+mod masking;
+mod report;
+mod support;
