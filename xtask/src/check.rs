@@ -73,7 +73,7 @@ fn steps() -> Vec<Step> {
     for example in EXAMPLES {
         list.push(step(
             &format!("example {example}"),
-            Work::Cargo(words(&format!("run -q -p ops-examples --example {example}"))),
+            Work::Cargo(words(&format!("run -q -p ops-examples --bin example-{example}"))),
         ));
     }
     list.push(step("generated references", Work::References));

@@ -92,9 +92,12 @@ const EXAMPLES: &str = "Examples:
 In postgresql.conf:
   archive_command = 'ops-backup --repo /backups wal push %p'
 
-Exit codes: 0 done and proven, 20 does not verify or rehearsal failed, 22 nothing to check, 64 usage, 65 bad input,
-69 server or store does not answer, 73 cannot create, 74 I/O error, 75 busy, 78 configuration, 130 interrupted.
-`wal fetch` alone: 1 the file is proven absent, 126 failed and recovery must stop.";
+Exit codes:
+  0 done and proven         20 does not verify, rehearsal failed, target unreachable
+  22 nothing to check       64 usage           65 bad input
+  69 no answer              73 cannot create   74 I/O error
+  75 try again              78 configuration   130 interrupted
+  wal fetch alone: 1 the file is proven absent, 126 failed: recovery must stop";
 
 /// Back up PostgreSQL, archive its WAL, restore to a moment, and prove it by rehearsal
 #[derive(Debug, Parser)]

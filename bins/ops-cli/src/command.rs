@@ -60,7 +60,7 @@ pub struct CommonArgs {
     #[arg(long, global = true, value_enum, default_value_t, help_heading = "Common options")]
     pub format: Format,
     /// How log lines are written to stderr
-    #[arg(long, global = true, value_enum, help_heading = "Common options")]
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", help_heading = "Common options")]
     pub log_format: Option<LogFormat>,
     /// What is logged, for example `info` or `warn,ops_backup=debug`
     #[arg(long, global = true, value_name = "FILTER", help_heading = "Common options")]
@@ -148,14 +148,19 @@ pub fn main<C: Command>() -> ExitCode {
     let masker = Masker::new();
     let file = settings_file(&common);
     let log = load::<OnlyLog, C>(&args, file.as_deref(), &Masker::new(), true).map(|loaded| loaded.0.log);
-    let telemetry = match start_logs::<C>(log.as_ref().ok(), &masker) {
+    // Where the file cannot be read, what the flags say about logs still holds.
+    let told = log.as_ref().ok().cloned().unwrap_or_else(|| LogSettings {
+        format: common.log_format.unwrap_or(LogFormat::Auto),
+        level: common.log_level.clone().unwrap_or_else(|| "info".into()),
+    });
+    let telemetry = match start_logs::<C>(&told, &masker) {
         Ok(telemetry) => telemetry,
         Err(failure) => return fail(&failure, failure.exit(), false),
     };
-    let json = match log.as_ref().map(|log| log.format) {
-        Ok(LogFormat::Json) => true,
-        Ok(LogFormat::Human) => false,
-        Ok(LogFormat::Auto) | Err(_) => !std::io::stderr().is_terminal(),
+    let json = match told.format {
+        LogFormat::Json => true,
+        LogFormat::Human => false,
+        LogFormat::Auto => !std::io::stderr().is_terminal(),
     };
     let loaded = log.and_then(|_| load::<C::Settings, C>(&args, file.as_deref(), &masker, false));
     let (settings, report) = match loaded {
@@ -235,25 +240,21 @@ fn load<T: DeserializeOwned, C: Command>(args: &C, file: Option<&Path>, masker: 
     for flag in own.into_iter().flatten().chain(flags) {
         loader = loader.flag(flag.key, &flag.value, flag.name);
     }
-    let loaded = loader.load().map_err(|error| {
-        Failure::from_error(Exit::Config, &error).hint(format!("`{} --show-config` prints every setting and where it came from", C::NAME))
-    })?;
+    let loaded = loader.load().map_err(|error| Failure::from_error(Exit::Config, &error))?;
     Ok((loaded.settings, loaded.report))
 }
 
-fn start_logs<C: Command>(log: Option<&LogSettings>, masker: &Masker) -> Result<Telemetry, Failure> {
+fn start_logs<C: Command>(log: &LogSettings, masker: &Masker) -> Result<Telemetry, Failure> {
     let mut options = ops_telemetry::Options::from_env();
     options.service = C::NAME.into();
     options.version = env!("CARGO_PKG_VERSION").into();
     options.redactor = Some(Arc::new(Redact(masker.clone())));
-    if let Some(log) = log {
-        options.filter = log.level.clone();
-        options.format = match log.format {
-            LogFormat::Auto => ops_telemetry::LogFormat::Auto,
-            LogFormat::Human => ops_telemetry::LogFormat::Human,
-            LogFormat::Json => ops_telemetry::LogFormat::Json,
-        };
-    }
+    options.filter = log.level.clone();
+    options.format = match log.format {
+        LogFormat::Auto => ops_telemetry::LogFormat::Auto,
+        LogFormat::Human => ops_telemetry::LogFormat::Human,
+        LogFormat::Json => ops_telemetry::LogFormat::Json,
+    };
     ops_telemetry::init(options).map_err(|error| Failure::from_error(Exit::Config, &error))
 }
 

@@ -55,7 +55,7 @@ done
 /// What to run, as whom, and what to leave behind.
 #[derive(Debug)]
 pub(crate) struct Supervision {
-    /// The user of the server and of its supervisor.
+    /// The user of the server. The supervisor stays root in a test of root: it must remove what such a test wrote.
     pub user: TestUser,
     /// The working directory; removed when the test ends, in whatever way.
     pub directory: PathBuf,
@@ -84,14 +84,13 @@ impl Supervised {
         shell.args(["-c", SUPERVISOR, "ops-testkit"]);
         shell.args([how.stop_signal.as_ref(), how.log.as_os_str(), how.directory.as_os_str()]);
         shell.arg(how.second.as_deref().unwrap_or(Path::new("")));
-        shell.arg(command.get_program()).args(command.get_args());
+        shell.args(how.user.prefix()).arg(command.get_program()).args(command.get_args());
         for (name, value) in command.get_envs() {
             match value {
                 Some(value) => shell.env(name, value),
                 None => shell.env_remove(name),
             };
         }
-        how.user.apply(&mut shell);
         // Its own process group: Ctrl-C on a terminal must reach the test alone.
         shell.current_dir(&how.directory).process_group(0);
         shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());

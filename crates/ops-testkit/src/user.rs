@@ -55,6 +55,17 @@ impl TestUser {
         }
     }
 
+    /// Returns the words before a command line that make a shell of the test's user run it as this user.
+    ///
+    /// setpriv(1) becomes the program, with the same process id; su(1) would stay as its parent.
+    pub(crate) fn prefix(self) -> Vec<String> {
+        if !self.root_test {
+            return Vec::new();
+        }
+        let [reuid, regid] = [format!("--reuid={}", self.uid), format!("--regid={}", self.gid)];
+        vec!["setpriv".to_owned(), reuid, regid, "--clear-groups".to_owned(), "--".to_owned()]
+    }
+
     /// Creates a directory that only this user (and root) can enter, for example an archive that a server writes to.
     ///
     /// # Errors

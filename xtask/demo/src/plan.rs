@@ -46,7 +46,7 @@ pub(crate) fn release(home: &Path, restored_url: &str) -> String {
          [[gate]]\n\
          id = \"migration\"\n\
          kind = \"command\"\n\
-         argv = [{guard}, \"check\", {migration}]\n\
+         run = [{guard}, \"check\", {migration}]\n\
          timeout = \"10s\"\n",
         evidence = quoted(&home.join("evidence/*.json").display().to_string()),
         key = quoted(&home.join("keys/signing.pub.pem").display().to_string()),

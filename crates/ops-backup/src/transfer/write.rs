@@ -274,9 +274,8 @@ impl Worker {
                 Work::Group(files) => self.group(files)?,
             }
         }
-        match self.packer.take() {
-            Some(pack) => self.send(pack)?,
-            None => {}
+        if let Some(pack) = self.packer.take() {
+            self.send(pack)?;
         }
         Ok(self.results)
     }

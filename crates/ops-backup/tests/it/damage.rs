@@ -10,6 +10,8 @@ use ops_backup::{
 
 use crate::support::Site;
 
+type Change<'a> = &'a dyn Fn(&mut Vec<u8>);
+
 fn files_below(directory: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory).unwrap() {
@@ -52,7 +54,7 @@ async fn verify_finds_flipped_cut_and_missing_objects() {
         let name = object.strip_prefix(site.place()).unwrap().to_str().unwrap();
         // WAL before the backup is read as well, but no backup needs it.
         let original = fs::read(object).unwrap();
-        let changes: [&dyn Fn(&mut Vec<u8>); 4] =
+        let changes: [Change; 4] =
             [&flip(|_| 0), &flip(|length| length / 2), &flip(|length| length - 1), &cut];
         for (number, change) in changes.iter().enumerate() {
             let mut bytes = original.clone();

@@ -1,10 +1,15 @@
 //! The tests of this crate against real PostgreSQL servers and real stores.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail it like the test itself")]
+
 mod clusters;
 mod damage;
 mod end_to_end;
 mod faults;
+#[cfg(feature = "s3")]
+mod s3;
 mod store;
+mod rehearse;
 mod support;
 mod targets;
 mod wal;

@@ -9,9 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use ops_backup::rehearse::{
-    Assertion, Keep, Rehearsal, RehearseOptions, Requirement, RunAs, Wanted, rehearse,
-};
+use ops_backup::rehearse::{Assertion, Keep, Requirement, RunAs, Wanted};
 use ops_backup::{
     ErrorKind, Monitor, Phase, RecoveryTarget, Rehearsal, RehearseOptions, Repository, rehearse,
 };

@@ -19,6 +19,9 @@ use tempfile::TempDir;
 const REPOSITORY: &str = "OPS_BACKUP_TEST_REPOSITORY";
 const PUSH: &str = "OPS_BACKUP_TEST_PUSH";
 const FETCH: &str = "OPS_BACKUP_TEST_FETCH";
+/// Endpoint, key and secret of an S3 repository.
+#[cfg(feature = "s3")]
+const S3: &str = "OPS_BACKUP_TEST_S3";
 
 /// Exits as the binary will: 0 done, 1 proven absent, above 125 for a failed fetch.
 #[test]
@@ -27,7 +30,10 @@ fn wal_command() {
     let Ok(repository) = env::var(REPOSITORY) else { return };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let code = runtime.block_on(async {
-        let repository = Repository::open_or_create(store(Path::new(&repository))).await.unwrap();
+        let repository =
+            Repository::open_or_create(location::open(&repository, &location_options()).unwrap())
+                .await
+                .unwrap();
         if let Ok(path) = env::var(PUSH) {
             let cluster = wal::cluster_of_segment(Path::new(&path)).unwrap();
             return match wal::push(&repository, &cluster, Path::new(&path)).await {
@@ -58,19 +64,54 @@ fn this_program() -> String {
 }
 
 pub(crate) fn archive_command(repository: &Path) -> String {
-    let this = this_program();
-    format!(
-        "{REPOSITORY}={} {PUSH}=%p {this} --exact support::wal_command -q --nocapture",
-        repository.display()
-    )
+    push_command(&format!("{REPOSITORY}={}", repository.display()))
 }
 
 pub(crate) fn restore_command(repository: &Path) -> String {
-    let this = this_program();
-    format!(
-        "{REPOSITORY}={} {FETCH}='%f %p' {this} --exact support::wal_command -q --nocapture",
-        repository.display()
-    )
+    fetch_command(&format!("{REPOSITORY}={}", repository.display()))
+}
+
+fn push_command(environment: &str) -> String {
+    format!("{environment} {PUSH}=%p {} --exact support::wal_command -q --nocapture", this_program())
+}
+
+fn fetch_command(environment: &str) -> String {
+    format!("{environment} {FETCH}='%f %p' {} --exact support::wal_command -q --nocapture", this_program())
+}
+
+#[cfg(not(feature = "s3"))]
+fn location_options() -> LocationOptions {
+    LocationOptions::default()
+}
+
+#[cfg(feature = "s3")]
+fn location_options() -> LocationOptions {
+    let Ok(s3) = env::var(S3) else { return LocationOptions::default() };
+    let [endpoint, key, secret] = s3.split(' ').collect::<Vec<_>>()[..] else {
+        panic!("{S3} has three parts")
+    };
+    s3_options(endpoint, key, secret)
+}
+
+#[cfg(feature = "s3")]
+pub(crate) fn s3_options(endpoint: &str, key: &str, secret: &str) -> LocationOptions {
+    let credentials = location::S3Credentials {
+        access_key_id: key.to_owned(),
+        secret_access_key: secret.to_owned(),
+        session_token: None,
+    };
+    let mut options = LocationOptions::default();
+    options.s3.endpoint = Some(endpoint.to_owned());
+    options.s3.credentials = Some(credentials);
+    options.s3.allow_http = true;
+    options
+}
+
+/// The archive and the restore command for a repository in S3.
+#[cfg(feature = "s3")]
+pub(crate) fn s3_commands(location: &str, endpoint: &str, key: &str, secret: &str) -> (String, String) {
+    let environment = format!("{REPOSITORY}={location} {S3}='{endpoint} {key} {secret}'");
+    (push_command(&environment), fetch_command(&environment))
 }
 
 pub(crate) fn store(path: &Path) -> Arc<dyn ObjectStore> {

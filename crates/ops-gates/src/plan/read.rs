@@ -197,8 +197,8 @@ impl Reader<'_> {
                     Some(hint),
                 );
             }
-            // File systems may not tell `A.log` from `a.log`, but the ids of a plan are compared as they are written.
-            if let Some(line) = seen.insert(&gate.id, line_and_column(self.toml, span.start).0) {
+            if let Some(first) = seen.insert(&gate.id, span.start) {
+                let line = line_and_column(self.toml, first).0;
                 self.problem(span.clone(), format!("id `{}` is already used in line {line}", gate.id), None);
             }
         }

@@ -164,14 +164,15 @@ fn assess(record: &Record, wanted: &Wanted) -> Finding {
         let Some(value) = record.measurements.get(name) else {
             return Finding::fail("measurement-missing", format!("the {kind} did not measure `{name}`"));
         };
-        // Written so that NaN is outside every range.
-        if let Some(max) = limits.max.filter(|max| !(value <= max)) {
+        // In this direction, NaN is outside every range.
+        let (at_most, at_least) = (|max: &f64| value <= max, |min: &f64| value >= min);
+        if let Some(max) = limits.max.filter(|max| !at_most(max)) {
             return Finding::fail(
                 "measurement",
                 format!("{name} of the {kind} is {value}, allowed at most {max}"),
             );
         }
-        if let Some(min) = limits.min.filter(|min| !(value >= min)) {
+        if let Some(min) = limits.min.filter(|min| !at_least(min)) {
             return Finding::fail(
                 "measurement",
                 format!("{name} of the {kind} is {value}, required at least {min}"),

@@ -61,7 +61,8 @@ impl Capture {
         self.inner.lock().expect("no writer panics while it holds the lock").write(bytes);
     }
 
-    /// Closes the log and returns the excerpt.
+    /// Ends the log and returns the excerpt. The log is not forced to disk: the verdict has its digest, so that one that
+    /// was lost with the power does not verify.
     ///
     /// # Errors
     /// Fails where any part of the log could not be written: what is not on disk is not evidence.
@@ -70,7 +71,6 @@ impl Capture {
         if let Some(failure) = inner.failure.take() {
             return Err(failure);
         }
-        inner.log.sync_data()?;
         let kept = (inner.head.len() + inner.tail.len()) as u64;
         let mut text = String::from_utf8_lossy(&inner.head).into_owned();
         if inner.bytes > kept {

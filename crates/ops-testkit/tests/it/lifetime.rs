@@ -16,6 +16,9 @@ const HOLDER: &str = "OPS_TESTKIT_HOLDER";
 fn a_dead_test_leaves_no_server_and_no_directory() {
     let postgres = or_skip!(Postgres::start());
     if env::var_os(HOLDER).is_some() {
+        // Files of the test's own user, root perhaps, are removed as well as those of the server.
+        std::fs::create_dir(postgres.dir().join("of-the-test")).unwrap();
+        std::fs::write(postgres.dir().join("of-the-test/file"), "").unwrap();
         println!("\nholds {} {}", postgres.pid(), postgres.dir().display());
         // A child of the test must not keep the pipe open.
         Command::new("sleep").arg("30").status().unwrap();

@@ -23,7 +23,9 @@ fn objects_are_stored_for_the_right_key_only() {
     };
     let key = format!("{}:{}", s3.access_key(), s3.secret_key());
     let body = body.to_str().unwrap();
-    s3.create_bucket("another").unwrap();
+    for _ in 1..=2 {
+        s3.create_bucket("another").unwrap();
+    }
     for bucket in [s3.bucket(), "another"] {
         assert!(curl(&key, &["--upload-file", body, &object(bucket)]).is_some(), "{bucket}");
         assert_eq!(curl(&key, &[&object(bucket)]).as_deref(), Some("hello"), "{bucket}");

@@ -1,0 +1,83 @@
+//! Help, settings and failures, as snapshots.
+
+use crate::{command, shown};
+use std::os::unix::fs::PermissionsExt as _;
+
+#[test]
+fn help() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, args) in [
+        ("help", &["--help"][..]),
+        ("backup_help", &["backup", "--help"]),
+        ("restore_help", &["restore", "--help"]),
+        ("rehearse_help", &["rehearse", "--help"]),
+        ("wal_fetch_help", &["wal", "fetch", "--help"]),
+    ] {
+        insta::assert_snapshot!(name, shown(&command(folder.path(), args).output().unwrap(), folder.path()));
+    }
+}
+
+/// Each failure has one line, a hint where one helps, and the exit code of the table.
+#[test]
+fn failures() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    std::fs::create_dir(folder.path().join("full")).unwrap();
+    std::fs::write(folder.path().join("full/PG_VERSION"), "15\n").unwrap();
+    assert!(command(folder.path(), &["--repo", "repo", "init"]).output().unwrap().status.success());
+    let cases: [(&str, &[&str]); 17] = [
+        ("no_action", &[]),
+        ("no_repo", &["list"]),
+        ("repo_is_a_file", &["--repo", "file", "init"]),
+        ("repo_of_unknown_kind", &["--repo", "ftp://host/x", "list"]),
+        ("no_repository", &["--repo", "other", "list"]),
+        ("nothing_to_list", &["--repo", "repo", "list"]),
+        ("nothing_to_verify", &["--repo", "repo", "verify"]),
+        ("nothing_to_rehearse", &["--repo", "repo", "rehearse"]),
+        ("nothing_to_restore", &["--repo", "repo", "restore", "--to", "new"]),
+        ("no_server", &["--repo", "repo", "backup"]),
+        ("server_does_not_answer", &["--repo", "repo", "--postgres", "host=/nonexistent user=x", "backup"]),
+        ("target_is_a_file", &["--repo", "repo", "restore", "--to", "file"]),
+        ("target_is_not_empty", &["--repo", "repo", "restore", "--to", "full"]),
+        ("time_without_zone", &["--repo", "repo", "restore", "--to", "new", "--target-time", "2026-11-21 09:00"]),
+        ("push_of_no_segment", &["--repo", "repo", "wal", "push", "file"]),
+        ("fetch_into_no_cluster", &["--repo", "repo", "wal", "fetch", "000000010000000000000001", "x"]),
+        ("key_that_is_none", &["evidence", "verify", "file", "--key", "file"]),
+    ];
+    for (name, args) in cases {
+        let done = command(folder.path(), &[args, &["--log-format", "human"]].concat()).env("PATH", "/usr/bin:/bin").output().unwrap();
+        insta::assert_snapshot!(name, shown(&done, folder.path()));
+    }
+}
+
+/// A password with everything that breaks escaping survives, and a broken line of the file does not show it.
+#[test]
+fn settings_never_show_a_secret() {
+    const SECRET: &str = "p%w 'q' \"d\" $x \\ #";
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ops.toml");
+    let write = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    let show = |format: &str| command(folder.path(), &["--show-config", "--format", format, "--log-format", "human"]).env("OPS_BACKUP_WORKERS", "4").output().unwrap();
+    write(&format!("[backup]\nrepo = \"here\"\npassword = {}\n", serde_json::Value::from(SECRET)));
+    insta::assert_snapshot!("settings", shown(&show("text"), folder.path()));
+    insta::assert_snapshot!("settings_json", shown(&show("json"), folder.path()));
+
+    for broken in ["[backup]\npassword = \"SENTINEL-4711\n", "[backup]\npassword = SENTINEL-4711\n", "[backup]\nworkers = \"SENTINEL-4711\"\n", "[backup]\npassword = [\"SENTINEL-4711\"]\n"] {
+        write(broken);
+        let said = shown(&show("text"), folder.path());
+        assert!(said.starts_with("exit 78"), "{said}");
+        assert!(!said.contains("SENTINEL"), "{said}");
+    }
+}
+
+/// Another binary's table and variables are none of ours, and no mistake.
+#[test]
+fn one_file_serves_all_binaries() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("ops.toml"), "[backup]\nrepo = \"repo\"\n[guard]\npolicy = \"app\"\n[gate]\nanything = 1\n").unwrap();
+    let done = command(folder.path(), &["init", "--log-format", "human"]).env("OPS_GUARD_POLICY", "app").output().unwrap();
+    insta::assert_snapshot!("foreign_tables", shown(&done, folder.path()));
+}

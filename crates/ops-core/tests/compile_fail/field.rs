@@ -1,0 +1,11 @@
+//! The raw client is a private field.
+
+use ops_core::postgres::{GuardedClient, GuardedTransaction, Pool};
+
+#[expect(dead_code, reason = "it must not even compile")]
+async fn escape(client: &mut GuardedClient, transaction: &mut GuardedTransaction<'_>, pool: &Pool) {
+    let _ = (&client, &transaction, &pool);
+    let _ = &client.client;
+}
+
+fn main() {}

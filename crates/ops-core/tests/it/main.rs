@@ -1,0 +1,11 @@
+//! The integration tests of ops-core, in one binary.
+
+#[cfg(feature = "guard")]
+mod compile_fail;
+mod evidence;
+#[cfg(feature = "guard")]
+mod live;
+#[cfg(feature = "guard")]
+mod robustness;
+#[cfg(feature = "guard")]
+mod statements;

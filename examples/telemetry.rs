@@ -1,0 +1,21 @@
+//! Logs with a trace id on every line, in this process and in a child that inherits it.
+//!
+//! `cargo run -p ops-examples --bin example-telemetry`
+
+fn main() -> anyhow::Result<()> {
+    let telemetry = ops_telemetry::init!()?;
+    tracing::info!("outside any span, and still with a trace id");
+
+    let order = tracing::info_span!("order", order.id = 42).entered();
+    tracing::info!(items = 3, "the fields of the span are on the line too");
+
+    // A child continues the trace: it is told through its environment.
+    let mut child = std::process::Command::new("sh");
+    child.args(["-c", "echo $TRACEPARENT"]).envs(ops_telemetry::child_env());
+    let said = String::from_utf8(child.output()?.stdout)?;
+    anyhow::ensure!(said.contains(&telemetry.trace_id().to_string()), "the child is in another trace: {said}");
+    drop(order);
+
+    tracing::info!(lines_lost = telemetry.lines_lost(), "done");
+    Ok(())
+}
