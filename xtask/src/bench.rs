@@ -1,25 +1,21 @@
 //! `cargo xtask bench`: builds the commands and the comparison once, in release, and runs it.
 
-use crate::setup;
 use crate::sh::{self, Result};
+use crate::{setup, stage};
 use std::process::ExitCode;
+
+/// What is compared, and the comparison.
+const PROGRAMS: [(&str, &str); 2] = [("ops-benches", "ops-benches"), ("ops-backup-cli", "ops-backup")];
 
 /// The command line entry; the words are handed to the comparison.
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     let machine = setup::ensure(false)?;
     sh::say("Building the commands (release)…");
-    sh::run(machine.cargo().args([
-        "build",
-        "--release",
-        "--quiet",
-        "-p",
-        "ops-backup-cli",
-        "-p",
-        "ops-benches",
-    ]))?;
-    let mut comparison = std::process::Command::new(sh::target().join("release/ops-benches"));
-    comparison.args(args).env("OPS_BENCH_BIN", sh::target().join("release")).current_dir(sh::root());
-    comparison.envs(machine.env);
-    sh::run(&mut comparison)?;
-    Ok(ExitCode::SUCCESS)
+    stage::build(&machine, &PROGRAMS)?;
+    let postgres =
+        setup::postgres_bin().ok_or("PostgreSQL was installed, but is not where it was expected")?;
+    let stage = stage::Stage::new("bench", &PROGRAMS)?;
+    let mut comparison = stage.command(&machine, "ops-benches")?;
+    comparison.arg("--home").arg(stage.folder()).arg("--postgres-bin").arg(&postgres).args(args);
+    stage::become_it(&mut comparison)
 }

@@ -9,6 +9,7 @@ mod demo;
 mod docs;
 mod setup;
 mod sh;
+mod stage;
 
 use std::process::ExitCode;
 
