@@ -3,7 +3,9 @@
 //! `cargo build --bins && cargo run -p ops-examples --bin example-backup` (the server archives through `ops-backup`)
 
 use anyhow::{anyhow, ensure};
-use ops_backup::{BackupOptions, Monitor, RecoveryTarget, Repository, RestoreOptions, RestoreTarget, VerifyOptions};
+use ops_backup::{
+    BackupOptions, Monitor, RecoveryTarget, Repository, RestoreOptions, RestoreTarget, VerifyOptions,
+};
 use ops_backup::{backup, location, restore, verify};
 use ops_core::connection::ConnectionSettings;
 use ops_testkit::{Postgres, TestUser, bin_exe, public_copy};
@@ -21,7 +23,11 @@ async fn main() -> anyhow::Result<()> {
     let store = location::open(&place.display().to_string(), &location::LocationOptions::default())?;
     let repository = Repository::open_or_create(store).await?;
     user.own_tree(&place).map_err(testkit)?;
-    let server = Postgres::builder().durable(true).archive_command(format!("{command} push %p")).start().map_err(testkit)?;
+    let server = Postgres::builder()
+        .durable(true)
+        .archive_command(format!("{command} push %p"))
+        .start()
+        .map_err(testkit)?;
     server.psql("CREATE TABLE orders AS SELECT n AS id FROM generate_series(1, 1000) n").map_err(testkit)?;
 
     let settings = ConnectionSettings::parse(&server.socket_url())?;
@@ -31,7 +37,9 @@ async fn main() -> anyhow::Result<()> {
     ensure!(report.is_proven(), "the repository does not verify: {:?}", report.problems);
 
     let before = server.psql("SELECT clock_timestamp()").map_err(testkit)?;
-    server.psql("SELECT pg_sleep(0.2); DELETE FROM orders; SELECT pg_switch_wal(); CHECKPOINT").map_err(testkit)?;
+    server
+        .psql("SELECT pg_sleep(0.2); DELETE FROM orders; SELECT pg_switch_wal(); CHECKPOINT")
+        .map_err(testkit)?;
     drop(server); // A clean stop archives the last segment.
 
     let options = RestoreOptions {
@@ -42,7 +50,8 @@ async fn main() -> anyhow::Result<()> {
     let directory = folder.path().join("restored");
     let plan = restore::plan(&repository, RestoreTarget::check(&directory)?, options).await?;
     restore::apply(&repository, plan, &Monitor::default()).await?;
-    let restored = Postgres::from_data_dir(&directory).setting("archive_mode", "off").start().map_err(testkit)?;
+    let restored =
+        Postgres::from_data_dir(&directory).setting("archive_mode", "off").start().map_err(testkit)?;
     let orders = restored.psql("SELECT count(*) FROM orders").map_err(testkit)?;
     ensure!(orders == "1000", "{orders} orders came back");
     tell(&format!("all {orders} orders are back"));

@@ -10,14 +10,21 @@ use ops_core::postgres::{GuardedClient, Manager, SessionLimits};
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let server = ops_testkit::Postgres::start().map_err(|error| anyhow::anyhow!("{error:?}"))?;
-    server.psql("CREATE TABLE orders AS SELECT n AS id FROM generate_series(1, 100) n").map_err(|error| anyhow::anyhow!("{error:?}"))?;
+    server
+        .psql("CREATE TABLE orders AS SELECT n AS id FROM generate_series(1, 100) n")
+        .map_err(|error| anyhow::anyhow!("{error:?}"))?;
     let settings = ConnectionSettings::parse(&server.url())?.with_application("shop", None);
 
     let client = GuardedClient::connect(&settings, Policy::app()).await?;
     let deleted = client.execute("DELETE FROM orders WHERE id = $1", &[&7_i32]).await?;
     tell(&format!("a bounded delete concerned {deleted} row"));
 
-    for sql in ["DELETE FROM orders", "DELETE FROM orders WHERE true", "WITH d AS (DELETE FROM orders RETURNING 1) SELECT 1", "DROP TABLE orders"] {
+    for sql in [
+        "DELETE FROM orders",
+        "DELETE FROM orders WHERE true",
+        "WITH d AS (DELETE FROM orders RETURNING 1) SELECT 1",
+        "DROP TABLE orders",
+    ] {
         let error = client.execute(sql, &[]).await.err().context("it was not refused")?;
         let verdict = error.denial().context("it failed for another reason")?;
         let denied = verdict.denied().next().context("nothing was denied")?;

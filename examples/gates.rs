@@ -28,7 +28,9 @@ needs = ["smoke"]
 async fn main() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let plan = Plan::parse(PLAN, &folder.path().join("release.toml").display().to_string())?;
-    let record = Runner::new(Options::default()).run(&plan, &folder.path().join("run"), CancellationToken::new()).await?;
+    let record = Runner::new(Options::default())
+        .run(&plan, &folder.path().join("run"), CancellationToken::new())
+        .await?;
     tell(&report::markdown(&record));
     anyhow::ensure!(record.verdict == Verdict::Blocked, "a release without evidence was let through");
     Ok(())

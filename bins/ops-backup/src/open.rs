@@ -25,10 +25,16 @@ pub(crate) fn failed(error: &Error) -> Failure {
         ErrorKind::NotARepository => failure.hint("`ops-backup --repo PLACE init` creates a repository"),
         ErrorKind::BadTarget => failure.hint("name a directory that is absent or empty; nothing was written"),
         ErrorKind::Unreachable => failure.hint("`ops-backup list` shows which moments each backup can reach"),
-        ErrorKind::NoSpace => failure.hint("free some space and run the same command again; nothing half-written is visible"),
-        ErrorKind::Conflict => failure.hint("find out which server wrote the other file before you do anything else"),
+        ErrorKind::NoSpace => {
+            failure.hint("free some space and run the same command again; nothing half-written is visible")
+        }
+        ErrorKind::Conflict => {
+            failure.hint("find out which server wrote the other file before you do anything else")
+        }
         ErrorKind::Timeout => failure.hint("look for the failure of archive_command in the server's log"),
-        ErrorKind::Unavailable => failure.hint("is the server running, and does --postgres name it as psql would?"),
+        ErrorKind::Unavailable => {
+            failure.hint("is the server running, and does --postgres name it as psql would?")
+        }
         _ => failure,
     }
 }
@@ -38,12 +44,15 @@ pub(crate) fn place(settings: &BackupSettings) -> Result<String, Failure> {
     let repo = settings.repo.as_str();
     if repo.is_empty() {
         let failure = Failure::new(Exit::Config, "no repository is named");
-        return Err(failure.hint("give --repo PLACE, or set OPS_BACKUP_REPO, or `repo` under [backup] in ops.toml"));
+        return Err(
+            failure.hint("give --repo PLACE, or set OPS_BACKUP_REPO, or `repo` under [backup] in ops.toml")
+        );
     }
     if repo.contains("://") {
         return Ok(repo.to_owned());
     }
-    let path = std::path::absolute(repo).map_err(|error| Failure::new(Exit::Config, format!("repository {repo}: {error}")))?;
+    let path = std::path::absolute(repo)
+        .map_err(|error| Failure::new(Exit::Config, format!("repository {repo}: {error}")))?;
     Ok(path.display().to_string())
 }
 
@@ -79,9 +88,12 @@ fn store(settings: &BackupSettings) -> Result<Arc<dyn object_store::ObjectStore>
 pub(crate) fn server(settings: &BackupSettings, trace_id: &str) -> Result<ConnectionSettings, Failure> {
     if settings.postgres.is_empty() {
         let failure = Failure::new(Exit::Config, "no server is named");
-        return Err(failure.hint("give --postgres 'host=/run/postgresql user=postgres', or set OPS_BACKUP_POSTGRES"));
+        return Err(
+            failure.hint("give --postgres 'host=/run/postgresql user=postgres', or set OPS_BACKUP_POSTGRES")
+        );
     }
-    let parsed = ConnectionSettings::parse(&settings.postgres).map_err(|error| Failure::from_error(Exit::Config, &error))?;
+    let parsed = ConnectionSettings::parse(&settings.postgres)
+        .map_err(|error| Failure::from_error(Exit::Config, &error))?;
     let parsed = parsed.with_application("ops-backup", Some(trace_id));
     if settings.password.is_empty() {
         return Ok(parsed);
@@ -95,7 +107,10 @@ pub(crate) fn server_user(settings: &BackupSettings) -> Result<Option<(u32, u32)
         return Ok(None);
     }
     let name = settings.server_user.as_str();
-    let unknown = || Failure::new(Exit::Config, format!("the user {name} does not exist")).hint("PostgreSQL does not run as root: set `server_user` under [backup]");
+    let unknown = || {
+        Failure::new(Exit::Config, format!("the user {name} does not exist"))
+            .hint("PostgreSQL does not run as root: set `server_user` under [backup]")
+    };
     let users = std::fs::read_to_string("/etc/passwd").map_err(|_| unknown())?;
     let ids = users.lines().find_map(|line| {
         let fields: Vec<&str> = line.split(':').collect();
@@ -112,7 +127,11 @@ pub(crate) fn programs(settings: &BackupSettings, major: u32) -> Result<PathBuf,
     if !settings.postgres_bin.is_empty() {
         return Ok(PathBuf::from(&settings.postgres_bin));
     }
-    let places = [format!("/usr/lib/postgresql/{major}/bin"), format!("/usr/pgsql-{major}/bin"), format!("/opt/homebrew/opt/postgresql@{major}/bin")];
+    let places = [
+        format!("/usr/lib/postgresql/{major}/bin"),
+        format!("/usr/pgsql-{major}/bin"),
+        format!("/opt/homebrew/opt/postgresql@{major}/bin"),
+    ];
     let found = places.iter().map(Path::new).find(|folder| folder.join("postgres").is_file());
     found.map(Path::to_path_buf).ok_or_else(|| {
         let failure = Failure::new(Exit::Config, format!("the programs of PostgreSQL {major} are not found"));
@@ -122,7 +141,8 @@ pub(crate) fn programs(settings: &BackupSettings, major: u32) -> Result<PathBuf,
 
 /// The command with which a restored server fetches its WAL: ourselves, with the same settings and no secret in it.
 pub(crate) fn restore_command(settings: &BackupSettings, config: Option<&Path>) -> Result<String, Failure> {
-    let program = std::env::current_exe().map_err(|error| Failure::new(Exit::Bug, format!("this program cannot find itself: {error}")))?;
+    let program = std::env::current_exe()
+        .map_err(|error| Failure::new(Exit::Bug, format!("this program cannot find itself: {error}")))?;
     let mut words = vec![quoted(&program.display().to_string())];
     if let Some(config) = config {
         words.extend(["--config".into(), quoted(&config.display().to_string())]);
@@ -133,7 +153,8 @@ pub(crate) fn restore_command(settings: &BackupSettings, config: Option<&Path>) 
 
 /// A word for a shell inside `restore_command`, where a percent sign is doubled (PostgreSQL's manual, section 20.5.5).
 fn quoted(word: &str) -> String {
-    let plain = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-:".contains(&byte));
+    let plain =
+        !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-:".contains(&byte));
     if plain { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''").replace('%', "%%")) }
 }
 
@@ -143,7 +164,13 @@ mod tests {
 
     #[test]
     fn words_survive_the_shell_and_the_server() {
-        for (word, expected) in [("/a/b-1.2", "/a/b-1.2"), ("", "''"), ("a b", "'a b'"), ("50%", "'50%%'"), ("it's", r"'it'\''s'")] {
+        for (word, expected) in [
+            ("/a/b-1.2", "/a/b-1.2"),
+            ("", "''"),
+            ("a b", "'a b'"),
+            ("50%", "'50%%'"),
+            ("it's", r"'it'\''s'"),
+        ] {
             assert_eq!(quoted(word), expected, "{word}");
         }
     }

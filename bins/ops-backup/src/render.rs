@@ -34,12 +34,22 @@ impl Answer {
         match self {
             Answer::Created(place) => json!({ "schema": "ops-backup/init/v1", "repository": place }),
             Answer::Backup(backup) => json!({ "schema": "ops-backup/backup/v1", "backup": backup }),
-            Answer::Inventory(inventory) => json!({ "schema": "ops-backup/list/v1", "clusters": inventory.clusters }),
-            Answer::Verified(report) => json!({ "schema": "ops-backup/verify/v1", "proven": report.is_proven(), "report": report }),
+            Answer::Inventory(inventory) => {
+                json!({ "schema": "ops-backup/list/v1", "clusters": inventory.clusters })
+            }
+            Answer::Verified(report) => {
+                json!({ "schema": "ops-backup/verify/v1", "proven": report.is_proven(), "report": report })
+            }
             Answer::Plan(plan) => json!({ "schema": "ops-backup/restore-plan/v1", "plan": plan }),
-            Answer::Restored(done) => json!({ "schema": "ops-backup/restore/v1", "backup": done.backup, "data_directory": done.data_directory, "files": done.files, "bytes": done.bytes }),
-            Answer::Rehearsed { record, evidence } => json!({ "schema": "ops-backup/rehearsal/v1", "record": record, "evidence": evidence }),
-            Answer::Key { private, public, id } => json!({ "schema": "ops-backup/key/v1", "private": private, "public": public, "id": id }),
+            Answer::Restored(done) => {
+                json!({ "schema": "ops-backup/restore/v1", "backup": done.backup, "data_directory": done.data_directory, "files": done.files, "bytes": done.bytes })
+            }
+            Answer::Rehearsed { record, evidence } => {
+                json!({ "schema": "ops-backup/rehearsal/v1", "record": record, "evidence": evidence })
+            }
+            Answer::Key { private, public, id } => {
+                json!({ "schema": "ops-backup/key/v1", "private": private, "public": public, "id": id })
+            }
         }
     }
 
@@ -58,7 +68,11 @@ impl Answer {
                 done.data_directory.display()
             ),
             Answer::Rehearsed { record, evidence } => record_text(record, evidence.as_ref()),
-            Answer::Key { private, public, id } => format!("private  {}  (keep it; mode 0600)\npublic   {}\nid       {id}", private.display(), public.display()),
+            Answer::Key { private, public, id } => format!(
+                "private  {}  (keep it; mode 0600)\npublic   {}\nid       {id}",
+                private.display(),
+                public.display()
+            ),
         }
     }
 }
@@ -91,13 +105,31 @@ fn inventory_text(inventory: &Inventory) -> String {
     }
     let mut text = String::new();
     for cluster in &inventory.clusters {
-        let _ = writeln!(text, "cluster {} (PostgreSQL {})", cluster.cluster.system_identifier, cluster.cluster.major);
-        let _ = writeln!(text, "  {:24}  {:20}  {:>9}  {:>9}  recoverable until", "backup", "finished", "read", "stored");
+        let _ = writeln!(
+            text,
+            "cluster {} (PostgreSQL {})",
+            cluster.cluster.system_identifier, cluster.cluster.major
+        );
+        let _ = writeln!(
+            text,
+            "  {:24}  {:20}  {:>9}  {:>9}  recoverable until",
+            "backup", "finished", "read", "stored"
+        );
         for item in &cluster.backups {
             let backup = &item.backup;
-            let reach = if item.recoverable { item.recoverable_until.to_string() } else { "WAL is missing: not restorable".into() };
+            let reach = if item.recoverable {
+                item.recoverable_until.to_string()
+            } else {
+                "WAL is missing: not restorable".into()
+            };
             let finished = backup.finished_at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-            let _ = writeln!(text, "  {:24}  {finished:20}  {:>9}  {:>9}  {reach}", backup.id, bytes(backup.raw_bytes), bytes(backup.stored_bytes));
+            let _ = writeln!(
+                text,
+                "  {:24}  {finished:20}  {:>9}  {:>9}  {reach}",
+                backup.id,
+                bytes(backup.raw_bytes),
+                bytes(backup.stored_bytes)
+            );
         }
         for wal in &cluster.wal {
             let _ = writeln!(
@@ -115,7 +147,13 @@ fn inventory_text(inventory: &Inventory) -> String {
 }
 
 fn verified_text(report: &VerifyReport) -> String {
-    let counted = format!("{} backups, {} packs, {} of data, {} WAL files", report.backups.len(), report.packs, bytes(report.raw_bytes), report.wal_files);
+    let counted = format!(
+        "{} backups, {} packs, {} of data, {} WAL files",
+        report.backups.len(),
+        report.packs,
+        bytes(report.raw_bytes),
+        report.wal_files
+    );
     if report.is_proven() {
         return format!("Everything that is stored is right: {counted} read back and hashed.");
     }

@@ -1,13 +1,18 @@
 //! What each action does: options from arguments and settings, one library call, and the answer.
 
-use crate::args::{Action, Args, BackupSettings, EvidenceAction, RehearseArgs, RestoreArgs, Settings, TargetArgs, WalAction};
+use crate::args::{
+    Action, Args, BackupSettings, EvidenceAction, RehearseArgs, RestoreArgs, Settings, TargetArgs, WalAction,
+};
 use crate::open::{self, failed};
 use crate::progress::Reporter;
 use crate::render::Answer;
-use ops_backup::restore::{self, Owner};
 use ops_backup::rehearse::{Assertion, RehearseOptions, RunAs, rehearse};
+use ops_backup::restore::{self, Owner};
 use ops_backup::wal::{self, Fetched, Pushed};
-use ops_backup::{BackupOptions, Monitor, RecoveryTarget, RestoreOptions, RestoreTarget, VerifyOptions, backup, list, verify};
+use ops_backup::{
+    BackupOptions, Monitor, RecoveryTarget, RestoreOptions, RestoreTarget, VerifyOptions, backup, list,
+    verify,
+};
 use ops_cli::{Context, Exit, Failure};
 use ops_core::evidence::{Envelope, Outcome, Record, SigningKey, VerifyingKey};
 use std::collections::BTreeMap;
@@ -40,7 +45,9 @@ pub(crate) async fn run(args: Args, context: Context<Settings>) -> Result<Exit, 
         Action::Evidence(EvidenceAction::Key { dir }) => (new_key(&dir)?, Exit::Done),
         Action::Evidence(EvidenceAction::Verify { file, key }) => verify_record(&file, &key)?,
     };
-    answer.write(context.format).map_err(|error| Failure::new(Exit::Io, format!("the answer cannot be written: {error}")))?;
+    answer
+        .write(context.format)
+        .map_err(|error| Failure::new(Exit::Io, format!("the answer cannot be written: {error}")))?;
     Ok(exit)
 }
 
@@ -66,7 +73,12 @@ async fn take_backup(settings: &BackupSettings, context: &Context<Settings>, mon
 async fn verify_all(settings: &BackupSettings, monitor: &Monitor) -> Answered {
     let repository = open::repository(settings).await?;
     let reporter = Reporter::watch(monitor);
-    let report = verify(&repository, &VerifyOptions { workers: settings.workers.max(1), ..VerifyOptions::default() }, monitor).await;
+    let report = verify(
+        &repository,
+        &VerifyOptions { workers: settings.workers.max(1), ..VerifyOptions::default() },
+        monitor,
+    )
+    .await;
     drop(reporter);
     let report = report.map_err(|error| failed(&error))?;
     let exit = match (report.is_proven(), report.problems.is_empty()) {
@@ -77,7 +89,12 @@ async fn verify_all(settings: &BackupSettings, monitor: &Monitor) -> Answered {
     Ok((Answer::Verified(report), exit))
 }
 
-async fn restore_to(args: &RestoreArgs, settings: &BackupSettings, context: &Context<Settings>, monitor: &Monitor) -> Answered {
+async fn restore_to(
+    args: &RestoreArgs,
+    settings: &BackupSettings,
+    context: &Context<Settings>,
+    monitor: &Monitor,
+) -> Answered {
     let options = RestoreOptions {
         backup: args.target.backup.clone(),
         target: target(&args.target)?,
@@ -99,24 +116,34 @@ async fn restore_to(args: &RestoreArgs, settings: &BackupSettings, context: &Con
     Ok((Answer::Restored(done), Exit::Done))
 }
 
-async fn rehearse_restore(args: &RehearseArgs, settings: &BackupSettings, context: &Context<Settings>, monitor: &Monitor) -> Answered {
+async fn rehearse_restore(
+    args: &RehearseArgs,
+    settings: &BackupSettings,
+    context: &Context<Settings>,
+    monitor: &Monitor,
+) -> Answered {
     let signer = signer(settings)?;
     let repository = open::repository(settings).await?;
     let inventory = list(&repository).await.map_err(|error| failed(&error))?;
     let Some(newest) = inventory.clusters.last() else {
-        return Err(Failure::new(Exit::Nothing, "there is no backup to rehearse").hint("`ops-backup backup` takes one"));
+        return Err(Failure::new(Exit::Nothing, "there is no backup to rehearse")
+            .hint("`ops-backup backup` takes one"));
     };
     let restore_command = open::restore_command(settings, context.config_file.as_deref())?;
     let programs = open::programs(settings, newest.cluster.major)?;
     let mut options = RehearseOptions::new(&args.scratch, programs, restore_command);
     options.target = target(&args.target)?;
     options.run_as = open::server_user(settings)?.map(|(uid, gid)| RunAs { uid, gid });
-    options.environment = ops_telemetry::child_env().into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+    options.environment =
+        ops_telemetry::child_env().into_iter().map(|(name, value)| (name.into(), value.into())).collect();
     options.assertions = args.assertions.iter().map(|text| assertion(text)).collect::<Result<_, _>>()?;
     options.budget = Some(Duration::from_secs(args.budget));
     options.trace_id = context.trace.trace_id.to_string();
     options.wanted.lsn = match &args.wanted_lsn {
-        Some(text) => Some(text.parse().map_err(|_| Failure::new(Exit::Usage, format!("`{text}` is no WAL position")).hint("a WAL position looks like 0/3000148"))?),
+        Some(text) => Some(text.parse().map_err(|_| {
+            Failure::new(Exit::Usage, format!("`{text}` is no WAL position"))
+                .hint("a WAL position looks like 0/3000148")
+        })?),
         None => None,
     };
     let reporter = Reporter::watch(monitor);
@@ -172,7 +199,10 @@ fn tablespaces(words: &[String]) -> Result<BTreeMap<u32, PathBuf>, Failure> {
         let (oid, place) = word.split_once('=')?;
         Some((oid.parse().ok()?, PathBuf::from(place)))
     };
-    words.iter().map(|word| parse(word).ok_or_else(|| Failure::new(Exit::Usage, format!("`{word}` is not OID=DIR")))).collect()
+    words
+        .iter()
+        .map(|word| parse(word).ok_or_else(|| Failure::new(Exit::Usage, format!("`{word}` is not OID=DIR"))))
+        .collect()
 }
 
 /// `NAME=DATABASE:QUERY=VALUE`: the first `=`, the first `:`, the last `=`.
@@ -182,11 +212,18 @@ fn assertion(text: &str) -> Result<Assertion, Failure> {
         let (database, rest) = rest.split_once(':')?;
         let (query, expect) = rest.rsplit_once('=')?;
         let owned = |text: &str| text.to_owned();
-        Some(Assertion { name: owned(name), database: owned(database), query: owned(query), expect: owned(expect) })
+        Some(Assertion {
+            name: owned(name),
+            database: owned(database),
+            query: owned(query),
+            expect: owned(expect),
+        })
     };
     parse().filter(|assertion| !assertion.name.is_empty() && !assertion.query.is_empty()).ok_or_else(|| {
         let failure = Failure::new(Exit::Usage, format!("`{text}` is no assertion"));
-        failure.hint("write NAME=DATABASE:QUERY=VALUE, for example orders=shop:SELECT count(*) > 0 FROM orders=true")
+        failure.hint(
+            "write NAME=DATABASE:QUERY=VALUE, for example orders=shop:SELECT count(*) > 0 FROM orders=true",
+        )
     })
 }
 
@@ -202,9 +239,14 @@ fn signer(settings: &BackupSettings) -> Result<Option<Signer>, Failure> {
             tracing::warn!("the record will not be signed: `signing_key` and `evidence_dir` are not set");
             Ok(None)
         }
-        ("", _) | (_, "") => Err(Failure::new(Exit::Config, "a signed record needs both `signing_key` and `evidence_dir`")),
+        ("", _) | (_, "") => {
+            Err(Failure::new(Exit::Config, "a signed record needs both `signing_key` and `evidence_dir`"))
+        }
         (key, folder) => {
-            let key = SigningKey::from_file(Path::new(key)).map_err(|error| Failure::from_error(Exit::Config, &error).hint("`ops-backup evidence key DIR` makes a key pair"))?;
+            let key = SigningKey::from_file(Path::new(key)).map_err(|error| {
+                Failure::from_error(Exit::Config, &error)
+                    .hint("`ops-backup evidence key DIR` makes a key pair")
+            })?;
             Ok(Some(Signer { key, folder: PathBuf::from(folder) }))
         }
     }
@@ -213,7 +255,8 @@ fn signer(settings: &BackupSettings) -> Result<Option<Signer>, Failure> {
 impl Signer {
     /// Writes the envelope under a name that sorts by time; it is durable when this returns.
     fn write(&self, record: &Record) -> Result<PathBuf, Failure> {
-        let envelope = Envelope::sign(record, &self.key).map_err(|error| Failure::from_error(Exit::Io, &error))?;
+        let envelope =
+            Envelope::sign(record, &self.key).map_err(|error| Failure::from_error(Exit::Io, &error))?;
         let time = record.finished_at.strftime("%Y%m%dT%H%M%S%3fZ");
         let path = self.folder.join(format!("{}-{time}.json", record.kind));
         let partial = path.with_extension("partial");
@@ -224,13 +267,17 @@ impl Signer {
             std::fs::rename(&partial, &path)?;
             std::fs::File::open(&self.folder)?.sync_all()
         };
-        write().map_err(|error| Failure::new(Exit::Io, format!("evidence {} cannot be written: {error}", path.display())))?;
+        write().map_err(|error| {
+            Failure::new(Exit::Io, format!("evidence {} cannot be written: {error}", path.display()))
+        })?;
         Ok(path)
     }
 }
 
 fn new_key(dir: &Path) -> Result<Answer, Failure> {
-    let create = |error: std::io::Error| Failure::new(Exit::CannotCreate, format!("folder {} cannot be created: {error}", dir.display()));
+    let create = |error: std::io::Error| {
+        Failure::new(Exit::CannotCreate, format!("folder {} cannot be created: {error}", dir.display()))
+    };
     std::fs::create_dir_all(dir).map_err(create)?;
     let fail = |error: ops_core::Error| Failure::from_error(Exit::CannotCreate, &error);
     let (private, public) = (dir.join("signing.pem"), dir.join("signing.pub.pem"));
@@ -242,7 +289,9 @@ fn new_key(dir: &Path) -> Result<Answer, Failure> {
 
 fn verify_record(file: &Path, key: &Path) -> Answered {
     let key = VerifyingKey::from_file(key).map_err(|error| Failure::from_error(Exit::Input, &error))?;
-    let bytes = std::fs::read(file).map_err(|error| Failure::new(Exit::Input, format!("record {} cannot be read: {error}", file.display())))?;
+    let bytes = std::fs::read(file).map_err(|error| {
+        Failure::new(Exit::Input, format!("record {} cannot be read: {error}", file.display()))
+    })?;
     let envelope = Envelope::from_json(&bytes).map_err(|error| Failure::from_error(Exit::Input, &error))?;
     let record = envelope.verify(&[key]).map_err(|error| Failure::from_error(Exit::No, &error))?;
     Ok((Answer::Rehearsed { record: Box::new(record), evidence: Some(file.to_path_buf()) }, Exit::Done))

@@ -180,10 +180,18 @@ pub fn main<C: Command>() -> ExitCode {
     }
 }
 
-fn work<C: Command>(args: C, settings: C::Settings, common: &CommonArgs, masker: Masker, telemetry: &Telemetry, config_file: Option<PathBuf>) -> Result<Exit, (Failure, Exit)> {
+fn work<C: Command>(
+    args: C,
+    settings: C::Settings,
+    common: &CommonArgs,
+    masker: Masker,
+    telemetry: &Telemetry,
+    config_file: Option<PathBuf>,
+) -> Result<Exit, (Failure, Exit)> {
     let map = args.failure_exit();
     let bug = |what: &str| {
-        let failure = Failure::new(Exit::Bug, format!("{}: {what}", C::NAME)).hint("this is a bug of ours; the log line above says where");
+        let failure = Failure::new(Exit::Bug, format!("{}: {what}", C::NAME))
+            .hint("this is a bug of ours; the log line above says where");
         (failure, map(Exit::Bug))
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -193,8 +201,17 @@ fn work<C: Command>(args: C, settings: C::Settings, common: &CommonArgs, masker:
     let body = std::panic::AssertUnwindSafe(|| {
         runtime.block_on(
             async {
-                let stop = Stop::listen().map_err(|error| Failure::new(Exit::Bug, format!("signals cannot be handled: {error}")))?;
-                let context = Context { settings, format: common.format, stop: stop.clone(), masker, trace, config_file };
+                let stop = Stop::listen().map_err(|error| {
+                    Failure::new(Exit::Bug, format!("signals cannot be handled: {error}"))
+                })?;
+                let context = Context {
+                    settings,
+                    format: common.format,
+                    stop: stop.clone(),
+                    masker,
+                    trace,
+                    config_file,
+                };
                 let end = args.run(context).await;
                 // A signal decides the exit code also where the work ended as a failure because of it.
                 match (stop.exit(), end) {
@@ -219,21 +236,34 @@ fn work<C: Command>(args: C, settings: C::Settings, common: &CommonArgs, masker:
 
 /// The settings file: the named one, else ./ops.toml where it exists.
 fn settings_file(common: &CommonArgs) -> Option<PathBuf> {
-    let named = common.config.clone().or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.is_file()))?;
+    let named =
+        common.config.clone().or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.is_file()))?;
     Some(std::path::absolute(&named).unwrap_or(named))
 }
 
-fn load<T: DeserializeOwned, C: Command>(args: &C, file: Option<&Path>, masker: &Masker, only_log: bool) -> Result<(T, Report), Failure> {
+fn load<T: DeserializeOwned, C: Command>(
+    args: &C,
+    file: Option<&Path>,
+    masker: &Masker,
+    only_log: bool,
+) -> Result<(T, Report), Failure> {
     let common = args.common();
     let defaults = if only_log { LOG_DEFAULTS.to_owned() } else { format!("{}{LOG_DEFAULTS}", C::DEFAULTS) };
-    let mut loader = Loader::<T>::new().defaults_toml(&defaults).masker(masker.clone()).env_vars("OPS_", std::env::vars_os());
+    let mut loader = Loader::<T>::new()
+        .defaults_toml(&defaults)
+        .masker(masker.clone())
+        .env_vars("OPS_", std::env::vars_os());
     let foreign = TABLES.into_iter().filter(|table| only_log || *table != C::TABLE);
     loader = loader.foreign_tables(foreign);
     if let Some(file) = file {
         loader = loader.toml_file(file);
     }
     let own = [
-        Flag::given("log.format", "--log-format", common.log_format.map(|format| format!("{format:?}").to_lowercase())),
+        Flag::given(
+            "log.format",
+            "--log-format",
+            common.log_format.map(|format| format!("{format:?}").to_lowercase()),
+        ),
         Flag::given("log.level", "--log-level", common.log_level.clone()),
     ];
     let flags = if only_log { Vec::new() } else { args.flags() };
@@ -269,11 +299,21 @@ impl ops_telemetry::Redactor for Redact {
 
 fn show_config(report: &Report, format: Format) -> ExitCode {
     let written = match format {
-        Format::Json => output::json(&serde_json::json!({ "schema": "ops-cli/config/v1", "entries": report.entries() })),
+        Format::Json => {
+            output::json(&serde_json::json!({ "schema": "ops-cli/config/v1", "entries": report.entries() }))
+        }
         Format::Text => {
-            let width = |get: fn(&ops_secrets::Entry) -> usize| report.entries().iter().map(get).max().unwrap_or(0);
-            let (key, value) = (width(|entry| entry.key.chars().count()), width(|entry| entry.value.chars().count()).min(60));
-            let lines: Vec<String> = report.entries().iter().map(|entry| format!("{:key$}  {:value$}  {}", entry.key, entry.value, entry.source)).collect();
+            let width =
+                |get: fn(&ops_secrets::Entry) -> usize| report.entries().iter().map(get).max().unwrap_or(0);
+            let (key, value) = (
+                width(|entry| entry.key.chars().count()),
+                width(|entry| entry.value.chars().count()).min(60),
+            );
+            let lines: Vec<String> = report
+                .entries()
+                .iter()
+                .map(|entry| format!("{:key$}  {:value$}  {}", entry.key, entry.value, entry.source))
+                .collect();
             output::text(&lines.join("\n"))
         }
     };

@@ -20,14 +20,18 @@ impl Stop {
     /// Fails where the signal handlers cannot be installed.
     pub fn listen() -> std::io::Result<Self> {
         let stop = Stop { token: CancellationToken::new(), code: Arc::new(AtomicU8::new(0)) };
-        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let (mut interrupt, mut terminate) =
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         let told = stop.clone();
         tokio::spawn(async move {
             let exit = tokio::select! {
                 _ = interrupt.recv() => Exit::Interrupted,
                 _ = terminate.recv() => Exit::Terminated,
             };
-            tracing::warn!(signal = if exit == Exit::Interrupted { "SIGINT" } else { "SIGTERM" }, "stopping cleanly");
+            tracing::warn!(
+                signal = if exit == Exit::Interrupted { "SIGINT" } else { "SIGTERM" },
+                "stopping cleanly"
+            );
             told.code.store(exit.code(), Ordering::SeqCst);
             told.token.cancel();
         });

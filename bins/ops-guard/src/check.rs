@@ -14,7 +14,8 @@ const STDIN: &str = "-";
 pub(crate) fn run(args: &CheckArgs, context: &Context<Settings>) -> Result<Exit, Failure> {
     let name = context.settings.guard.policy.as_str();
     let policy = Policy::by_name(name).ok_or_else(|| {
-        Failure::new(Exit::Config, format!("there is no policy `{name}`")).hint("the policies are read-only, app, migration and break-glass")
+        Failure::new(Exit::Config, format!("there is no policy `{name}`"))
+            .hint("the policies are read-only, app, migration and break-glass")
     })?;
     let files: Vec<(String, String)> = args.files.iter().map(|path| read(path)).collect::<Result<_, _>>()?;
     let (mut statements, mut denied) = (0, 0);
@@ -48,7 +49,8 @@ fn read(path: &Path) -> Result<(String, String), Failure> {
     };
     let bytes = bytes.map_err(|error| fail(format!("cannot be read: {error}")))?;
     let text = String::from_utf8(bytes).map_err(|error| {
-        fail(format!("is not UTF-8 from byte {} on", error.utf8_error().valid_up_to())).hint("convert it first; what the server would read is not known otherwise")
+        fail(format!("is not UTF-8 from byte {} on", error.utf8_error().valid_up_to()))
+            .hint("convert it first; what the server would read is not known otherwise")
     })?;
     Ok((name, text))
 }

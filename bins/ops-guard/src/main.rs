@@ -24,7 +24,9 @@ impl Command for Args {
     async fn run(self, context: Context<Settings>) -> Result<Exit, Failure> {
         match self.action {
             Some(Action::Check(args)) => check::run(&args, &context),
-            None => Err(Failure::new(Exit::Usage, "no action is named").hint("`ops-guard --help` lists them")),
+            None => {
+                Err(Failure::new(Exit::Usage, "no action is named").hint("`ops-guard --help` lists them"))
+            }
         }
     }
 }

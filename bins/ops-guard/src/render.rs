@@ -25,7 +25,10 @@ pub(crate) fn summary(statements: usize, denied: usize, policy: &str, format: Fo
     match (format, statements) {
         (Format::Json, _) => Ok(()),
         (Format::Text, 0) => output::text("There is no statement to judge."),
-        (Format::Text, _) => output::text(&format!("{statements} statements under the policy {policy}: {} allowed, {denied} denied.", statements - denied)),
+        (Format::Text, _) => output::text(&format!(
+            "{statements} statements under the policy {policy}: {} allowed, {denied} denied.",
+            statements - denied
+        )),
     }
 }
 
@@ -70,7 +73,8 @@ fn place(sql: &str, position: usize) -> (usize, usize, String) {
     let whole = sql[start..].lines().next().unwrap_or_default();
     // A long line is cut so that the caret stays in it; tabs would move the caret.
     let skipped = (column + 1).saturating_sub(WIDTH);
-    let shown: String = whole.chars().skip(skipped).take(WIDTH).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let shown: String =
+        whole.chars().skip(skipped).take(WIDTH).map(|c| if c.is_control() { ' ' } else { c }).collect();
     (line, column - skipped, shown)
 }
 
@@ -81,7 +85,12 @@ mod tests {
     #[test]
     fn a_place_is_shown_in_its_line() {
         let long = format!("{}X", "a".repeat(150));
-        let cases = [("SELECT 1", 7, (1, 7, "SELECT 1")), ("a;\n\tDROP x", 4, (2, 1, " DROP x")), ("é DROP", 3, (1, 2, "é DROP")), ("", 9, (1, 0, ""))];
+        let cases = [
+            ("SELECT 1", 7, (1, 7, "SELECT 1")),
+            ("a;\n\tDROP x", 4, (2, 1, " DROP x")),
+            ("é DROP", 3, (1, 2, "é DROP")),
+            ("", 9, (1, 0, "")),
+        ];
         for (sql, position, (line, column, shown)) in cases {
             assert_eq!(place(sql, position), (line, column, shown.to_owned()), "{sql:?}");
         }

@@ -75,7 +75,11 @@ mod tests {
     #[test]
     fn a_file_needs_a_name_and_a_path() {
         for (word, expected) in [("A=/b=c", Some("/b=c")), ("A", None), ("=b", None), ("A=", None)] {
-            assert_eq!(secret_file(word).map(|file| file.path.display().to_string()).as_deref(), expected, "{word}");
+            assert_eq!(
+                secret_file(word).map(|file| file.path.display().to_string()).as_deref(),
+                expected,
+                "{word}"
+            );
         }
     }
 }

@@ -17,9 +17,17 @@ pub(crate) async fn run(args: ExecArgs, context: Context<Settings>) -> Result<Ex
         return Err(Failure::new(Exit::Usage, "no command is named"));
     };
     let mut command = Command::new(program);
-    command.args(words).envs(ops_telemetry::child_env()).stdin(Stdio::inherit()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+        .args(words)
+        .envs(ops_telemetry::child_env())
+        .stdin(Stdio::inherit())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
     for name in &args.variables {
-        let value = std::env::var(name).map_err(|_| Failure::new(Exit::Input, format!("the variable {name} is not set, or is no text")))?;
+        let value = std::env::var(name).map_err(|_| {
+            Failure::new(Exit::Input, format!("the variable {name} is not set, or is no text"))
+        })?;
         register(&masker, name, &value)?;
     }
     for word in &args.files {
@@ -29,8 +37,12 @@ pub(crate) async fn run(args: ExecArgs, context: Context<Settings>) -> Result<Ex
         command.env(&file.variable, value);
     }
     let shown = program.to_string_lossy().into_owned();
-    let mut child = command.spawn().map_err(|error| Failure::new(Exit::Unavailable, format!("{shown} does not start: {error}")))?;
-    let status = supervise(&mut child, &masker).await.map_err(|error| Failure::new(Exit::Io, format!("{shown} cannot be waited for: {error}")))?;
+    let mut child = command
+        .spawn()
+        .map_err(|error| Failure::new(Exit::Unavailable, format!("{shown} does not start: {error}")))?;
+    let status = supervise(&mut child, &masker)
+        .await
+        .map_err(|error| Failure::new(Exit::Io, format!("{shown} cannot be waited for: {error}")))?;
     Ok(Exit::Child(code(status)))
 }
 
@@ -70,7 +82,9 @@ async fn copy(from: Option<impl AsyncRead + Unpin>, mut to: MaskingWriter<impl W
 }
 
 fn read(file: &SecretFile) -> Result<String, Failure> {
-    let fail = |what: String| Failure::new(Exit::Input, format!("the secret {} in {} {what}", file.variable, file.path.display()));
+    let fail = |what: String| {
+        Failure::new(Exit::Input, format!("the secret {} in {} {what}", file.variable, file.path.display()))
+    };
     let bytes = std::fs::read(&file.path).map_err(|error| fail(format!("cannot be read: {error}")))?;
     let mut text = String::from_utf8(bytes).map_err(|_| fail("is no text".into()))?;
     if text.ends_with('\n') {
@@ -86,7 +100,9 @@ fn register(masker: &Masker, name: &str, value: &str) -> Result<(), Failure> {
     masker.register(name, value);
     if masker.unmaskable().iter().any(|unmaskable| unmaskable == name) {
         let failure = Failure::new(Exit::Input, format!("the secret {name} is too short to be masked"));
-        return Err(failure.hint("a shorter value would be found everywhere; use one of at least 8 characters"));
+        return Err(
+            failure.hint("a shorter value would be found everywhere; use one of at least 8 characters")
+        );
     }
     Ok(())
 }

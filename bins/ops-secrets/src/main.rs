@@ -23,7 +23,9 @@ impl Command for Args {
     async fn run(self, context: Context<Settings>) -> Result<Exit, Failure> {
         match self.action {
             Some(Action::Exec(args)) => exec::run(args, context).await,
-            None => Err(Failure::new(Exit::Usage, "no action is named").hint("`ops-secrets --help` lists them")),
+            None => {
+                Err(Failure::new(Exit::Usage, "no action is named").hint("`ops-secrets --help` lists them"))
+            }
         }
     }
 }

@@ -35,17 +35,25 @@ impl Commands {
     /// The file that collects the stderr of a program.
     pub(crate) fn log(&self, name: &str) -> Result<File> {
         let path = self.home.join("logs").join(format!("{name}.log"));
-        OpenOptions::new().create(true).append(true).open(&path).with_context(|| format!("{} cannot be opened", path.display()))
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .with_context(|| format!("{} cannot be opened", path.display()))
     }
 
     /// Runs one of our programs and returns what it said, whatever its exit code.
     pub(crate) async fn ask(&self, name: &str, args: &[&str]) -> Result<Said> {
         let mut command = Command::new(self.program(name));
-        command.args(["--config", &self.home.join("ops.toml").display().to_string(), "--log-format", "json"]).args(args);
+        command
+            .args(["--config", &self.home.join("ops.toml").display().to_string(), "--log-format", "json"])
+            .args(args);
         command.envs(ops_telemetry::child_env()).env_remove("RUST_LOG").current_dir(&self.home);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(self.log(name)?).kill_on_drop(true);
-        let done = command.spawn().with_context(|| format!("{name} does not start"))?.wait_with_output().await?;
-        let stdout = String::from_utf8(done.stdout).with_context(|| format!("{name} printed something that is not text"))?;
+        let done =
+            command.spawn().with_context(|| format!("{name} does not start"))?.wait_with_output().await?;
+        let stdout = String::from_utf8(done.stdout)
+            .with_context(|| format!("{name} printed something that is not text"))?;
         Ok(Said { code: done.status.code().unwrap_or(128), stdout })
     }
 
@@ -53,7 +61,12 @@ impl Commands {
     pub(crate) async fn run(&self, name: &str, args: &[&str]) -> Result<String> {
         let said = self.ask(name, args).await?;
         if said.code != 0 {
-            bail!("{name} {} ended with exit code {}: {}", args.join(" "), said.code, self.last_log_line(name));
+            bail!(
+                "{name} {} ended with exit code {}: {}",
+                args.join(" "),
+                said.code,
+                self.last_log_line(name)
+            );
         }
         Ok(said.stdout)
     }
@@ -72,7 +85,12 @@ impl Commands {
     }
 
     /// Starts a program of PostgreSQL's in the background; its output goes to a file of its own.
-    pub(crate) fn background(&self, program: std::process::Command, args: &[String], output: &str) -> Result<Child> {
+    pub(crate) fn background(
+        &self,
+        program: std::process::Command,
+        args: &[String],
+        output: &str,
+    ) -> Result<Child> {
         let file = self.home.join(output);
         let file = File::create(&file).with_context(|| format!("{} cannot be created", file.display()))?;
         let name = program.get_program().to_owned();
@@ -82,9 +100,16 @@ impl Commands {
     }
 
     fn last_log_line(&self, name: &str) -> String {
-        let text = std::fs::read_to_string(self.home.join("logs").join(format!("{name}.log"))).unwrap_or_default();
-        let last = text.lines().rev().find(|line| line.contains("\"ERROR\"")).unwrap_or("it left no error in its log");
-        let parsed: Option<String> = serde_json::from_str::<serde_json::Value>(last).ok().and_then(|line| Some(line.get("message")?.as_str()?.to_owned()));
+        let text =
+            std::fs::read_to_string(self.home.join("logs").join(format!("{name}.log"))).unwrap_or_default();
+        let last = text
+            .lines()
+            .rev()
+            .find(|line| line.contains("\"ERROR\""))
+            .unwrap_or("it left no error in its log");
+        let parsed: Option<String> = serde_json::from_str::<serde_json::Value>(last)
+            .ok()
+            .and_then(|line| Some(line.get("message")?.as_str()?.to_owned()));
         parsed.unwrap_or_else(|| last.to_owned())
     }
 }

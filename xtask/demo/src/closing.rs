@@ -16,14 +16,20 @@ pub(crate) struct Logs {
 /// Reads every log of the run and fails on the first line without the trace id.
 pub(crate) fn check_logs(folder: &Path, trace_id: &str) -> Result<Logs> {
     let mut logs = Logs::default();
-    for entry in std::fs::read_dir(folder).with_context(|| format!("{} cannot be listed", folder.display()))? {
+    for entry in
+        std::fs::read_dir(folder).with_context(|| format!("{} cannot be listed", folder.display()))?
+    {
         let path = entry?.path();
         let text = std::fs::read(&path).with_context(|| format!("{} cannot be read", path.display()))?;
         let text = String::from_utf8_lossy(&text);
         let mut lines = 0;
         for line in text.lines().filter(|line| !line.is_empty()) {
             // PostgreSQL continues a long message on lines that begin with a tab: they belong to the line above.
-            ensure!(line.contains(trace_id) || line.starts_with('\t'), "{}: a log line without the trace id: {line}", path.display());
+            ensure!(
+                line.contains(trace_id) || line.starts_with('\t'),
+                "{}: a log line without the trace id: {line}",
+                path.display()
+            );
             lines += 1;
         }
         logs.files += usize::from(lines > 0);

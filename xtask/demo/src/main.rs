@@ -59,7 +59,8 @@ fn run(args: &Args, teller: tell::Teller) -> Result<u8> {
     let telemetry = start_logs(&args.home)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let code = runtime.block_on(async {
-        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let (mut interrupt, mut terminate) =
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         // Dropping the story stops its servers and its children.
         tokio::select! {
             end = story::tell(args, teller, telemetry.trace_id()) => end.map(|()| 0),
@@ -104,5 +105,9 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Args> {
             other => bail!("unknown argument `{other}`"),
         }
     }
-    Ok(Args { home: home.context("--home is missing")?, postgres_bin: postgres_bin.context("--postgres-bin is missing")?, keep })
+    Ok(Args {
+        home: home.context("--home is missing")?,
+        postgres_bin: postgres_bin.context("--postgres-bin is missing")?,
+        keep,
+    })
 }

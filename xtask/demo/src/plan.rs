@@ -63,7 +63,8 @@ pub(crate) const RELEASE_SQL: &str = "UPDATE ledger SET note = 'released' WHERE 
 
 /// Writes a file of the run.
 pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
-    std::fs::write(path, text).map_err(|error| anyhow::anyhow!("{} cannot be written: {error}", path.display()))
+    std::fs::write(path, text)
+        .map_err(|error| anyhow::anyhow!("{} cannot be written: {error}", path.display()))
 }
 
 /// A TOML basic string; JSON's escapes are a subset of TOML's.

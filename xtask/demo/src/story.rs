@@ -67,7 +67,11 @@ pub(crate) async fn tell(args: &Args, teller: Teller, trace_id: TraceId) -> Resu
     gate(teller, &commands, "after", 0).await?;
 
     plan::write(&home.join("logs/postgres-restored.log"), &restored.log())?;
-    close(teller, home, &Closing { began, back, damage: &damage, record: &record, evidence: &file, trace_id })?;
+    close(
+        teller,
+        home,
+        &Closing { began, back, damage: &damage, record: &record, evidence: &file, trace_id },
+    )?;
     if args.keep {
         keep(teller, home, &restored);
         // Dropping the server would stop it; whoever asked to keep it stops it with Ctrl-C.
@@ -83,7 +87,11 @@ async fn start_source(args: &Args, commands: &Commands, trace_id: TraceId) -> Re
     let keys = home.join("keys").display().to_string();
     commands.run("ops-backup", &["evidence", "key", &keys]).await?;
     commands.run("ops-backup", &["init"]).await?;
-    let push = format!("{} --config {} --log-format json wal push %p", commands.program("ops-backup").display(), home.join("ops.toml").display());
+    let push = format!(
+        "{} --config {} --log-format json wal push %p",
+        commands.program("ops-backup").display(),
+        home.join("ops.toml").display()
+    );
     let server = Postgres::builder()
         .durable(true)
         .checksums(true)
@@ -109,7 +117,12 @@ async fn fill(server: &Postgres) -> Result<String> {
     let size: i64 = client.query_one("SELECT pg_database_size(current_database())", &[]).await?.get(0);
     let size = u64::try_from(size).unwrap_or(0);
     ensure!(size >= 200_000_000, "only {size} bytes were loaded");
-    Ok(format!("PostgreSQL {} on a private socket, {} of rows, and a ledger of {}", server.major(), tell::bytes(size), ledger::ask(&client).await?))
+    Ok(format!(
+        "PostgreSQL {} on a private socket, {} of rows, and a ledger of {}",
+        server.major(),
+        tell::bytes(size),
+        ledger::ask(&client).await?
+    ))
 }
 
 /// Good statements pass, bad ones are refused, and the ledger is as it was.
@@ -126,7 +139,12 @@ async fn guard(teller: Teller, server: &Postgres) -> Result<()> {
         teller.refused(&format!("{name}: {sql}"));
         for denied in verdict.denied() {
             let text = |text: &Option<String>| text.clone().unwrap_or_default();
-            teller.detail(&format!("{}: {}\nhint: {}", denied.rule.unwrap_or("?"), text(&denied.reason), text(&denied.hint)));
+            teller.detail(&format!(
+                "{}: {}\nhint: {}",
+                denied.rule.unwrap_or("?"),
+                text(&denied.reason),
+                text(&denied.hint)
+            ));
         }
     }
     let plain = plain(&server.socket_url()).await?;
@@ -177,19 +195,29 @@ async fn destroy(teller: Teller, server: &mut Postgres, load: &mut Child) -> Res
     client.batch_execute("SELECT pg_switch_wal()").await?;
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
-        let row = client.query_one("SELECT coalesce(last_archived_wal, '') FROM pg_stat_archiver", &[]).await?;
+        let row =
+            client.query_one("SELECT coalesce(last_archived_wal, '') FROM pg_stat_archiver", &[]).await?;
         let archived: String = row.get(0);
         if archived >= file {
             break;
         }
-        ensure!(Instant::now() < deadline, "segment {file} was not archived within a minute, only {archived}");
+        ensure!(
+            Instant::now() < deadline,
+            "segment {file} was not archived within a minute, only {archived}"
+        );
         sleep(Duration::from_millis(100)).await;
     }
     Ok(damage)
 }
 
 /// Restores, lets the stock tools judge the files, starts the server and asks it.
-async fn restore(teller: Teller, args: &Args, commands: &Commands, damage: &Damage, password: &str) -> Result<Postgres> {
+async fn restore(
+    teller: Teller,
+    args: &Args,
+    commands: &Commands,
+    damage: &Damage,
+    password: &str,
+) -> Result<Postgres> {
     let to = args.home.join("restored");
     let directory = to.display().to_string();
     let words = ["restore", "--to", &directory, "--target-time", &damage.moment];
@@ -212,11 +240,21 @@ async fn restore(teller: Teller, args: &Args, commands: &Commands, damage: &Dama
         ensure!(began.elapsed() < Duration::from_secs(120), "recovery did not end within two minutes");
         sleep(Duration::from_millis(50)).await;
     }
-    teller.good(&format!("started, WAL replayed to the target, promoted: {}", tell::seconds(began.elapsed())));
+    teller
+        .good(&format!("started, WAL replayed to the target, promoted: {}", tell::seconds(began.elapsed())));
     let found = ledger::ask(&client).await?;
     ensure!(found == ledger::answer(), "the restored ledger is not the one that was lost: {found}");
     teller.good(&format!("the ledger is back: {found}"));
-    let amcheck = ["--all", "--install-missing", "--host", &server.socket_dir().display().to_string(), "--port", &server.port().to_string(), "--username", server.user()];
+    let amcheck = [
+        "--all",
+        "--install-missing",
+        "--host",
+        &server.socket_dir().display().to_string(),
+        "--port",
+        &server.port().to_string(),
+        "--username",
+        server.user(),
+    ];
     referee(args, "pg_amcheck", &amcheck.map(str::to_owned)).await?;
     teller.good("pg_amcheck finds every table and index sound");
     Ok(server)
@@ -224,11 +262,21 @@ async fn restore(teller: Teller, args: &Args, commands: &Commands, damage: &Dama
 
 /// Runs the gate and compares its exit code with the one that belongs to this point of the story.
 async fn gate(teller: Teller, commands: &Commands, when: &str, expected: i32) -> Result<()> {
-    let said = commands.ask("ops-gate", &["run", "release.toml", "--run-dir", &format!("gate-{when}")]).await?;
-    ensure!(said.code == expected, "the gate {when} the rehearsal ended with exit code {} instead of {expected}: {}", said.code, said.stdout);
+    let said =
+        commands.ask("ops-gate", &["run", "release.toml", "--run-dir", &format!("gate-{when}")]).await?;
+    ensure!(
+        said.code == expected,
+        "the gate {when} the rehearsal ended with exit code {} instead of {expected}: {}",
+        said.code,
+        said.stdout
+    );
     let title = if expected == 0 { "PASSED" } else { "BLOCKED" };
     let line = format!("{when} the rehearsal: {title} (exit code {expected})");
-    if expected == 0 { teller.good(&line) } else { teller.refused(&line) }
+    if expected == 0 {
+        teller.good(&line)
+    } else {
+        teller.refused(&line)
+    }
     teller.detail(said.stdout.trim_end());
     Ok(())
 }
@@ -237,12 +285,33 @@ async fn gate(teller: Teller, commands: &Commands, when: &str, expected: i32) ->
 async fn rehearse(teller: Teller, commands: &Commands, damage: &Damage) -> Result<(Value, PathBuf)> {
     let assertion = format!("ledger=postgres:{}={}", ledger::QUESTION, ledger::answer());
     let scratch = commands.home().display().to_string();
-    let done = commands.json("ops-backup", &["rehearse", "--target-time", &damage.moment, "--wanted-lsn", &damage.lsn, "--assert", &assertion, "--scratch", &scratch]).await?;
+    let done = commands
+        .json(
+            "ops-backup",
+            &[
+                "rehearse",
+                "--target-time",
+                &damage.moment,
+                "--wanted-lsn",
+                &damage.lsn,
+                "--assert",
+                &assertion,
+                "--scratch",
+                &scratch,
+            ],
+        )
+        .await?;
     let record = done.get("record").cloned().context("the rehearsal has no record")?;
     let file = done.get("evidence").and_then(Value::as_str).context("the rehearsal wrote no evidence")?;
     for check in record.get("checks").and_then(Value::as_array).into_iter().flatten() {
         let text = |name: &str| check.get(name).and_then(Value::as_str).unwrap_or_default();
-        ensure!(text("outcome") == "passed", "the rehearsal's check {} ended as {}: {}", text("name"), text("outcome"), text("detail"));
+        ensure!(
+            text("outcome") == "passed",
+            "the rehearsal's check {} ended as {}: {}",
+            text("name"),
+            text("outcome"),
+            text("detail")
+        );
         teller.good(&format!("rehearsal: {}: {}", text("name"), text("detail")));
     }
     Ok((record, PathBuf::from(file)))
@@ -261,17 +330,25 @@ struct Closing<'a> {
 fn close(teller: Teller, home: &Path, all: &Closing<'_>) -> Result<()> {
     let logs = closing::check_logs(&home.join("logs"), &all.trace_id.to_string())?;
     let phases = ["restore", "verify", "start", "replay", "checks"];
-    let phases: Vec<String> = phases.iter().map(|name| format!("{name} {}", closing::seconds(all.record, &format!("{name}_seconds")))).collect();
-    let lost_bytes = closing::measurement(all.record, "data_lost_bytes").map_or_else(|| "unknown".into(), |bytes| format!("{bytes:.0} bytes of WAL"));
+    let phases: Vec<String> = phases
+        .iter()
+        .map(|name| format!("{name} {}", closing::seconds(all.record, &format!("{name}_seconds"))))
+        .collect();
+    let lost_bytes = closing::measurement(all.record, "data_lost_bytes")
+        .map_or_else(|| "unknown".into(), |bytes| format!("{bytes:.0} bytes of WAL"));
     teller.chapter(7, "What is proven");
     teller.row("back in service after", &tell::seconds(all.back));
     teller.row("recovery time (rehearsed)", &closing::seconds(all.record, "recovery_time_seconds"));
     teller.row("  by phase", &phases.join(", "));
     teller.row("recovery point", &format!("target {} at {}", all.damage.moment, all.damage.lsn));
-    teller.row("  data lost", &format!("{}, {lost_bytes}", closing::seconds(all.record, "data_lost_seconds")));
+    teller
+        .row("  data lost", &format!("{}, {lost_bytes}", closing::seconds(all.record, "data_lost_seconds")));
     teller.row("release gate", "BLOCKED without the rehearsal, PASSED with it");
     teller.row("evidence", &all.evidence.display().to_string());
-    teller.row("trace_id", &format!("{} on all {} log lines in {} files", all.trace_id, logs.lines, logs.files));
+    teller.row(
+        "trace_id",
+        &format!("{} on all {} log lines in {} files", all.trace_id, logs.lines, logs.files),
+    );
     teller.row("the whole story took", &tell::seconds(all.began.elapsed()));
     Ok(())
 }
@@ -283,7 +360,8 @@ fn keep(teller: Teller, home: &Path, restored: &Postgres) {
 
 /// A connection without any guard: what a person with psql has.
 async fn plain(url: &str) -> Result<tokio_postgres::Client> {
-    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.context("the server does not answer")?;
+    let (client, connection) =
+        tokio_postgres::connect(url, tokio_postgres::NoTls).await.context("the server does not answer")?;
     tokio::spawn(async move {
         // The server is killed in this story: the end of a connection is no news.
         let _ = connection.await;
@@ -294,7 +372,18 @@ async fn plain(url: &str) -> Result<tokio_postgres::Client> {
 /// Lets one of PostgreSQL's own tools judge.
 async fn referee(args: &Args, tool: &str, words: &[String]) -> Result<()> {
     let mut command = tokio::process::Command::new(args.postgres_bin.join(tool));
-    let done = command.args(words).stdin(std::process::Stdio::null()).kill_on_drop(true).output().await.with_context(|| format!("{tool} does not start"))?;
-    ensure!(done.status.success(), "{tool} refuses: {}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    let done = command
+        .args(words)
+        .stdin(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .with_context(|| format!("{tool} does not start"))?;
+    ensure!(
+        done.status.success(),
+        "{tool} refuses: {}{}",
+        String::from_utf8_lossy(&done.stdout),
+        String::from_utf8_lossy(&done.stderr)
+    );
     Ok(())
 }

@@ -13,7 +13,8 @@ pub(crate) struct Teller {
 impl Teller {
     /// A teller that looks at the terminal and at `NO_COLOR`.
     pub(crate) fn new() -> Self {
-        let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let colour = std::io::stdout().is_terminal()
+            && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Teller { colour }
     }
 
@@ -51,7 +52,11 @@ impl Teller {
     }
 
     fn marked(self, mark: &str, colour: &str, text: &str) {
-        self.line(&if self.colour { format!("  \x1b[{colour}m{mark}\x1b[0m   {text}") } else { format!("  {mark}   {text}") });
+        self.line(&if self.colour {
+            format!("  \x1b[{colour}m{mark}\x1b[0m   {text}")
+        } else {
+            format!("  {mark}   {text}")
+        });
     }
 
     /// A reader that went away does not stop the clean-up.
@@ -84,7 +89,13 @@ mod tests {
 
     #[test]
     fn sizes_keep_two_digits_or_more() {
-        for (count, expected) in [(0, "0 B"), (10_239, "10239 B"), (10_240, "10 KiB"), (300 << 20, "300 MiB"), (20 << 30, "20 GiB")] {
+        for (count, expected) in [
+            (0, "0 B"),
+            (10_239, "10239 B"),
+            (10_240, "10 KiB"),
+            (300 << 20, "300 MiB"),
+            (20 << 30, "20 GiB"),
+        ] {
             assert_eq!(bytes(count), expected);
         }
     }

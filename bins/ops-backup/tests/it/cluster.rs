@@ -33,7 +33,9 @@ impl Place {
     /// Runs the command and returns its answer; anything but exit code 0 fails the test.
     fn json(&self, args: &[&str]) -> Value {
         let repo = self.repo();
-        let done = command(self.folder.path(), &[&["--repo", &repo, "--format", "json"], args].concat()).output().unwrap();
+        let done = command(self.folder.path(), &[&["--repo", &repo, "--format", "json"], args].concat())
+            .output()
+            .unwrap();
         assert_eq!(done.status.code(), Some(0), "{}", shown(&done, self.folder.path()));
         serde_json::from_slice(&done.stdout).unwrap()
     }
@@ -66,7 +68,8 @@ fn backup_list_verify_restore_and_rehearse() {
     place.json(&words);
     let configuration = std::fs::read_to_string(to.join("postgresql.auto.conf")).unwrap();
     // The test's binary may lie where the server's user cannot reach it; the copy can be reached.
-    let configuration = configuration.replace(env!("CARGO_BIN_EXE_ops-backup"), &place.program.display().to_string());
+    let configuration =
+        configuration.replace(env!("CARGO_BIN_EXE_ops-backup"), &place.program.display().to_string());
     std::fs::write(to.join("postgresql.auto.conf"), configuration).unwrap();
     let restored = Postgres::from_data_dir(&to).setting("archive_mode", "off").start().unwrap();
     assert_eq!(restored.psql("SELECT count(*), sum(amount) FROM ledger").unwrap(), "1000|500500");

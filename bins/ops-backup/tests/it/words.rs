@@ -39,13 +39,19 @@ fn failures() {
         ("server_does_not_answer", &["--repo", "repo", "--postgres", "host=/nonexistent user=x", "backup"]),
         ("target_is_a_file", &["--repo", "repo", "restore", "--to", "file"]),
         ("target_is_not_empty", &["--repo", "repo", "restore", "--to", "full"]),
-        ("time_without_zone", &["--repo", "repo", "restore", "--to", "new", "--target-time", "2026-11-21 09:00"]),
+        (
+            "time_without_zone",
+            &["--repo", "repo", "restore", "--to", "new", "--target-time", "2026-11-21 09:00"],
+        ),
         ("push_of_no_segment", &["--repo", "repo", "wal", "push", "file"]),
         ("fetch_into_no_cluster", &["--repo", "repo", "wal", "fetch", "000000010000000000000001", "x"]),
         ("key_that_is_none", &["evidence", "verify", "file", "--key", "file"]),
     ];
     for (name, args) in cases {
-        let done = command(folder.path(), &[args, &["--log-format", "human"]].concat()).env("PATH", "/usr/bin:/bin").output().unwrap();
+        let done = command(folder.path(), &[args, &["--log-format", "human"]].concat())
+            .env("PATH", "/usr/bin:/bin")
+            .output()
+            .unwrap();
         insta::assert_snapshot!(name, shown(&done, folder.path()));
     }
 }
@@ -60,12 +66,22 @@ fn settings_never_show_a_secret() {
         std::fs::write(&file, text).unwrap();
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
     };
-    let show = |format: &str| command(folder.path(), &["--show-config", "--format", format, "--log-format", "human"]).env("OPS_BACKUP_WORKERS", "4").output().unwrap();
+    let show = |format: &str| {
+        command(folder.path(), &["--show-config", "--format", format, "--log-format", "human"])
+            .env("OPS_BACKUP_WORKERS", "4")
+            .output()
+            .unwrap()
+    };
     write(&format!("[backup]\nrepo = \"here\"\npassword = {}\n", serde_json::Value::from(SECRET)));
     insta::assert_snapshot!("settings", shown(&show("text"), folder.path()));
     insta::assert_snapshot!("settings_json", shown(&show("json"), folder.path()));
 
-    for broken in ["[backup]\npassword = \"SENTINEL-4711\n", "[backup]\npassword = SENTINEL-4711\n", "[backup]\nworkers = \"SENTINEL-4711\"\n", "[backup]\npassword = [\"SENTINEL-4711\"]\n"] {
+    for broken in [
+        "[backup]\npassword = \"SENTINEL-4711\n",
+        "[backup]\npassword = SENTINEL-4711\n",
+        "[backup]\nworkers = \"SENTINEL-4711\"\n",
+        "[backup]\npassword = [\"SENTINEL-4711\"]\n",
+    ] {
         write(broken);
         let said = shown(&show("text"), folder.path());
         assert!(said.starts_with("exit 78"), "{said}");
@@ -77,7 +93,14 @@ fn settings_never_show_a_secret() {
 #[test]
 fn one_file_serves_all_binaries() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("ops.toml"), "[backup]\nrepo = \"repo\"\n[guard]\npolicy = \"app\"\n[gate]\nanything = 1\n").unwrap();
-    let done = command(folder.path(), &["init", "--log-format", "human"]).env("OPS_GUARD_POLICY", "app").output().unwrap();
+    std::fs::write(
+        folder.path().join("ops.toml"),
+        "[backup]\nrepo = \"repo\"\n[guard]\npolicy = \"app\"\n[gate]\nanything = 1\n",
+    )
+    .unwrap();
+    let done = command(folder.path(), &["init", "--log-format", "human"])
+        .env("OPS_GUARD_POLICY", "app")
+        .output()
+        .unwrap();
     insta::assert_snapshot!("foreign_tables", shown(&done, folder.path()));
 }

@@ -7,12 +7,23 @@ use std::process::{Command, Stdio};
 fn run(args: &[&str], stdin: &[u8]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_ops-guard"));
-    command.args(args).args(["--log-format", "human"]).current_dir(folder.path()).env_clear().env("COLUMNS", "100");
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    command
+        .args(args)
+        .args(["--log-format", "human"])
+        .current_dir(folder.path())
+        .env_clear()
+        .env("COLUMNS", "100");
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(stdin).unwrap();
     let done = child.wait_with_output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    format!("exit {}\n--- stdout\n{}--- stderr\n{}", done.status.code().unwrap(), text(done.stdout), text(done.stderr))
+    format!(
+        "exit {}\n--- stdout\n{}--- stderr\n{}",
+        done.status.code().unwrap(),
+        text(done.stdout),
+        text(done.stderr)
+    )
 }
 
 #[test]

@@ -8,13 +8,25 @@ const SECRET: &str = "s3cr%t \"it's\"\n\\back$slash-long";
 
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ops-secrets"));
-    command.args(["--log-format", "human"]).args(args).env_clear().env("PATH", "/usr/bin:/bin").env("COLUMNS", "100").env("TOKEN", SECRET).stdin(Stdio::null());
+    command
+        .args(["--log-format", "human"])
+        .args(args)
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("COLUMNS", "100")
+        .env("TOKEN", SECRET)
+        .stdin(Stdio::null());
     command
 }
 
 fn text(done: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    format!("exit {}\n--- stdout\n{}--- stderr\n{}", done.status.code().unwrap(), text(&done.stdout), text(&done.stderr))
+    format!(
+        "exit {}\n--- stdout\n{}--- stderr\n{}",
+        done.status.code().unwrap(),
+        text(&done.stdout),
+        text(&done.stderr)
+    )
 }
 
 #[test]
@@ -26,13 +38,18 @@ fn help() {
 #[test]
 fn both_streams_are_masked_and_the_exit_code_is_kept() {
     let script = "printf '%s\\n' \"out $TOKEN\"; printf '%s\\n' \"err $TOKEN\" >&2; printf %s \"$TOKEN\" | base64 -w0; exit 7";
-    insta::assert_snapshot!(text(&command(&["exec", "--env", "TOKEN", "--", "sh", "-c", script]).output().unwrap()));
+    insta::assert_snapshot!(text(
+        &command(&["exec", "--env", "TOKEN", "--", "sh", "-c", script]).output().unwrap()
+    ));
 }
 
 #[test]
 fn a_secret_that_is_written_in_pieces_is_masked() {
     let script = "i=1; while [ $i -le 31 ]; do printf %s \"$(printf %s \"$TOKEN\" | cut -z -c $i | tr -d '\\0')\"; i=$((i+1)); done";
-    let done = command(&["exec", "--env", "TOKEN", "--", "sh", "-c", script]).env("TOKEN", "0123456789abcdefghijklmnopqrstu").output().unwrap();
+    let done = command(&["exec", "--env", "TOKEN", "--", "sh", "-c", script])
+        .env("TOKEN", "0123456789abcdefghijklmnopqrstu")
+        .output()
+        .unwrap();
     assert_eq!(String::from_utf8_lossy(&done.stdout), "[redacted]");
 }
 
@@ -42,8 +59,13 @@ fn a_file_becomes_a_variable_without_its_newline() {
     let file = folder.path().join("db");
     std::fs::write(&file, "from-a-file\n").unwrap();
     let file = format!("DB={}", file.display());
-    let done = command(&["exec", "--file", &file, "--", "sh", "-c", "printf %s \"$DB\" | wc -c; echo $DB"]).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&done.stdout).split_whitespace().collect::<Vec<_>>(), ["11", "[redacted]"]);
+    let done = command(&["exec", "--file", &file, "--", "sh", "-c", "printf %s \"$DB\" | wc -c; echo $DB"])
+        .output()
+        .unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&done.stdout).split_whitespace().collect::<Vec<_>>(),
+        ["11", "[redacted]"]
+    );
 }
 
 #[test]
@@ -67,7 +89,8 @@ fn a_signal_reaches_the_child_and_its_answer_comes_back() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
     let file = std::fs::File::create(&out).unwrap();
-    let mut child = command(&["exec", "--", "sh", "-c", script]).stdout(file).stderr(Stdio::null()).spawn().unwrap();
+    let mut child =
+        command(&["exec", "--", "sh", "-c", script]).stdout(file).stderr(Stdio::null()).spawn().unwrap();
     let deadline = Instant::now() + Duration::from_secs(20);
     while !std::fs::read_to_string(&out).unwrap().contains("ready") {
         assert!(Instant::now() < deadline, "the child did not start");

@@ -93,6 +93,11 @@ impl Node {
         }
     }
 
+    /// Whether a secret stands in it or in a part of it.
+    pub(crate) fn holds_secret(&self) -> bool {
+        self.any(|node| node.secret)
+    }
+
     /// Whether the node or a part of it is so.
     fn any(&self, is: fn(&Node) -> bool) -> bool {
         is(self)
@@ -118,9 +123,10 @@ fn flatten(fields: &[(&'static str, Node)], prefix: &str, secret: bool, into: &m
         match &node.shape {
             Shape::Table(fields) => flatten(fields, &format!("{key}."), secret || node.secret, into),
             _ => {
-                let secret = secret || node.any(|node| node.secret);
+                let node = Node { secret: secret || node.secret, ..node.clone() };
+                let secret = node.holds_secret();
                 let hidden = secret || node.any(|node| matches!(node.shape, Shape::Unknown));
-                into.push(Setting { key, node: node.clone(), secret, hidden });
+                into.push(Setting { key, node, secret, hidden });
             }
         }
     }

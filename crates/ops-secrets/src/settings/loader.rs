@@ -1,7 +1,8 @@
 //! The loader: collects the layers and makes typed settings of them.
 
 use super::merge::Merged;
-use super::report::{Entry, Report, texts};
+use super::report::{Entry, Report};
+use super::values::{secret_texts, texts};
 use crate::error::{Error, ErrorKind, Problem};
 use crate::mask::{Masker, decoded, passwords};
 use crate::schema::Schema;
@@ -130,21 +131,7 @@ impl<T: DeserializeOwned> Loader<T> {
         let unreadable =
             self.file.as_deref().and_then(|path| self.gather_file(path, &schema, &mut gathered).err());
         self.environment.gather(&schema, &self.foreign, &mut gathered);
-        for flag in &self.flags {
-            let origin = format!("flag {}", flag.name);
-            match schema.find(&flag.key) {
-                Some(setting) => match from_text(&flag.value, &setting.node) {
-                    Ok(value) => gathered.give(&flag.key, &origin, value),
-                    Err(why) => gathered.refuse(ErrorKind::InvalidValue, &flag.key, &origin, why),
-                },
-                None => gathered.refuse(
-                    ErrorKind::InvalidDefinition,
-                    &flag.key,
-                    &origin,
-                    "there is no such setting",
-                ),
-            }
-        }
+        self.gather_flags(&schema, &mut gathered);
         // Before anything can fail: what fails later may carry the values elsewhere.
         self.register(&schema, &mut gathered);
         if let Some(error) = unreadable.or_else(|| Error::of(gathered.problems)) {
@@ -171,14 +158,30 @@ impl<T: DeserializeOwned> Loader<T> {
         };
         let before = into.given.len();
         TomlText { text, file: Some(name.clone()), foreign: &self.foreign }.gather(schema, into);
-        let is_secret = |key: &str| schema.find(key).is_some_and(|setting| setting.secret);
-        let mut from_file = into.given[before..].iter();
-        if from_file
-            .any(|given| is_secret(&given.key) && texts(&given.value).iter().any(|text| !text.is_empty()))
-        {
-            into.warnings.extend(mode.map(|mode| Warning::OpenFile { path: path.to_owned(), mode }));
-        }
+        let holds_secret = into.given[before..].iter().any(|given| {
+            let setting = schema.find(&given.key);
+            setting.is_some_and(|setting| {
+                secret_texts(&given.value, &setting.node).iter().any(|text| !text.is_empty())
+            })
+        });
+        into.warnings.extend(
+            mode.filter(|_| holds_secret).map(|mode| Warning::OpenFile { path: path.to_owned(), mode }),
+        );
         Ok(())
+    }
+
+    fn gather_flags(&self, schema: &Schema, into: &mut Gathered) {
+        for Flag { key, value, name } in &self.flags {
+            let origin = format!("flag {name}");
+            let Some(setting) = schema.find(key) else {
+                into.refuse(ErrorKind::InvalidDefinition, key, &origin, "there is no such setting");
+                continue;
+            };
+            match from_text(value, &setting.node) {
+                Ok(value) => into.give(key, &origin, value),
+                Err(why) => into.refuse(ErrorKind::InvalidValue, key, &origin, why),
+            }
+        }
     }
 
     fn register(&self, schema: &Schema, gathered: &mut Gathered) {
@@ -186,16 +189,15 @@ impl<T: DeserializeOwned> Loader<T> {
         let mut odd = Vec::new();
         for given in &gathered.given {
             let Some(setting) = schema.find(&given.key) else { continue };
-            for text in texts(&given.value).into_iter().map(Zeroizing::new) {
-                if setting.secret {
-                    if text.trim() != text.as_str() || text.contains(['\0', '\u{feff}']) {
-                        odd.push(Warning::OddSecret { key: given.key.clone(), source: given.origin.clone() });
-                    }
-                    secrets.push((given.key.clone(), text));
-                } else {
-                    let within = passwords(&text).into_iter().flat_map(|span| decoded(&text[span]));
-                    secrets.extend(within.map(|password| (given.key.clone(), Zeroizing::new(password))));
+            for text in secret_texts(&given.value, &setting.node).into_iter().map(Zeroizing::new) {
+                if text.trim() != text.as_str() || text.contains(['\0', '\u{feff}']) {
+                    odd.push(Warning::OddSecret { key: given.key.clone(), source: given.origin.clone() });
                 }
+                secrets.push((given.key.clone(), text));
+            }
+            for text in texts(&given.value) {
+                let within = passwords(&text).into_iter().flat_map(|span| decoded(&text[span]));
+                secrets.extend(within.map(|password| (given.key.clone(), Zeroizing::new(password))));
             }
         }
         self.masker.register_all(secrets.iter().map(|(key, text)| (key.as_str(), text.as_str())));

@@ -3,6 +3,7 @@
 mod loader;
 mod merge;
 mod report;
+mod values;
 
 pub use loader::{Loaded, Loader};
 pub use report::{Entry, Report};

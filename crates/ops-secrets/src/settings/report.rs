@@ -1,5 +1,6 @@
 //! What was loaded from where, fit to be shown.
 
+use super::values::{scalar, texts};
 use crate::mask::{Masker, REDACTED, passwords};
 use crate::schema::{Setting, variable};
 use crate::source::{Given, Warning};
@@ -62,16 +63,6 @@ impl Entry {
     }
 }
 
-/// All texts within a value.
-pub(super) fn texts(value: &Value) -> Vec<String> {
-    match value {
-        Value::String(_, text) => vec![text.clone()],
-        Value::Array(_, items) => items.iter().flat_map(texts).collect(),
-        Value::Dict(_, entries) => entries.values().flat_map(texts).collect(),
-        other => vec![plain(other)],
-    }
-}
-
 fn shown(setting: &Setting, value: &Value, masker: &Masker) -> String {
     if setting.hidden {
         let empty = texts(value).iter().all(String::is_empty);
@@ -97,24 +88,14 @@ fn one_line(text: &str) -> String {
 fn plain(value: &Value) -> String {
     match value {
         Value::String(_, text) => format!("\"{}\"", without_passwords(text)),
-        Value::Char(_, c) => c.to_string(),
-        Value::Bool(_, on) => on.to_string(),
-        Value::Num(_, _) => number(value),
-        Value::Empty(..) => String::new(),
         Value::Array(_, items) => format!("[{}]", items.iter().map(plain).collect::<Vec<_>>().join(", ")),
         Value::Dict(_, entries) => {
             let entries: Vec<String> =
                 entries.iter().map(|(key, value)| format!("{key} = {}", plain(value))).collect();
             format!("{{{}}}", entries.join(", "))
         }
+        other => scalar(other),
     }
-}
-
-fn number(value: &Value) -> String {
-    let unsigned = value.to_u128().map(|number| number.to_string());
-    let signed = || value.to_i128().map(|number| number.to_string());
-    let float = || value.to_f64().map(|number| number.to_string());
-    unsigned.or_else(signed).or_else(float).unwrap_or_default()
 }
 
 fn without_passwords(text: &str) -> String {

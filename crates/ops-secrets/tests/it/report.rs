@@ -89,3 +89,27 @@ fn secrets_are_masked_also_where_loading_fails() {
     loader().masker(masker.clone()).env_vars("OPS_", variables).load().unwrap_err();
     assert_eq!(masker.mask_str("hunter2"), "[redacted]");
 }
+
+#[test]
+fn only_what_is_secret_in_a_list_is_masked() {
+    let masker = Masker::new();
+    let servers = "[{host = 'db.example', port = 5432, password = 'hunter2'}]";
+    let variables =
+        vars([("OPS_SERVERS", servers), ("OPS_LOGIN", "{Password = 'hunter3'}"), ("OPS_PIN", "98765")]);
+    let report = loader().masker(masker.clone()).env_vars("OPS_", variables).load().unwrap().report;
+    assert_eq!(
+        masker.mask_str("db.example:5432 hunter2 hunter3 98765"),
+        "db.example:5432 [redacted] [redacted] [redacted]"
+    );
+    let shown: Vec<&str> = report
+        .entries()
+        .iter()
+        .filter(|entry| entry.source.starts_with("env"))
+        .map(|entry| entry.value.as_str())
+        .collect();
+    assert_eq!(shown, ["[redacted]"; 3]);
+
+    let masker = Masker::new();
+    loader().masker(masker.clone()).env_vars("OPS_", vars([("OPS_LOGIN", "Trust")])).load().unwrap();
+    assert_eq!(masker.mask_str("Trust"), "Trust", "the name of a variant is no secret");
+}

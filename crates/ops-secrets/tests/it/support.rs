@@ -76,6 +76,7 @@ pub(crate) struct S3 {
 
 #[derive(Debug, Deserialize)]
 pub(crate) enum Login {
+    Trust,
     Password(Secret),
 }
 
