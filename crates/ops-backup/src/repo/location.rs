@@ -9,23 +9,17 @@ use object_store::local::LocalFileSystem;
 use crate::error::{Error, ErrorKind, Result};
 
 /// What a location alone does not say. Each field is used only by the kind of store that it names.
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct LocationOptions {
-    /// S3: the endpoint of a server that is not Amazon's.
+    /// S3: the server and the key.
     #[cfg(feature = "s3")]
     pub s3: S3Options,
 }
 
-impl std::fmt::Debug for LocationOptions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LocationOptions").finish_non_exhaustive()
-    }
-}
-
 /// How an S3 server is reached.
 #[cfg(feature = "s3")]
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct S3Options {
     /// The endpoint of a server that is not Amazon's.
     pub endpoint: Option<String>,
@@ -49,6 +43,13 @@ pub struct S3Credentials {
     pub secret_access_key: String,
     /// The token of a temporary key.
     pub session_token: Option<String>,
+}
+
+#[cfg(feature = "s3")]
+impl std::fmt::Debug for S3Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("S3Credentials").finish_non_exhaustive()
+    }
 }
 
 /// Opens the store at `location`: a directory, `file:///directory` or, with the feature `s3`, `s3://bucket/prefix`.

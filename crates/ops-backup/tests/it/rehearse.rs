@@ -27,6 +27,8 @@ struct Fixture {
     source: Postgres,
     repository: PathBuf,
     bin_dir: PathBuf,
+    /// A file that a copy makes where it runs a command of the original.
+    trap: PathBuf,
     /// Just before all rows of the ledger were deleted, and where the WAL was then.
     before: Timestamp,
     before_lsn: String,
@@ -43,9 +45,6 @@ async fn fixture() -> &'static Fixture {
 const LEDGER: &str = "SELECT count(*) || ' ' || coalesce(sum(amount), 0) FROM ledger";
 const LEDGER_BEFORE: &str = "1000 500500";
 
-/// What a copy must never obey, and how it would show.
-const TRAP: &str = "/tmp/a-rehearsal-ran-a-command-of-the-original";
-
 async fn make_fixture() -> Fixture {
     let site =
         Site::start_with(|cluster| cluster.fresh_identity(true).setting("max_connections", "123")).await;
@@ -54,8 +53,10 @@ async fn make_fixture() -> Fixture {
     TestUser::find().unwrap().create_dir(&space).unwrap();
     site.psql(&format!("CREATE TABLESPACE space LOCATION '{}'", space.display()));
     site.psql("CREATE TABLE elsewhere TABLESPACE space AS SELECT 7 AS x");
-    site.psql(&format!("ALTER SYSTEM SET archive_cleanup_command = 'touch {TRAP}'"));
-    site.psql(&format!("ALTER SYSTEM SET recovery_end_command = 'touch {TRAP}'"));
+    // What a copy must never obey.
+    let trap = site.postgres.dir().join("a-command-of-the-original-ran");
+    site.psql(&format!("ALTER SYSTEM SET archive_cleanup_command = 'touch {}'", trap.display()));
+    site.psql(&format!("ALTER SYSTEM SET recovery_end_command = 'touch {}'", trap.display()));
     site.psql("ALTER SYSTEM SET session_preload_libraries = 'no_such_library'");
     site.psql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
     site.run("pgbench", &["-i", "-q", "-s", "2"]);
@@ -88,7 +89,7 @@ async fn make_fixture() -> Fixture {
     copy_tree(&place, &repository);
     root.close().unwrap();
     let bin_dir = ops_testkit::bin_dir(source.major()).unwrap();
-    Fixture { source, repository, bin_dir, before, before_lsn, after }
+    Fixture { source, repository, bin_dir, trap, before, before_lsn, after }
 }
 
 async fn open(path: &Path) -> Repository {
@@ -238,7 +239,7 @@ async fn the_latest_target_goes_to_the_end_of_the_archive() {
     assert!(!kept.join("data/postmaster.pid").exists(), "the server was stopped in order");
     assert!(fs::read_to_string(kept.join("server.log")).unwrap().contains("fetching with 00-aa"));
     assert_eq!(processes_of(scratch.path()), Vec::<String>::new());
-    assert!(!Path::new(TRAP).exists());
+    assert!(!fixture.trap.exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

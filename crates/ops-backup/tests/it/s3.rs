@@ -34,8 +34,7 @@ async fn backup_wal_verify_and_restore_through_s3() {
     postgres.psql("DELETE FROM t WHERE n > 5").unwrap();
     let sum = "SELECT count(*), md5(string_agg(noise, '' ORDER BY n)) FROM t";
     let expected = postgres.psql(sum).unwrap();
-    postgres.psql("SELECT pg_switch_wal()").unwrap();
-    let last = postgres.psql("SELECT pg_walfile_name(pg_current_wal_insert_lsn() - 1)").unwrap();
+    let last = postgres.psql("SELECT pg_walfile_name(pg_switch_wal())").unwrap();
     while postgres.psql("SELECT coalesce(max(last_archived_wal), '') FROM pg_stat_archiver").unwrap() < last {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
@@ -52,5 +51,6 @@ async fn backup_wal_verify_and_restore_through_s3() {
     assert_eq!(server.psql(sum).unwrap(), expected);
 
     let wrong = location::open(&location, &s3_options(&endpoint, key, "wrong")).unwrap();
-    assert_eq!(Repository::open(wrong).await.unwrap_err().kind(), ErrorKind::Storage);
+    let error = Repository::open(wrong).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Storage, "{error:?}");
 }

@@ -17,6 +17,9 @@ const INLINE_TOKENS: usize = 128;
 /// bounds what is needed; pages that are not used are never there.
 const DEEP_STACK_BYTES: usize = 128 << 20;
 
+/// The longest part of a parser's message that is kept.
+const MAX_MESSAGE_CHARS: usize = 200;
+
 /// Why there is no tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
@@ -49,6 +52,9 @@ pub(super) fn with_statements<R: Send>(
 ) -> Result<R, Failure> {
     if sql.len() > MAX_BYTES {
         return Err(Failure::TooLong);
+    }
+    if is_slow_to_scan(sql) {
+        return Err(Failure::TooComplex);
     }
     if !has_more_tokens(sql, INLINE_TOKENS) {
         return parse(sql, read);
@@ -95,7 +101,8 @@ fn failure(error: pg_query::Error) -> Failure {
     if too_deep.iter().any(|known| message.contains(known)) {
         return Failure::TooComplex;
     }
-    Failure::Syntax { message }
+    // It quotes the text from the fault to the end.
+    Failure::Syntax { message: message.chars().take(MAX_MESSAGE_CHARS).collect() }
 }
 
 /// Tells whether a text may have more tokens than this; words and every other sign that is no blank count as one.
@@ -111,6 +118,18 @@ fn has_more_tokens(sql: &str, limit: usize) -> bool {
         }
     }
     false
+}
+
+/// Tells whether the scanner would take long over nested comments.
+///
+/// At each `/*` it looks at all operator signs that follow, so `/*/*/*…` takes a time that is quadratic: a hundred
+/// kilobytes of it were measured to take sixteen seconds.
+fn is_slow_to_scan(sql: &str) -> bool {
+    const MAX_LOOKS: usize = 10_000_000;
+    let is_sign = |byte: &u8| b"~!@#^&|`?+-*/%<>=".contains(byte);
+    let runs = sql.as_bytes().split(|byte| !is_sign(byte));
+    runs.filter(|run| run.len() > 1_000)
+        .any(|run| run.windows(2).filter(|pair| *pair == b"/*").count() * run.len() > MAX_LOOKS)
 }
 
 /// Counts the bytes of blanks and comments that a text begins with.
@@ -152,6 +171,8 @@ fn trailing_blanks(text: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
@@ -172,6 +193,75 @@ mod tests {
                     .collect::<Vec<_>>()
             });
             assert_eq!(found.unwrap(), *expected, "{sql}");
+        }
+    }
+
+    /// Counts the nodes of a tree by kind, as its serialisation has them: nothing that we wrote takes part.
+    fn count_serialised(value: &serde_json::Value, counts: &mut BTreeMap<String, usize>) {
+        if let Some(variant) =
+            value.get("node").and_then(|node| node.as_object()).and_then(|node| node.keys().next())
+        {
+            *counts.entry(variant.clone()).or_default() += 1;
+        }
+        match value {
+            serde_json::Value::Object(fields) => {
+                fields.values().for_each(|field| count_serialised(field, counts))
+            }
+            serde_json::Value::Array(items) => items.iter().for_each(|item| count_serialised(item, counts)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn the_walk_leaves_no_node_out() {
+        let statements = [
+            "WITH RECURSIVE a AS (SELECT 1), b AS MATERIALIZED (DELETE FROM t WHERE x = f(1) RETURNING *) \
+             SELECT DISTINCT ON (g(1)) a.*, CASE h(1) WHEN 1 THEN i(2) ELSE j(3) END, ARRAY[k(1)], ROW(l(1)), (m(1))[n(1):o(2)], \
+             p(1) FILTER (WHERE q(1)) OVER (PARTITION BY r(1) ORDER BY s(1) ROWS t(1) PRECEDING), x::varchar(3) COLLATE c \
+             FROM u TABLESAMPLE system (v(1)), LATERAL w(1) AS y(z int), ROWS FROM (aa(1), bb(2)) WITH ORDINALITY, \
+             XMLTABLE('x' PASSING cc(1) COLUMNS d int PATH 'e' DEFAULT dd(1)), JSON_TABLE(ee(1), '$' COLUMNS (f int PATH '$')) \
+             JOIN k ON ff(1) WHERE gg(1) IN (hh(1), (SELECT ii(1))) GROUP BY GROUPING SETS ((jj(1)), ()) HAVING kk(1) \
+             WINDOW w AS (ORDER BY ll(1) USING <) ORDER BY mm(1) LIMIT nn(1) OFFSET oo(1) FOR UPDATE OF u",
+            "INSERT INTO t (a[pp(1)]) VALUES (qq(1)) ON CONFLICT (lower(a)) WHERE rr(1) DO UPDATE SET b = ss(1) WHERE tt(1) RETURNING uu(1)",
+            "MERGE INTO t USING (SELECT vv(1)) s ON ww(1) WHEN MATCHED AND xx(1) THEN UPDATE SET (a, b) = (yy(1), 2) \
+             WHEN NOT MATCHED THEN INSERT VALUES (zz(1)) RETURNING merge_action()",
+            "CREATE TABLE t (a int DEFAULT f(1) CHECK (g(1)) REFERENCES u, b int GENERATED ALWAYS AS (h(1)) STORED, LIKE v, \
+             EXCLUDE USING gist (i(1) WITH &&) WHERE (j(1))) PARTITION BY RANGE (k(1))",
+            "CREATE TABLE t PARTITION OF u FOR VALUES FROM (l(1)) TO (MAXVALUE)",
+            "CREATE FUNCTION f(a int DEFAULT m(1)) RETURNS int BEGIN ATOMIC SELECT n(1); END",
+            "CREATE RULE r AS ON INSERT TO t WHERE o(1) DO ALSO (DELETE FROM u WHERE p(1); NOTIFY x)",
+            "CREATE TRIGGER x BEFORE UPDATE OF a ON t FOR EACH ROW WHEN (q(1)) EXECUTE FUNCTION r(1)",
+            "CREATE POLICY p ON t TO CURRENT_USER USING (s(1)) WITH CHECK (t(1))",
+            "ALTER TABLE t ADD CHECK (u(1)), ALTER a TYPE int USING v(1), ALTER b SET DEFAULT w(1), DROP c, OWNER TO x",
+            "CREATE INDEX i ON t (x(1) DESC, y) INCLUDE (z) WHERE aa(1)",
+            "CREATE DOMAIN d AS int DEFAULT bb(1) CHECK (cc(VALUE))",
+            "CREATE STATISTICS s ON (dd(1)), b FROM t",
+            "GRANT SELECT (a), UPDATE ON t TO PUBLIC, x GRANTED BY y",
+            "COPY (SELECT ee(1)) TO STDOUT (FORMAT csv, FORCE_QUOTE (a))",
+            "EXPLAIN (ANALYZE) EXECUTE p(ff(1))",
+            "PREPARE p (int) AS SELECT gg($1)",
+            "CALL p(hh(1), a => ii(1))",
+            "SET search_path = a, b",
+            "SELECT JSON_OBJECT(jj(1): kk(1)), JSON_ARRAY(SELECT ll(1)), JSON_ARRAYAGG(mm(1) ORDER BY nn(1)), \
+             JSON_QUERY(oo(1), '$' PASSING pp(1) AS x), JSON_EXISTS(qq(1), '$'), xmlforest(rr(1) AS a), xmlserialize(DOCUMENT ss(1) AS text)",
+        ];
+        for sql in statements {
+            let tree = pg_query::parse(sql, 0).expect(sql).protobuf;
+            let mut expected = BTreeMap::new();
+            count_serialised(&serde_json::to_value(&tree.stmts).expect("the tree serialises"), &mut expected);
+            let mut found: BTreeMap<String, usize> = BTreeMap::new();
+            let mut todo: Vec<NodeRef<'_>> = tree
+                .stmts
+                .iter()
+                .filter_map(|raw| Some(raw.stmt.as_ref()?.node.as_ref()?.to_ref()))
+                .collect();
+            while let Some(node) = todo.pop() {
+                *found.entry(super::super::walk::family(node).1.to_owned()).or_default() += 1;
+                super::super::walk::children(node, &mut |child| todo.push(child));
+            }
+            for (kind, count) in expected {
+                assert!(found.get(&kind).is_some_and(|found| *found >= count), "{kind} of {sql}");
+            }
         }
     }
 }

@@ -42,7 +42,7 @@ pub struct StatementVerdict {
     /// Whether it may run.
     #[serde(rename = "verdict")]
     pub decision: Decision,
-    /// What it does, in the order of the text, each effect once.
+    /// What it does, each effect once: those of the statement as a whole, then the others in the order of the text.
     pub effects: Vec<Effect>,
     /// The rule that refuses it: a stable name in kebab case. None where it is allowed.
     pub rule: Option<&'static str>,

@@ -26,6 +26,8 @@
 //! ```
 
 mod client;
+#[cfg(doctest)]
+mod escape_hatches;
 mod failure;
 mod pool;
 mod run;

@@ -1,7 +1,5 @@
 //! The integration tests of ops-core, in one binary.
 
-#[cfg(feature = "guard")]
-mod compile_fail;
 mod evidence;
 #[cfg(feature = "guard")]
 mod live;

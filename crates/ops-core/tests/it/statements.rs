@@ -555,7 +555,7 @@ fn a_refusal_says_what_where_and_what_next() {
     assert_eq!(
         serde_json::to_value(refused).unwrap(),
         serde_json::json!({
-            "line": 3, "start": 22, "end": 57, "verdict": "deny", "rule": "delete-all", "position": 34,
+            "line": 3, "start": 22, "end": 56, "verdict": "deny", "rule": "delete-all", "position": 34,
             "effects": [{"effect": "write", "table": "\"Ledger\"", "operation": "delete", "bound": "constant"}],
             "reason": "would delete every row of \"Ledger\": its condition is the same for all of them",
             "hint": "add a WHERE clause that tells rows apart by the table's own columns",

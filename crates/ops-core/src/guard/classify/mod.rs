@@ -15,10 +15,11 @@ pub(super) struct Located {
     pub(super) offset: Option<usize>,
 }
 
-/// Returns the effects of one statement in the order in which they stand, each once.
+/// Returns the effects of one statement, each once, in the order of the text; those of the statement as a whole first.
 pub(super) fn effects(statement: NodeRef<'_>) -> Vec<Located> {
     let mut walker = Walker::new();
     walker.walk(statement);
+    walker.effects.sort_by_key(|located| located.offset.unwrap_or(0));
     walker.effects
 }
 
