@@ -3,9 +3,9 @@
 //! A statement that destroys data by accident should never reach the server, and a claim that something was done
 //! should be provable later. This crate has what both need:
 //!
-//! - [`guard`]: tells from a statement's text what it does, with PostgreSQL's own grammar, and whether a [`guard::Policy`]
+//! - `guard`: tells from a statement's text what it does, with PostgreSQL's own grammar, and whether a `guard::Policy`
 //!   allows it. Pure; no connection.
-//! - [`postgres`]: [`postgres::GuardedClient`], its transactions and its pool: `tokio_postgres` behind a policy.
+//! - `postgres`: `postgres::GuardedClient`, its transactions and its pool: `tokio_postgres` behind a policy.
 //! - [`evidence`]: [`evidence::Record`], signed with ed25519 in a DSSE envelope, chained, verified offline.
 //! - [`connection`]: [`connection::ConnectionSettings`], from a URL or `key=value` pairs, with TLS through rustls.
 //!
@@ -22,7 +22,7 @@
 //!
 //! # Features
 //!
-//! `guard` (default) brings [`guard`] and [`postgres`]. It compiles PostgreSQL's parser, and so needs a C compiler and
+//! `guard` (default) brings the modules `guard` and `postgres`. It compiles PostgreSQL's parser, and so needs a C compiler and
 //! libclang. It also switches off the recursion limit of `prost` 0.13 for the whole build, since that limit refuses
 //! ordinary statements of 48 joins; the guard bounds the depth itself.
 //!

@@ -33,7 +33,7 @@ pub(crate) fn release(home: &Path, restored_url: &str) -> String {
          key = {key}\n\
          record_kind = \"restore-rehearsal\"\n\
          max_age = \"1h\"\n\
-         require_checks = [\"pg_verifybackup\", \"pg_amcheck\", \"ledger\"]\n\
+         require_checks = [\"pg_verifybackup\", \"pg_amcheck\", \"assertion:ledger\"]\n\
          [gate.measurements]\n\
          recovery_time_seconds = {{ max = 120 }}\n\n\
          [[gate]]\n\

@@ -131,7 +131,7 @@ async fn guard(teller: Teller, server: &Postgres) -> Result<()> {
     let client = GuardedClient::connect(&settings, Policy::app()).await?;
     for (name, sql) in ledger::GOOD {
         let rows = client.execute(sql, &[]).await.with_context(|| format!("{name} was refused"))?;
-        teller.good(&format!("{name}: {sql} ({rows} rows)"));
+        teller.good(&format!("{name}: {sql} (rows: {rows})"));
     }
     for (name, sql) in ledger::BAD {
         let Err(error) = client.execute(sql, &[]).await else { bail!("{name} was not refused: {sql}") };
@@ -180,10 +180,11 @@ async fn destroy(teller: Teller, server: &mut Postgres, load: &mut Child) -> Res
     sleep(Duration::from_secs(2)).await;
     let client = plain(&server.socket_url()).await?;
     client.execute("INSERT INTO heartbeat VALUES (clock_timestamp())", &[]).await?;
-    let row = client
-        .query_one("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), pg_current_wal_insert_lsn()::text", &[])
-        .await?;
-    let damage = Damage { moment: row.get(0), lsn: row.get(1) };
+    // The position first: whatever is written between the two is then no loss.
+    let lsn: String = client.query_one("SELECT pg_current_wal_insert_lsn()::text", &[]).await?.get(0);
+    let clock = "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')";
+    let moment: String = client.query_one(clock, &[]).await?.get(0);
+    let damage = Damage { moment, lsn };
     teller.good(&format!("the last good moment is {} at WAL position {}", damage.moment, damage.lsn));
     sleep(Duration::from_millis(300)).await;
     client.batch_execute("DELETE FROM ledger").await?;

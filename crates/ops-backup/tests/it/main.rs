@@ -6,10 +6,10 @@ mod clusters;
 mod damage;
 mod end_to_end;
 mod faults;
+mod rehearse;
 #[cfg(feature = "s3")]
 mod s3;
 mod store;
-mod rehearse;
 mod support;
 mod targets;
 mod wal;

@@ -201,7 +201,9 @@ mod tests {
         if let Some(variant) =
             value.get("node").and_then(|node| node.as_object()).and_then(|node| node.keys().next())
         {
-            *counts.entry(variant.clone()).or_default() += 1;
+            // A kind begins with a capital; `node` itself is also the name of a field.
+            *counts.entry(variant.clone()).or_default() +=
+                usize::from(variant.starts_with(char::is_uppercase));
         }
         match value {
             serde_json::Value::Object(fields) => {
@@ -259,7 +261,7 @@ mod tests {
                 *found.entry(super::super::walk::family(node).1.to_owned()).or_default() += 1;
                 super::super::walk::children(node, &mut |child| todo.push(child));
             }
-            for (kind, count) in expected {
+            for (kind, count) in expected.into_iter().filter(|(_, count)| *count > 0) {
                 assert!(found.get(&kind).is_some_and(|found| *found >= count), "{kind} of {sql}");
             }
         }

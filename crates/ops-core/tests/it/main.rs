@@ -1,5 +1,7 @@
 //! The integration tests of ops-core, in one binary.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
+
 mod evidence;
 #[cfg(feature = "guard")]
 mod live;

@@ -185,7 +185,7 @@ fn writes_without_a_condition_on_the_rows_are_refused() {
 }
 
 #[test]
-fn destruction_and_escape_are_refused() {
+fn changes_of_objects_are_refused() {
     check(
         &Policy::app(),
         &[
@@ -250,6 +250,15 @@ fn destruction_and_escape_are_refused() {
             ("role", "GRANT admin TO app"),
             ("role", "DROP ROLE x"),
             ("role", "REASSIGN OWNED BY a TO b"),
+        ],
+    );
+}
+
+#[test]
+fn code_that_the_text_does_not_show_is_refused() {
+    check(
+        &Policy::app(),
+        &[
             ("code-definition", "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'"),
             ("code-definition", "CREATE OR REPLACE PROCEDURE p() LANGUAGE sql AS 'DELETE FROM t'"),
             ("code-definition", "CREATE TRIGGER x AFTER INSERT ON t EXECUTE FUNCTION f()"),
@@ -320,6 +329,15 @@ fn destruction_and_escape_are_refused() {
             ("cluster", "SELECT pg_logical_emit_message(false, 'a', 'b')"),
             ("cluster", "SELECT pg_import_system_collations('pg_catalog')"),
             ("cluster", "SELECT heap_force_kill('t'::regclass, ARRAY['(0,1)']::tid[])"),
+        ],
+    );
+}
+
+#[test]
+fn what_reaches_beyond_a_transaction_is_refused() {
+    check(
+        &Policy::app(),
+        &[
             ("large-object", "SELECT lo_unlink(1)"),
             ("large-object", "SELECT lo_unlink(loid) FROM pg_largeobject_metadata"),
             ("large-object", "SELECT lo_from_bytea(0, 'x')"),
