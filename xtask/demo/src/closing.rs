@@ -46,5 +46,5 @@ pub(crate) fn measurement(record: &Value, name: &str) -> Option<f64> {
 
 /// A number of seconds for people, or that it is unknown.
 pub(crate) fn seconds(record: &Value, name: &str) -> String {
-    measurement(record, name).map_or_else(|| "unknown".into(), |seconds| format!("{seconds:.2} s"))
+    measurement(record, name).map_or_else(|| "unknown".into(), |seconds| format!("{seconds:.3} s"))
 }

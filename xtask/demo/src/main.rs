@@ -62,14 +62,27 @@ fn run(args: &Args, teller: tell::Teller) -> Result<u8> {
         let (mut interrupt, mut terminate) =
             (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         // Dropping the story stops its servers and its children.
-        tokio::select! {
-            end = story::tell(args, teller, telemetry.trace_id()) => end.map(|()| 0),
-            _ = interrupt.recv() => Ok(130),
-            _ = terminate.recv() => Ok(143),
+        let restored = tokio::select! {
+            end = story::tell(args, teller, telemetry.trace_id()) => end?,
+            _ = interrupt.recv() => return Ok(130),
+            _ = terminate.recv() => return Ok(143),
+        };
+        if args.keep {
+            teller.good(&format!("everything is kept in {}; Ctrl-C stops the server", args.home.display()));
+            teller.detail(&format!("psql '{}'", restored.socket_url()));
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
         }
+        anyhow::Ok(0)
     })?;
     if code != 0 {
-        teller.damage("interrupted: every server and child is stopped, and the folder is removed");
+        let files = if args.keep { "the files stay in" } else { "and nothing is left of" };
+        teller.damage(&format!(
+            "interrupted: every server and child is stopped, {files} {}",
+            args.home.display()
+        ));
     }
     Ok(code)
 }

@@ -26,8 +26,8 @@ struct Damage {
     lsn: String,
 }
 
-/// Tells the whole story, and leaves when everything in it is proven.
-pub(crate) async fn tell(args: &Args, teller: Teller, trace_id: TraceId) -> Result<()> {
+/// Tells the whole story until everything in it is proven, and returns the restored server.
+pub(crate) async fn tell(args: &Args, teller: Teller, trace_id: TraceId) -> Result<Postgres> {
     let home = args.home.as_path();
     let commands = Commands::new(home);
     let began = Instant::now();
@@ -70,14 +70,17 @@ pub(crate) async fn tell(args: &Args, teller: Teller, trace_id: TraceId) -> Resu
     close(
         teller,
         home,
-        &Closing { began, back, damage: &damage, record: &record, evidence: &file, trace_id },
+        &Closing {
+            began,
+            back,
+            damage: &damage,
+            record: &record,
+            evidence: &file,
+            trace_id,
+            kept: args.keep,
+        },
     )?;
-    if args.keep {
-        keep(teller, home, &restored);
-        // Dropping the server would stop it; whoever asked to keep it stops it with Ctrl-C.
-        std::future::pending::<()>().await;
-    }
-    Ok(())
+    Ok(restored)
 }
 
 /// Writes keys, settings and repository, and starts the server that will be lost.
@@ -326,6 +329,7 @@ struct Closing<'a> {
     record: &'a Value,
     evidence: &'a Path,
     trace_id: TraceId,
+    kept: bool,
 }
 
 fn close(teller: Teller, home: &Path, all: &Closing<'_>) -> Result<()> {
@@ -345,18 +349,14 @@ fn close(teller: Teller, home: &Path, all: &Closing<'_>) -> Result<()> {
     teller
         .row("  data lost", &format!("{}, {lost_bytes}", closing::seconds(all.record, "data_lost_seconds")));
     teller.row("release gate", "BLOCKED without the rehearsal, PASSED with it");
-    teller.row("evidence", &all.evidence.display().to_string());
+    let removed = if all.kept { "" } else { " (removed with the rest; --keep leaves it)" };
+    teller.row("evidence", &format!("{}{removed}", all.evidence.display()));
     teller.row(
         "trace_id",
         &format!("{} on all {} log lines in {} files", all.trace_id, logs.lines, logs.files),
     );
     teller.row("the whole story took", &tell::seconds(all.began.elapsed()));
     Ok(())
-}
-
-fn keep(teller: Teller, home: &Path, restored: &Postgres) {
-    teller.good(&format!("everything is kept in {}", home.display()));
-    teller.detail(&format!("psql '{}'\nCtrl-C stops the server", restored.socket_url()));
 }
 
 /// A connection without any guard: what a person with psql has.
