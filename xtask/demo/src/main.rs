@@ -18,7 +18,11 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// How much later than a child's failure the interrupt that caused it may arrive.
+const GRACE: Duration = Duration::from_millis(200);
 
 /// What the task runner hands over.
 #[derive(Debug)]
@@ -63,7 +67,12 @@ fn run(args: &Args, teller: tell::Teller) -> Result<u8> {
             (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         // Dropping the story stops its servers and its children.
         let restored = tokio::select! {
-            end = story::tell(args, teller, telemetry.trace_id()) => end?,
+            end = story::tell(args, teller, telemetry.trace_id()) => match end {
+                Ok(restored) => restored,
+                // Ctrl-C reaches the children as well, and their end may be seen first.
+                Err(_) if tokio::time::timeout(GRACE, interrupt.recv()).await.is_ok() => return Ok(130),
+                Err(error) => return Err(error),
+            },
             _ = interrupt.recv() => return Ok(130),
             _ = terminate.recv() => return Ok(143),
         };
