@@ -8,7 +8,7 @@ use ops_backup::{
 };
 use ops_backup::{backup, location, restore, verify};
 use ops_core::connection::ConnectionSettings;
-use ops_testkit::{Postgres, TestUser, bin_exe, public_copy};
+use ops_testkit::{Mode, Postgres, TestUser, bin_exe, public_copy};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -23,7 +23,7 @@ async fn main() -> anyhow::Result<()> {
     let store = location::open(&place.display().to_string(), &location::LocationOptions::default())?;
     let repository = Repository::open_or_create(store).await?;
     user.own_tree(&place).map_err(testkit)?;
-    let server = Postgres::builder()
+    let mut server = Postgres::builder()
         .durable(true)
         .archive_command(format!("{command} push %p"))
         .start()
@@ -40,7 +40,7 @@ async fn main() -> anyhow::Result<()> {
     server
         .psql("SELECT pg_sleep(0.2); DELETE FROM orders; SELECT pg_switch_wal(); CHECKPOINT")
         .map_err(testkit)?;
-    drop(server); // A clean stop archives the last segment.
+    server.stop(Mode::Fast).map_err(testkit)?; // A clean stop archives the last segment.
 
     let options = RestoreOptions {
         target: RecoveryTarget::Time(before.parse()?),

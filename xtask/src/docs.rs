@@ -20,9 +20,9 @@ const COMMANDS: [(&str, &[&str]); 4] = [
             "evidence key",
         ],
     ),
-    ("ops-guard", &["check", "exec"]),
+    ("ops-guard", &["check"]),
     ("ops-gate", &["run", "plan", "verify"]),
-    ("ops-secrets", &["show", "check"]),
+    ("ops-secrets", &["exec"]),
 ];
 
 /// The command line entry: writes the file, or with --check compares only.

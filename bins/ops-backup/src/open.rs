@@ -61,6 +61,23 @@ pub(crate) async fn repository(settings: &BackupSettings) -> Result<Repository, 
     Repository::open(store(settings)?).await.map_err(|error| failed(&error))
 }
 
+/// Opens the repository to write into it.
+///
+/// Files that root writes into the folder of another user could not be used by that user: PostgreSQL's archiver would
+/// fail from then on.
+pub(crate) async fn writable_repository(settings: &BackupSettings) -> Result<Repository, Failure> {
+    let place = place(settings)?;
+    let owner = std::fs::metadata(&place).map_or(0, |meta| std::os::unix::fs::MetadataExt::uid(&meta));
+    if rustix::process::geteuid().is_root() && owner != 0 {
+        let failure =
+            Failure::new(Exit::Config, format!("the repository {place} belongs to another user than root"));
+        return Err(failure.hint(format!(
+            "run this as its owner: setpriv --reuid {owner} --clear-groups ops-backup …, or sudo -u"
+        )));
+    }
+    repository(settings).await
+}
+
 /// Creates the repository, or opens the one that is there.
 pub(crate) async fn create(settings: &BackupSettings) -> Result<Repository, Failure> {
     Repository::open_or_create(store(settings)?).await.map_err(|error| failed(&error))

@@ -55,7 +55,7 @@ type Answered = Result<(Answer, Exit), Failure>;
 
 async fn take_backup(settings: &BackupSettings, context: &Context<Settings>, monitor: &Monitor) -> Answered {
     let server = open::server(settings, &context.trace.trace_id.to_string())?;
-    let repository = open::repository(settings).await?;
+    let repository = open::writable_repository(settings).await?;
     let options = BackupOptions {
         workers: settings.workers.max(1),
         compression_level: settings.compression_level,
@@ -122,13 +122,13 @@ async fn rehearse_restore(
     context: &Context<Settings>,
     monitor: &Monitor,
 ) -> Answered {
-    let signer = signer(settings)?;
     let repository = open::repository(settings).await?;
     let inventory = list(&repository).await.map_err(|error| failed(&error))?;
     let Some(newest) = inventory.clusters.last() else {
         return Err(Failure::new(Exit::Nothing, "there is no backup to rehearse")
             .hint("`ops-backup backup` takes one"));
     };
+    let signer = signer(settings)?;
     let restore_command = open::restore_command(settings, context.config_file.as_deref())?;
     let programs = open::programs(settings, newest.cluster.major)?;
     let mut options = RehearseOptions::new(&args.scratch, programs, restore_command);
@@ -159,7 +159,7 @@ async fn rehearse_restore(
 }
 
 async fn push(settings: &BackupSettings, path: &Path) -> Result<Exit, Failure> {
-    let repository = open::repository(settings).await?;
+    let repository = open::writable_repository(settings).await?;
     let cluster = wal::cluster_of_segment(path).map_err(|error| failed(&error))?;
     let pushed = wal::push(&repository, &cluster, path).await.map_err(|error| failed(&error))?;
     let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

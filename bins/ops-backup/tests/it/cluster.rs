@@ -1,14 +1,16 @@
 //! A real PostgreSQL that archives through the binary, and recovers through it.
 
-use crate::{command, shown};
-use ops_testkit::{Postgres, TestUser, public_copy};
+use crate::{command_of, shown};
+use ops_testkit::{Mode, Postgres, TestUser, public_copy};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// A repository that the server's user can write to, and a copy of the binary that it can execute.
+/// A repository of the server's user, and a copy of the binary that this user can execute; as root, all commands run as
+/// this user too, as they would on a server.
 struct Place {
     folder: tempfile::TempDir,
     program: PathBuf,
+    user: TestUser,
 }
 
 impl Place {
@@ -16,9 +18,9 @@ impl Place {
         let folder = tempfile::Builder::new().prefix("ops-").tempdir_in("/tmp").unwrap();
         let user = TestUser::find().unwrap();
         let program = public_copy(Path::new(env!("CARGO_BIN_EXE_ops-backup"))).unwrap();
-        let place = Place { folder, program };
+        user.own(folder.path()).unwrap();
+        let place = Place { folder, program, user };
         place.json(&["init"]);
-        user.own_tree(place.folder.path()).unwrap();
         place
     }
 
@@ -33,9 +35,10 @@ impl Place {
     /// Runs the command and returns its answer; anything but exit code 0 fails the test.
     fn json(&self, args: &[&str]) -> Value {
         let repo = self.repo();
-        let done = command(self.folder.path(), &[&["--repo", &repo, "--format", "json"], args].concat())
-            .output()
-            .unwrap();
+        let words = [&["--repo", &repo, "--format", "json"], args].concat();
+        let mut command = command_of(&self.program, self.folder.path(), &words);
+        self.user.apply(&mut command);
+        let done = command.output().unwrap();
         assert_eq!(done.status.code(), Some(0), "{}", shown(&done, self.folder.path()));
         serde_json::from_slice(&done.stdout).unwrap()
     }
@@ -44,7 +47,7 @@ impl Place {
 #[test]
 fn backup_list_verify_restore_and_rehearse() {
     let place = Place::new();
-    let server = Postgres::builder().durable(true).archive_command(place.push()).start().unwrap();
+    let mut server = Postgres::builder().durable(true).archive_command(place.push()).start().unwrap();
     server.psql("CREATE TABLE ledger AS SELECT n AS amount FROM generate_series(1, 1000) n").unwrap();
     let url = server.url();
 
@@ -53,7 +56,8 @@ fn backup_list_verify_restore_and_rehearse() {
     assert_eq!(taken["backup"]["bad_pages"], 0);
     let before = server.psql("SELECT clock_timestamp()").unwrap();
     server.psql("SELECT pg_sleep(0.2); DELETE FROM ledger; SELECT pg_switch_wal(); CHECKPOINT").unwrap();
-    drop(server);
+    // A clean stop archives the last segment.
+    server.stop(Mode::Fast).unwrap();
 
     let listed = place.json(&["list"]);
     assert_eq!(listed["clusters"][0]["backups"][0]["id"], taken["backup"]["id"]);
@@ -66,11 +70,37 @@ fn backup_list_verify_restore_and_rehearse() {
     assert_eq!(plan["schema"], "ops-backup/restore-plan/v1");
     assert!(!to.exists(), "a plan writes nothing");
     place.json(&words);
-    let configuration = std::fs::read_to_string(to.join("postgresql.auto.conf")).unwrap();
-    // The test's binary may lie where the server's user cannot reach it; the copy can be reached.
-    let configuration =
-        configuration.replace(env!("CARGO_BIN_EXE_ops-backup"), &place.program.display().to_string());
-    std::fs::write(to.join("postgresql.auto.conf"), configuration).unwrap();
     let restored = Postgres::from_data_dir(&to).setting("archive_mode", "off").start().unwrap();
     assert_eq!(restored.psql("SELECT count(*), sum(amount) FROM ledger").unwrap(), "1000|500500");
+    drop(restored);
+
+    let assertion = "ledger=postgres:SELECT count(*) FROM ledger=1000";
+    let done = place.json(&[
+        "rehearse",
+        "--target-time",
+        &before,
+        "--assert",
+        assertion,
+        "--scratch",
+        place.folder.path().to_str().unwrap(),
+    ]);
+    assert_eq!((done["record"]["outcome"].as_str(), &done["evidence"]), (Some("passed"), &Value::Null));
+}
+
+/// Files that root writes into another user's repository could not be used by that user: its WAL would pile up.
+#[test]
+fn root_does_not_write_into_the_repository_of_another_user() {
+    let place = Place::new();
+    if place.user.uid() == std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap()) {
+        ops_testkit::skip!("this needs root");
+    }
+    let done = command_of(
+        &place.program,
+        place.folder.path(),
+        &["--repo", "repo", "--postgres", "host=/nonexistent", "--log-format", "human", "backup"],
+    )
+    .output()
+    .unwrap();
+    let said = shown(&done, place.folder.path());
+    assert!(said.starts_with("exit 78") && said.contains("another user"), "{said}");
 }

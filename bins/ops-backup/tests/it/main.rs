@@ -8,7 +8,12 @@ use std::process::{Command, Output, Stdio};
 
 /// The command below `folder`, without any setting of the machine.
 fn command(folder: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ops-backup"));
+    command_of(Path::new(env!("CARGO_BIN_EXE_ops-backup")), folder, args)
+}
+
+/// As [`command`], with a copy of the binary.
+fn command_of(program: &Path, folder: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(program);
     command
         .args(args)
         .current_dir(folder)

@@ -83,7 +83,10 @@ fn settings_never_show_a_secret() {
         "[backup]\npassword = [\"SENTINEL-4711\"]\n",
     ] {
         write(broken);
-        let said = shown(&show("text"), folder.path());
+        let said = shown(
+            &command(folder.path(), &["--show-config", "--log-format", "human"]).output().unwrap(),
+            folder.path(),
+        );
         assert!(said.starts_with("exit 78"), "{said}");
         assert!(!said.contains("SENTINEL"), "{said}");
     }
