@@ -1,6 +1,7 @@
 //! Backup, verify, point-in-time restore: the library inside a program, on a disposable server.
 //!
-//! `cargo build --bins && cargo run -p ops-examples --bin example-backup` (the server archives through `ops-backup`)
+//! `cargo build --workspace --bins && target/debug/example-backup`, as an ordinary user: the server archives through
+//! `ops-backup` under the same user, so that both can write to the repository.
 
 use anyhow::{anyhow, ensure};
 use ops_backup::{
@@ -8,21 +9,18 @@ use ops_backup::{
 };
 use ops_backup::{backup, location, restore, verify};
 use ops_core::connection::ConnectionSettings;
-use ops_testkit::{Mode, Postgres, TestUser, bin_exe, public_copy};
+use ops_testkit::{Mode, Postgres, bin_exe};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let testkit = |error: ops_testkit::Error| anyhow!("{error:?}");
     let folder = tempfile::Builder::new().prefix("ops-example-").tempdir_in("/tmp")?;
-    let user = TestUser::find().map_err(testkit)?;
-    user.own(folder.path()).map_err(testkit)?;
     let place = folder.path().join("repo");
-    let program = public_copy(&bin_exe("ops-backup").map_err(testkit)?).map_err(testkit)?;
+    let program = bin_exe("ops-backup").map_err(testkit)?;
     let command = format!("{} --repo {} --log-level warn wal", program.display(), place.display());
 
     let store = location::open(&place.display().to_string(), &location::LocationOptions::default())?;
     let repository = Repository::open_or_create(store).await?;
-    user.own_tree(&place).map_err(testkit)?;
     let mut server = Postgres::builder()
         .durable(true)
         .archive_command(format!("{command} push %p"))

@@ -14,7 +14,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     stage::build(&machine, &PROGRAMS)?;
     let postgres =
         setup::postgres_bin().ok_or("PostgreSQL was installed, but is not where it was expected")?;
-    let stage = stage::Stage::new("bench", &PROGRAMS)?;
+    let stage = stage::Stage::new("bench", "release", &PROGRAMS.map(|(_, program)| program))?;
     let mut comparison = stage.command(&machine, "ops-benches")?;
     comparison.arg("--home").arg(stage.folder()).arg("--postgres-bin").arg(&postgres).args(args);
     stage::become_it(&mut comparison)

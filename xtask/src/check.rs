@@ -5,6 +5,7 @@
 
 use crate::setup::{self, Machine};
 use crate::sh::Result;
+use crate::stage::Stage;
 use crate::{docs, sh};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
@@ -106,12 +107,7 @@ impl Tally {
                         .env("RUSTDOCFLAGS", "-D warnings"),
                 ),
             ),
-            // Not through `cargo run -p`: one package alone has other features, and everything would be built again.
-            Work::Example(name) => {
-                let program = sh::target().join("debug").join(format!("example-{name}"));
-                let env = machine.env.iter().map(|(name, value)| (name, value));
-                self.one(&step.name, sh::run(Command::new(program).envs(env).stdin(Stdio::null())));
-            }
+            Work::Example(name) => self.one(&step.name, example(name, machine)),
             Work::References => self.one(&step.name, docs::compare(machine)),
             Work::Deny if sh::output("cargo", &["deny", "--version"]).is_none() => {
                 self.skipped_steps.push(format!("{}: cargo-deny is not installed", step.name));
@@ -193,6 +189,17 @@ impl Tally {
         ));
         Ok(if self.failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
+}
+
+/// Runs an example as an ordinary user, also where we are root: its server archives as that user too.
+///
+/// Not through `cargo run -p`: one package alone has other features, and everything would be built again.
+fn example(name: &str, machine: &Machine) -> Result<()> {
+    let program = format!("example-{name}");
+    let stage = Stage::new(&program, "debug", &[&program, "ops-backup"])?;
+    let outcome = sh::run(&mut stage.command(machine, &program)?);
+    let _ = std::fs::remove_dir_all(stage.folder());
+    outcome
 }
 
 /// The number before a word in `ok. 12 passed; 0 failed; …`.

@@ -28,7 +28,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     stage::build(&machine, &PROGRAMS)?;
     let postgres =
         setup::postgres_bin().ok_or("PostgreSQL was installed, but is not where it was expected")?;
-    let stage = stage::Stage::new("demo", &PROGRAMS)?;
+    let stage = stage::Stage::new("demo", "release", &PROGRAMS.map(|(_, program)| program))?;
     let mut story = stage.command(&machine, "ops-demo")?;
     story.args(args).arg("--home").arg(stage.folder()).arg("--postgres-bin").arg(&postgres);
     if std::env::var_os("TRACEPARENT").is_none() {

@@ -27,8 +27,9 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Makes the folder; its path is short, because socket paths are limited to 107 bytes.
-    pub(crate) fn new(name: &str, programs: &[(&str, &str)]) -> Result<Self> {
+    /// Makes the folder and copies the programs of a profile; its path is short, because socket paths are limited to 107
+    /// bytes.
+    pub(crate) fn new(name: &str, profile: &str, programs: &[&str]) -> Result<Self> {
         let user = if sh::is_root() { Some(server_user()?) } else { None };
         let folder = PathBuf::from(format!("/tmp/ops-{name}-{}", std::process::id()));
         let bin = folder.join("bin");
@@ -36,8 +37,8 @@ impl Stage {
         std::fs::create_dir(&folder).map_err(fail)?;
         std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700)).map_err(fail)?;
         std::fs::create_dir(&bin).map_err(fail)?;
-        for (_, program) in programs {
-            std::fs::copy(sh::target().join("release").join(program), bin.join(program)).map_err(fail)?;
+        for program in programs {
+            std::fs::copy(sh::target().join(profile).join(program), bin.join(program)).map_err(fail)?;
         }
         if let Some((uid, gid)) = user {
             chown(&folder, uid, gid).map_err(fail)?;

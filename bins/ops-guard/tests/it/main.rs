@@ -1,4 +1,5 @@
 //! What a person and a machine see of `ops-guard`.
+#![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};

@@ -6,6 +6,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use object_store::ObjectStore;
 use ops_backup::location::{self, LocationOptions};
@@ -146,9 +147,7 @@ impl Site {
         let postgres = change(builder).start().unwrap();
         // The first push creates the folders that the server's user must be able to write.
         postgres.psql("SELECT pg_switch_wal()").unwrap();
-        while !place.join("pg").exists() {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
+        wait_until("the first segment is archived", &postgres, || place.join("pg").exists()).await;
         let repository = Repository::open(store(&place)).await.unwrap();
         Site { postgres, repository, root }
     }
@@ -185,10 +184,18 @@ impl Site {
         let name = self.psql("SELECT pg_walfile_name(pg_switch_wal())");
         let (timeline, system) = (&name[..8], self.psql("SELECT system_identifier FROM pg_control_system()"));
         let path = self.place().join(format!("pg/{system}/wal/{timeline}/{name}"));
-        let started = std::time::Instant::now();
-        while !path.exists() {
-            assert!(started.elapsed().as_secs() < 60, "{name} was not archived: {}", self.postgres.log());
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
+        wait_until(&format!("{name} is archived"), &self.postgres, || path.exists()).await;
+    }
+}
+
+async fn wait_until(what: &str, postgres: &Postgres, mut holds: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !holds() {
+        assert!(
+            started.elapsed() < Duration::from_secs(60),
+            "not within a minute: {what}: {}",
+            postgres.log()
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
