@@ -1,5 +1,4 @@
 //! What a person sees: the only module that prints.
-#![expect(clippy::print_stdout, reason = "the story is told on stdout; this is its one printing module")]
 
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
