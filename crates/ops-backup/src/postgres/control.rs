@@ -91,11 +91,12 @@ fn parse(bytes: &[u8], major: u32) -> Result<ControlFile> {
     }
     let u32_at = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
     let crc_at = match u32_at(8) {
-        1300 => 288,
+        // 1700 added a field where 1300 had padding.
+        1300 | 1700 => 288,
         1800 => 292,
         version => {
             let message = format!(
-                "pg_control has format {version}; 1300 (PostgreSQL 14 to 17) and 1800 (18) are supported"
+                "pg_control has format {version}; 1300 (PostgreSQL 14 to 16), 1700 (17) and 1800 (18) are supported"
             );
             return Err(Error::new(ErrorKind::Unsupported, message));
         }

@@ -23,6 +23,7 @@
 //!
 //! [`Measurements`] says what each number means.
 
+mod lockdown;
 mod measure;
 mod options;
 mod process;

@@ -109,7 +109,7 @@ impl RehearseOptions {
             if !is_setting_name(name) {
                 return refuse(format!("{name:?} is not the name of a server setting"));
             }
-            if super::server::LOCKED.iter().any(|(locked, _)| locked.eq_ignore_ascii_case(name)) {
+            if super::lockdown::LOCKED.iter().any(|(locked, _)| locked.eq_ignore_ascii_case(name)) {
                 return refuse(format!("the setting {name:?} is fixed in a rehearsal"));
             }
         }

@@ -9,54 +9,12 @@ use jiff::Timestamp;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls};
 
+use super::lockdown::{DEFAULTS, LOCKED};
 use super::options::Keep;
 use super::process::{Launcher, Supervised};
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::control::MinimumSettings;
 use crate::postgres::lsn::Lsn;
-
-/// What a restored copy must never do: listen, archive, replicate, run the commands of the original, or reach out.
-///
-/// They go on the command line, which is stronger than `postgresql.auto.conf` of the restored cluster.
-pub(super) const LOCKED: &[(&str, &str)] = &[
-    ("data_directory", "data"),
-    ("config_file", "postgresql.conf"),
-    ("hba_file", "pg_hba.conf"),
-    ("ident_file", "pg_ident.conf"),
-    ("external_pid_file", "../postgres.pid"),
-    ("listen_addresses", ""),
-    // Relative to the data directory: an absolute path would need the quoting of a list.
-    ("unix_socket_directories", "../run"),
-    ("unix_socket_permissions", "0700"),
-    ("port", "5432"),
-    ("ssl", "off"),
-    ("archive_mode", "off"),
-    ("archive_cleanup_command", ""),
-    ("recovery_end_command", ""),
-    ("recovery_target_action", "pause"),
-    ("primary_conninfo", ""),
-    ("primary_slot_name", ""),
-    ("synchronous_standby_names", ""),
-    ("max_logical_replication_workers", "0"),
-    ("wal_level", "replica"),
-    ("hot_standby", "on"),
-    ("restart_after_crash", "off"),
-    ("logging_collector", "off"),
-    ("log_destination", "stderr"),
-    ("log_min_messages", "warning"),
-    ("log_line_prefix", "%m [%p] "),
-    ("lc_messages", "C"),
-];
-
-/// What suits a short-lived copy beside other work; a caller may choose otherwise.
-const DEFAULTS: &[(&str, &str)] = &[
-    ("shared_buffers", "128MB"),
-    ("huge_pages", "off"),
-    ("autovacuum", "off"),
-    ("shared_preload_libraries", ""),
-    ("session_preload_libraries", ""),
-    ("local_preload_libraries", ""),
-];
 
 /// How long to wait before the server is asked again. Each attempt before it answers leaves a line in its log.
 const POLL: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_millis(200);

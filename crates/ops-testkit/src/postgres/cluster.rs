@@ -163,7 +163,8 @@ impl NewCluster {
         let status = process.wait(PATIENCE);
         if status == Some(0) {
             process.release();
-            return Ok(());
+            // From here on the log is the server's: what initdb said belongs to no line format of the server.
+            return fs::remove_file(folder.log()).map_err(|e| Error::io("remove", &folder.log(), e));
         }
         let message = format!("initdb of {} failed with status {status:?}", data.display());
         Err(Error::new(ErrorKind::NotReady, message).with_log(log_tail(&folder.log())))
