@@ -21,7 +21,10 @@ const EXAMPLES: [&str; 5] = ["telemetry", "secrets", "core", "backup", "gates"];
 /// Runs all of it; a word narrows the run to the steps whose name holds it.
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     let filter = args.first().map(String::as_str).unwrap_or_default();
-    let machine = setup::ensure(true)?;
+    let mut machine = setup::ensure(true)?;
+    if let (None, Some(major)) = (std::env::var_os("OPS_PG_MAJOR"), setup::system_major()) {
+        machine.env.push(("OPS_PG_MAJOR".into(), major.to_string()));
+    }
     let mut tally = Tally::default();
     let skips = sh::target().join("skipped-tests.log");
     let _ = std::fs::create_dir_all(sh::target());

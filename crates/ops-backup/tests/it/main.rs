@@ -6,6 +6,7 @@ mod clusters;
 mod damage;
 mod end_to_end;
 mod faults;
+mod majors;
 mod rehearse;
 #[cfg(feature = "s3")]
 mod s3;
