@@ -19,6 +19,10 @@ pub(crate) fn compare(args: &Args) -> Result<Table> {
     let repo = home.join("ours").display().to_string();
     call(&[&ours, "--repo", &repo, "init"])?;
     let server = start(home, &ours, &repo, pgbackrest.is_some())?;
+    if let Some(program) = &pgbackrest {
+        // Before anything is archived: until the peer has its stanza, the archiver tries the first segment again and again.
+        call(&[program, &pgbackrest_config(home, &server)?, "--stanza=bench", "stanza-create"])?;
+    }
     let data = fill(&server, args.scale)?;
     let mut rows = Vec::new();
 
@@ -34,8 +38,7 @@ pub(crate) fn compare(args: &Args) -> Result<Table> {
     rows.push(base_backup(args, &server)?);
     rows.push(match &pgbackrest {
         Some(program) => {
-            let config = pgbackrest_config(home, &server)?;
-            call(&[program, &config, "--stanza=bench", "stanza-create"])?;
+            let config = format!("--config={}", home.join("pgbackrest.conf").display());
             let command = words(&[program, &config, "--stanza=bench", "--type=full", "backup"]);
             row("backup", "pgbackrest zst 3, bundle", args.runs, Some(home.join("peer/backup")), |_| {
                 Ok(command.clone())

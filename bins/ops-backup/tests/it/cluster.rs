@@ -38,6 +38,10 @@ impl Place {
         let words = [&["--repo", &repo, "--format", "json"], args].concat();
         let mut command = command_of(&self.program, self.folder.path(), &words);
         self.user.apply(&mut command);
+        command.env(
+            "OPS_BACKUP_POSTGRES_BIN",
+            ops_testkit::bin_dir(ops_testkit::default_major().unwrap()).unwrap(),
+        );
         let done = command.output().unwrap();
         assert_eq!(done.status.code(), Some(0), "{}", shown(&done, self.folder.path()));
         serde_json::from_slice(&done.stdout).unwrap()

@@ -34,7 +34,9 @@ async fn backup_wal_verify_and_restore_through_s3() {
     postgres.psql("DELETE FROM t WHERE n > 5").unwrap();
     let sum = "SELECT count(*), md5(string_agg(noise, '' ORDER BY n)) FROM t";
     let expected = postgres.psql(sum).unwrap();
-    let last = postgres.psql("SELECT pg_walfile_name(pg_switch_wal())").unwrap();
+    let last = postgres
+        .psql("SELECT pg_walfile_name(pg_switch_wal()) FROM pg_create_restore_point('switch')")
+        .unwrap();
     while postgres.psql("SELECT coalesce(max(last_archived_wal), '') FROM pg_stat_archiver").unwrap() < last {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
