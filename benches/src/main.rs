@@ -26,7 +26,8 @@ const HELP: &str = "cargo xtask bench [backup] [--scale N] [--runs N]
 
   backup   full backup and restore against pg_basebackup and pgBackRest (default)
 
-Writes bench-backup.json in the current folder's target and prints the table. Medians of N runs; repeat on a quiet machine.";
+Prints the table, and the same as JSON on the last line. Medians of N runs; repeat on a quiet machine. CPU and memory are those of
+the command and its children: what a server does for pg_basebackup is not in them.";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
