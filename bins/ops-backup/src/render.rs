@@ -112,7 +112,7 @@ fn inventory_text(inventory: &Inventory) -> String {
         );
         let _ = writeln!(
             text,
-            "  {:24}  {:20}  {:>9}  {:>9}  recoverable until",
+            "  {:26}  {:20}  {:>9}  {:>9}  recoverable until",
             "backup", "finished", "read", "stored"
         );
         for item in &cluster.backups {
@@ -125,7 +125,7 @@ fn inventory_text(inventory: &Inventory) -> String {
             let finished = backup.finished_at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
             let _ = writeln!(
                 text,
-                "  {:24}  {finished:20}  {:>9}  {:>9}  {reach}",
+                "  {:26}  {finished:20}  {:>9}  {:>9}  {reach}",
                 backup.id,
                 bytes(backup.raw_bytes),
                 bytes(backup.stored_bytes)

@@ -13,7 +13,9 @@ pub(crate) fn settings(home: &Path, postgres_bin: &Path, source_url: &str) -> St
          postgres = {url}\n\
          postgres_bin = {bin}\n\
          signing_key = {key}\n\
-         evidence_dir = {evidence}\n",
+         evidence_dir = {evidence}\n\n\
+         [gate]\n\
+         signing_key = {key}\n",
         repo = quoted(&home.join("repo").display().to_string()),
         url = quoted(source_url),
         bin = quoted(&postgres_bin.display().to_string()),

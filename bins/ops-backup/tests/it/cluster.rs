@@ -108,3 +108,25 @@ fn root_does_not_write_into_the_repository_of_another_user() {
     let said = shown(&done, place.folder.path());
     assert!(said.starts_with("exit 78") && said.contains("another user"), "{said}");
 }
+
+/// A wrong password is the server's refusal, and is not shown; the right one holds every character that breaks escaping.
+#[test]
+fn a_server_that_refuses_says_so_without_the_password() {
+    let place = Place::new();
+    let server = Postgres::start().unwrap();
+    let target = format!("host=127.0.0.1 port={} user=postgres dbname=postgres", server.port());
+    let backup = |password: &str| {
+        let words = ["--repo", "repo", "--postgres", &target, "--log-format", "human", "backup"];
+        let mut command = command_of(&place.program, place.folder.path(), &words);
+        place.user.apply(&mut command);
+        shown(&command.env("OPS_BACKUP_PASSWORD", password).output().unwrap(), place.folder.path())
+    };
+    let refused = backup("wrong-SENTINEL-4711");
+    assert!(
+        refused.starts_with("exit 78") && refused.contains("password authentication failed"),
+        "{refused}"
+    );
+    assert!(!refused.contains("SENTINEL"), "{refused}");
+    let let_in = backup(server.password().unwrap());
+    assert!(let_in.contains("archive_mode is off"), "the right password leads to the next refusal: {let_in}");
+}

@@ -109,6 +109,6 @@
 //! ```compile_fail,E0451
 //! use ops_core::postgres::{GuardedClient, GuardedStatement, GuardedTransaction, Pool};
 //! async fn escape(client: &mut GuardedClient, transaction: &mut GuardedTransaction<'_>, pool: &Pool) {
-//!     fn forge(statement: tokio_postgres::Statement) -> GuardedStatement { GuardedStatement { statement, sql: todo!(), verdict: todo!() } }
+//!     fn forge(statement: tokio_postgres::Statement) -> GuardedStatement { GuardedStatement { statement, sql: loop {}, verdict: loop {} } }
 //! }
 //! ```
