@@ -87,7 +87,7 @@ const EXAMPLES: &str = "Examples:
   ops-backup --repo /backups init
   ops-backup --repo /backups --postgres 'host=/run/postgresql user=postgres' backup
   ops-backup --repo /backups restore --to /srv/pg15 --target-time 2026-11-21T09:30:00Z --plan
-  ops-backup --repo /backups rehearse --assert \"orders=shop:SELECT count(*) > 0 FROM orders=true\"
+  ops-backup --repo /backups rehearse --assert \"orders=shop:SELECT count(*) > 0 FROM orders=t\"
 
 In postgresql.conf:
   archive_command = 'ops-backup --repo /backups wal push %p'
@@ -173,7 +173,7 @@ pub(crate) struct RestoreArgs {
 pub(crate) struct RehearseArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
-    /// A query that must give one value: NAME=DATABASE:QUERY=VALUE (the last `=` separates the value)
+    /// A query that must give one value: NAME=DATABASE:QUERY=VALUE (the last `=` separates the value; a boolean is `t` or `f`)
     #[arg(long = "assert", value_name = "ASSERTION")]
     pub(crate) assertions: Vec<String>,
     /// Measure lost WAL against this position, for example 0/3000148

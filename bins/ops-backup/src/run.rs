@@ -132,6 +132,7 @@ async fn rehearse_restore(
     let restore_command = open::restore_command(settings, context.config_file.as_deref())?;
     let programs = open::programs(settings, newest.cluster.major)?;
     let mut options = RehearseOptions::new(&args.scratch, programs, restore_command);
+    options.backup = args.target.backup.clone();
     options.target = target(&args.target)?;
     options.run_as = open::server_user(settings)?.map(|(uid, gid)| RunAs { uid, gid });
     options.environment =
@@ -222,7 +223,7 @@ fn assertion(text: &str) -> Result<Assertion, Failure> {
     parse().filter(|assertion| !assertion.name.is_empty() && !assertion.query.is_empty()).ok_or_else(|| {
         let failure = Failure::new(Exit::Usage, format!("`{text}` is no assertion"));
         failure.hint(
-            "write NAME=DATABASE:QUERY=VALUE, for example orders=shop:SELECT count(*) > 0 FROM orders=true",
+            "write NAME=DATABASE:QUERY=VALUE, for example orders=shop:SELECT count(*) > 0 FROM orders=t",
         )
     })
 }

@@ -89,6 +89,17 @@ fn backup_list_verify_restore_and_rehearse() {
         place.folder.path().to_str().unwrap(),
     ]);
     assert_eq!((done["record"]["outcome"].as_str(), &done["evidence"]), (Some("passed"), &Value::Null));
+
+    let words = ["--repo", "repo", "rehearse", "--backup", "no-such-backup", "--scratch", "."];
+    let mut command = command_of(&place.program, place.folder.path(), &words);
+    place.user.apply(&mut command);
+    command
+        .env("OPS_BACKUP_POSTGRES_BIN", ops_testkit::bin_dir(ops_testkit::default_major().unwrap()).unwrap());
+    let said = shown(&command.output().unwrap(), place.folder.path());
+    assert!(
+        !said.starts_with("exit 0") && said.contains("no-such-backup"),
+        "another backup was rehearsed: {said}"
+    );
 }
 
 /// Files that root writes into another user's repository could not be used by that user: its WAL would pile up.
