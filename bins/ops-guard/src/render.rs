@@ -33,7 +33,7 @@ pub(crate) fn summary(statements: usize, denied: usize, policy: &str, format: Fo
 }
 
 fn object(file: &str, index: usize, statement: &StatementVerdict) -> serde_json::Value {
-    let effects: Vec<&str> = statement.effects.iter().map(ops_core::guard::Effect::name).collect();
+    let effects: Vec<&str> = statement.effects.iter().map(|predicted| predicted.effect.name()).collect();
     json!({
         "schema": "ops-guard/check/v1",
         "file": file,
@@ -51,7 +51,8 @@ fn object(file: &str, index: usize, statement: &StatementVerdict) -> serde_json:
 
 fn refusal(file: &str, sql: &str, statement: &StatementVerdict) -> String {
     let (line, column, source) = place(sql, statement.position);
-    let mut text = format!("{file}:{line}:{}: denied by {}", column + 1, statement.rule.unwrap_or("?"));
+    let mut text =
+        format!("{file}:{line}:{}: denied by {}", column + 1, statement.rule.as_deref().unwrap_or("?"));
     let _ = write!(text, "\n  {source}\n  {:column$}^", "");
     for (name, sentence) in [("reason", &statement.reason), ("hint", &statement.hint)] {
         if let Some(sentence) = sentence {

@@ -15,7 +15,7 @@
 //!
 //! let verdict = Policy::app().judge("SELECT 1; DELETE FROM ledger");
 //! let denied = verdict.denied().next().expect("the second statement has no condition");
-//! assert_eq!((denied.rule, denied.line), (Some("delete-all"), 1));
+//! assert_eq!((denied.rule.as_deref(), denied.line), (Some("delete-all"), 1));
 //! assert_eq!(denied.reason.as_deref(), Some("would delete every row of ledger: it has no condition"));
 //! # }
 //! ```

@@ -144,7 +144,7 @@ async fn guard(teller: Teller, server: &Postgres) -> Result<()> {
             let text = |text: &Option<String>| text.clone().unwrap_or_default();
             teller.detail(&format!(
                 "{}: {}\nhint: {}",
-                denied.rule.unwrap_or("?"),
+                denied.rule.as_deref().unwrap_or("?"),
                 text(&denied.reason),
                 text(&denied.hint)
             ));

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::context::Context;
 use super::policy::Policy;
 use super::verdict::Verdict;
 
@@ -18,6 +19,7 @@ const GENERATION_BYTES: usize = 2 << 20;
 #[derive(Debug)]
 pub(crate) struct Judge {
     policy: Policy,
+    context: Context,
     generations: Mutex<Generations>,
 }
 
@@ -30,7 +32,7 @@ struct Generations {
 
 impl Judge {
     pub(crate) fn new(policy: Policy) -> Self {
-        Self { policy, generations: Mutex::default() }
+        Self { policy, context: Context::default(), generations: Mutex::default() }
     }
 
     pub(crate) fn policy(&self) -> &Policy {
@@ -39,13 +41,13 @@ impl Judge {
 
     pub(crate) fn judge(&self, sql: &str) -> Arc<Verdict> {
         if sql.len() > MAX_TEXT_BYTES {
-            return Arc::new(self.policy.judge_one(sql));
+            return Arc::new(self.policy.judge_one(sql, &self.context));
         }
         if let Some(verdict) = self.lock().find(sql) {
             return verdict;
         }
         // Not under the lock: two sessions may judge one text twice, and agree.
-        let verdict = Arc::new(self.policy.judge_one(sql));
+        let verdict = Arc::new(self.policy.judge_one(sql, &self.context));
         self.lock().insert(sql, Arc::clone(&verdict));
         verdict
     }

@@ -134,6 +134,12 @@ pub enum Effect {
         /// The construct.
         construct: String,
     },
+    /// Runs code that the schema's owner attached to an object and that cannot be read: a trigger in C, a rule's
+    /// function with dynamic SQL. What it does is decided by what is observed.
+    HiddenCode {
+        /// The code, and what it is attached to.
+        code: String,
+    },
     /// Maintains a table without changing what it says: `VACUUM`, `ANALYZE`.
     Maintenance,
     /// Sends or awaits notifications.
@@ -207,6 +213,7 @@ impl Effect {
             Self::DynamicCode { .. } => "dynamic_code",
             Self::External { .. } => "external",
             Self::Cluster { .. } => "cluster",
+            Self::HiddenCode { .. } => "hidden_code",
             Self::Maintenance => "maintenance",
             Self::Notification => "notification",
             Self::Opaque { .. } => "opaque",
@@ -245,7 +252,8 @@ impl fmt::Display for Effect {
             | Self::Cluster { construct: what }
             | Self::AdvisoryLock { function: what }
             | Self::LargeObject { function: what }
-            | Self::Call { function: what } => write!(f, "({what})"),
+            | Self::Call { function: what }
+            | Self::HiddenCode { code: what } => write!(f, "({what})"),
             Self::TransactionControl { action: what } | Self::Opaque { node: what } => write!(f, "({what})"),
             Self::LockRows
             | Self::SequenceAdvance

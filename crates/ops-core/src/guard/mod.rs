@@ -10,26 +10,31 @@
 //!
 //! let verdict = policy.judge("WITH gone AS (DELETE FROM ledger WHERE true RETURNING *) SELECT count(*) FROM gone");
 //! let denied = verdict.denied().next().expect("the condition is no condition");
-//! assert_eq!(denied.rule, Some("delete-all"));
+//! assert_eq!(denied.rule.as_deref(), Some("delete-all"));
 //! assert_eq!(denied.reason.as_deref(), Some("would delete every row of ledger: its condition is the same for all of them"));
 //! ```
 //!
 //! What no text can tell is said in [`Policy`]: least privilege of the role is the other half of the protection.
 
 mod cache;
+mod catalog;
 mod classify;
 mod condition;
+mod context;
 mod effect;
 mod functions;
 mod names;
+mod observed;
 mod parse;
 mod policy;
-mod rules;
 mod verdict;
 mod walk;
 
+pub use catalog::Catalog;
+pub use context::Context;
 pub use effect::{Bound, Effect, Operation, Reach};
+pub use observed::{Observation, Touched};
 pub use policy::Policy;
-pub use verdict::{Decision, StatementVerdict, Verdict};
+pub use verdict::{Decision, Limits, Predicted, StatementVerdict, Verdict};
 
 pub(crate) use cache::Judge;

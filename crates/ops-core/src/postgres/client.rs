@@ -13,7 +13,7 @@ use super::session::{Pins, SessionLimits};
 use super::transaction::GuardedTransaction;
 use crate::connection::ConnectionSettings;
 use crate::error::Error;
-use crate::guard::{Judge, Policy};
+use crate::guard::{Context, Judge, Policy};
 
 /// A session whose every statement is judged before it is sent.
 ///
@@ -134,6 +134,24 @@ impl GuardedClient {
         let begun = self.client.transaction().await;
         let transaction = begun.map_err(|error| self.guard.failure("begin a transaction", error))?;
         Ok(GuardedTransaction::new(transaction, &self.guard))
+    }
+
+    /// Asks the server for what a judgement may know beside the text: the role, the database, and what names mean there.
+    ///
+    /// # Errors
+    /// What the server or the line reports.
+    pub async fn context(&self) -> Result<Context, Error> {
+        let fail = |error| self.guard.failure("read the catalog", error);
+        let row = self
+            .client
+            .query_one("SELECT session_user::text, current_database()::text", &[])
+            .await
+            .map_err(fail)?;
+        let mut context = Context::default();
+        context.principal = Some(row.get(0));
+        context.database = Some(row.get(1));
+        context.catalog = Some(Arc::new(super::catalog::load(&self.client).await.map_err(fail)?));
+        Ok(context)
     }
 
     /// Tells whether the session has ended.

@@ -25,6 +25,7 @@
 //! # }
 //! ```
 
+mod catalog;
 mod client;
 #[cfg(doctest)]
 mod escape_hatches;

@@ -108,7 +108,7 @@ impl Guard {
             Source::Text(sql) => self.judge.judge(sql),
         };
         let Some(denied) = verdict.denied().next() else { return Ok(verdict) };
-        let rule = denied.rule.unwrap_or("unknown");
+        let rule = denied.rule.as_deref().unwrap_or("unknown");
         // A parser's message quotes the text, which may hold what no log should; the verdict has it.
         let reason = denied
             .reason
@@ -243,5 +243,5 @@ impl Guard {
 
 fn effects(verdict: &Verdict) -> String {
     let effects = verdict.statements.iter().flat_map(|statement| &statement.effects);
-    effects.map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    effects.map(|predicted| predicted.effect.to_string()).collect::<Vec<_>>().join(" ")
 }

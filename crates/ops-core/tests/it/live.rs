@@ -24,7 +24,7 @@ fn ledger() -> Postgres {
 
 fn rule(error: &Error) -> &str {
     assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
-    error.denial().unwrap().denied().next().unwrap().rule.unwrap()
+    error.denial().unwrap().denied().next().unwrap().rule.as_deref().unwrap()
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use ops_core::guard::Policy;
 fn rules(policy: &Policy, sql: &str) -> String {
     let verdict = policy.judge(sql);
     let rules: Vec<&str> =
-        verdict.statements.iter().map(|statement| statement.rule.unwrap_or("allow")).collect();
+        verdict.statements.iter().map(|statement| statement.rule.as_deref().unwrap_or("allow")).collect();
     rules.join(",")
 }
 
@@ -593,7 +593,8 @@ fn tables_are_reported_once_and_common_tables_not_at_all() {
     ];
     for (sql, expected) in cases {
         let verdict = Policy::app().judge(sql);
-        let effects: Vec<String> = verdict.statements[0].effects.iter().map(ToString::to_string).collect();
+        let effects: Vec<String> =
+            verdict.statements[0].effects.iter().map(|predicted| predicted.effect.to_string()).collect();
         assert_eq!(effects.join(" "), expected, "{sql}");
     }
 }

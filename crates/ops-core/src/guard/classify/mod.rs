@@ -4,23 +4,75 @@ mod query;
 mod schema;
 mod session;
 
+use super::catalog::Catalog;
 use super::effect::Effect;
 use super::parse::{NodeRef, ast};
+use super::verdict::Predicted;
 use super::walk::{self, Family};
 
 /// An effect, and where in the text it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Located {
-    pub(super) effect: Effect,
+    pub(super) predicted: Predicted,
     pub(super) offset: Option<usize>,
 }
 
-/// Returns the effects of one statement, each once, in the order of the text; those of the statement as a whole first.
-pub(super) fn effects(statement: NodeRef<'_>) -> Vec<Located> {
+/// What the tree of one statement says, whatever a policy thinks of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Analysis {
+    /// The effects, each once, in the order of the text; those of the statement as a whole first.
+    pub(super) effects: Vec<Located>,
+    /// Whether it can run inside a transaction block.
+    pub(super) transactional: bool,
+}
+
+/// Analyses one statement; with a catalog, names are resolved and the code behind them is looked into.
+pub(super) fn analyse(statement: NodeRef<'_>, catalog: Option<&Catalog>) -> Analysis {
+    let _ = catalog;
+    Analysis { effects: effects(statement), transactional: transactional(statement) }
+}
+
+fn effects(statement: NodeRef<'_>) -> Vec<Located> {
     let mut walker = Walker::new();
     walker.walk(statement);
     walker.effects.sort_by_key(|located| located.offset.unwrap_or(0));
     walker.effects
+}
+
+/// Tells whether PostgreSQL lets a statement run inside a transaction block (`PreventInTransactionBlock` in its source).
+fn transactional(statement: NodeRef<'_>) -> bool {
+    match statement {
+        NodeRef::VacuumStmt(vacuum) => !vacuum.is_vacuumcmd,
+        NodeRef::IndexStmt(index) => !index.concurrent,
+        NodeRef::DropStmt(drop) => !drop.concurrent,
+        NodeRef::ClusterStmt(cluster) => cluster.relation.is_some(),
+        NodeRef::ReindexStmt(reindex) => {
+            option(&reindex.params, "concurrently").is_none()
+                && matches!(
+                    reindex.kind(),
+                    ast::ReindexObjectType::ReindexObjectIndex | ast::ReindexObjectType::ReindexObjectTable
+                )
+        }
+        NodeRef::AlterTableStmt(alter) => !alter.cmds.iter().any(|command| match command.node.as_ref() {
+            Some(ast::node::Node::AlterTableCmd(command)) => match command.def.as_deref() {
+                Some(ast::Node { node: Some(ast::node::Node::PartitionCmd(partition)) }) => {
+                    partition.concurrent
+                }
+                _ => false,
+            },
+            _ => false,
+        }),
+        NodeRef::CreatedbStmt(_)
+        | NodeRef::DropdbStmt(_)
+        | NodeRef::CreateTableSpaceStmt(_)
+        | NodeRef::DropTableSpaceStmt(_)
+        | NodeRef::AlterSystemStmt(_)
+        | NodeRef::CreateSubscriptionStmt(_)
+        | NodeRef::DropSubscriptionStmt(_)
+        | NodeRef::AlterDatabaseStmt(_)
+        | NodeRef::DiscardStmt(_) => false,
+        _ => true,
+    }
 }
 
 /// Whether the walk goes on into a node's children.
@@ -82,8 +134,8 @@ impl<'a> Walker<'a> {
         // The parser gives -1 where it does not know, and 0 in nodes that have no location.
         let offset = usize::try_from(location).ok().filter(|offset| *offset > 0);
         // A list of a thousand values would repeat one effect a thousand times; the last few are looked through.
-        if !self.effects.iter().rev().take(64).any(|known| known.effect == effect) {
-            self.effects.push(Located { effect, offset });
+        if !self.effects.iter().rev().take(64).any(|known| known.predicted.effect == effect) {
+            self.effects.push(Located { predicted: Predicted { effect, via: None }, offset });
         }
         Descend::Yes
     }

@@ -159,8 +159,8 @@ impl<'a> Walker<'a> {
         };
         let analyze = option(&explain.options, "analyze").unwrap_or(false);
         for mut located in effects(query.to_ref()) {
-            match located.effect {
-                Effect::Write { table, .. } if !analyze => located.effect = Effect::Read { table },
+            match located.predicted.effect {
+                Effect::Write { table, .. } if !analyze => located.predicted.effect = Effect::Read { table },
                 Effect::SchemaAdd { .. } | Effect::LockRows | Effect::Rewrite { .. } if !analyze => continue,
                 _ => {}
             }

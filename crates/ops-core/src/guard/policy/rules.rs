@@ -1,12 +1,12 @@
 //! The rules: one for each class of effects, with the words for whoever is refused. From the worst to the mildest.
 
-use super::effect::{Bound, Effect, Operation, Reach};
+use super::super::effect::{Bound, Effect, Operation, Reach};
 
 macro_rules! rules {
     ($($(#[$group:meta])* $rule:ident = $id:literal, $reason:literal, $hint:literal;)*) => {
         /// A class of effects that a policy allows or refuses as one.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub(super) enum Rule {
+        pub(in crate::guard) enum Rule {
             $($rule,)*
         }
 
@@ -14,7 +14,7 @@ macro_rules! rules {
             const ALL: &[Self] = &[$(Self::$rule,)*];
 
             /// Returns the stable name.
-            pub(super) fn id(self) -> &'static str {
+            pub(in crate::guard) fn id(self) -> &'static str {
                 match self {
                     $(Self::$rule => $id,)*
                 }
@@ -80,6 +80,8 @@ rules! {
         "use the client's transaction methods";
     UnknownFunction = "unknown-function", "calls {}, of which nothing is known",
         "if the function is safe for this application, name it with Policy::allow_function";
+    HiddenCode = "hidden-code", "runs {}, which cannot be read",
+        "this session may only read";
     SessionSetting = "session-setting", "changes the setting {} for all later statements of the session",
         "set it where the connection is configured";
     SchemaAddTemporary = "schema-add-temporary", "creates {} for the session",
@@ -97,18 +99,19 @@ rules! {
 }
 
 /// The words of a rule, for one effect.
-pub(super) struct RuleText {
-    pub(super) id: &'static str,
-    pub(super) reason: String,
-    pub(super) hint: &'static str,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RuleText {
+    pub(crate) id: String,
+    pub(crate) reason: String,
+    pub(crate) hint: String,
 }
 
 impl Rule {
     /// The rules over effects. The first four are over the text as a whole, and no policy can switch them off.
-    pub(super) const EFFECTS: &[Self] = Self::ALL.split_at(4).1;
+    pub(in crate::guard) const EFFECTS: &[Self] = Self::ALL.split_at(4).1;
 
     /// Returns the rule that an effect falls under.
-    pub(super) fn of(effect: &Effect) -> Self {
+    pub(in crate::guard) fn of(effect: &Effect) -> Self {
         match effect {
             Effect::Read { .. } => Self::Read,
             Effect::LockRows => Self::LockRows,
@@ -143,6 +146,7 @@ impl Rule {
             Effect::DynamicCode { .. } => Self::DynamicCode,
             Effect::External { .. } => Self::External,
             Effect::Cluster { .. } => Self::Cluster,
+            Effect::HiddenCode { .. } => Self::HiddenCode,
             Effect::Maintenance => Self::Maintenance,
             Effect::Notification => Self::Notification,
             Effect::Opaque { .. } => Self::Opaque,
@@ -150,7 +154,7 @@ impl Rule {
     }
 
     /// Returns the words of the rule, for the effect that it refuses.
-    pub(super) fn text(self, effect: Option<&Effect>) -> RuleText {
+    pub(in crate::guard) fn text(self, effect: Option<&Effect>) -> RuleText {
         let (reason, hint) = self.words();
         let mut reason = reason.replace("{}", &effect.map(object).unwrap_or_default());
         match effect {
@@ -163,7 +167,7 @@ impl Rule {
             }
             _ => {}
         }
-        RuleText { id: self.id(), reason, hint }
+        RuleText { id: self.id().to_owned(), reason, hint: hint.to_owned() }
     }
 }
 
@@ -203,7 +207,8 @@ fn object(effect: &Effect) -> String {
         | Effect::Cluster { construct: what }
         | Effect::AdvisoryLock { function: what }
         | Effect::LargeObject { function: what }
-        | Effect::Call { function: what } => what.clone(),
+        | Effect::Call { function: what }
+        | Effect::HiddenCode { code: what } => what.clone(),
         Effect::TransactionControl { action: what } | Effect::Opaque { node: what } => (*what).to_owned(),
         Effect::LockRows
         | Effect::SequenceAdvance

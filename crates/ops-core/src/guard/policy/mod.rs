@@ -1,14 +1,17 @@
 //! Policies: which effects are allowed. The rules are a table; a policy is the set of rules that it switches off.
 
+mod rules;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use self::rules::{Rule, RuleText};
 use super::classify::{self, Located};
+use super::context::Context;
 use super::effect::Effect;
 use super::parse::{self, Failure, Statement};
-use super::rules::{Rule, RuleText};
-use super::verdict::{Decision, StatementVerdict, Verdict};
+use super::verdict::{Decision, Limits, Predicted, StatementVerdict, Verdict};
 
 /// Which effects a session may have. Deny wins: one refused effect refuses its statement.
 ///
@@ -116,22 +119,28 @@ impl Policy {
 
     /// Judges every statement of a text. It reads nothing but the text, and any text ends in a verdict.
     pub fn judge(&self, sql: &str) -> Verdict {
+        self.judge_in(sql, &Context::default())
+    }
+
+    /// Judges every statement of a text, knowing more than the text.
+    pub fn judge_in(&self, sql: &str, context: &Context) -> Verdict {
         let statements = parse::with_statements(sql, |statements| {
             let mut lines = Lines::new(sql);
-            statements.iter().map(|statement| self.judge_statement(statement, &mut lines)).collect()
+            statements.iter().map(|statement| self.judge_statement(statement, context, &mut lines)).collect()
         });
         let statements = statements.unwrap_or_else(|failure| vec![unparsed(sql, failure)]);
-        Verdict { policy: self.name.to_owned(), policy_hash: self.hash.clone(), statements }
+        Verdict { policy: self.name.to_owned(), policy_hash: self.hash.clone(), shadow: false, statements }
     }
 
     /// Judges a text that a client is to send as one statement, outside or inside a transaction of its own.
     ///
     /// Further statements and transaction commands are refused whatever the policy says: the client would lose track.
-    pub(super) fn judge_one(&self, sql: &str) -> Verdict {
-        let mut verdict = self.judge(sql);
+    pub(in crate::guard) fn judge_one(&self, sql: &str, context: &Context) -> Verdict {
+        let mut verdict = self.judge_in(sql, context);
         for (index, statement) in verdict.statements.iter_mut().enumerate() {
-            let is_control = |effect: &&Effect| matches!(effect, Effect::TransactionControl { .. });
-            if let Some(effect) = statement.effects.iter().find(is_control) {
+            let control = statement.effects.iter().map(|predicted| &predicted.effect);
+            let mut control = control.filter(|effect| matches!(effect, Effect::TransactionControl { .. }));
+            if let Some(effect) = control.next() {
                 let text = Rule::TransactionControl.text(Some(effect));
                 refuse(statement, text);
             }
@@ -140,6 +149,15 @@ impl Policy {
             }
         }
         verdict
+    }
+
+    /// Decides over one effect, predicted or observed.
+    pub(crate) fn rule_on(&self, effect: &Effect, _context: &Context) -> Ruling {
+        if self.allows(effect) {
+            return Ruling { decision: Decision::Allow, limits: Limits::default(), words: None };
+        }
+        let text = Rule::of(effect).text(Some(effect));
+        Ruling { decision: Decision::Deny, limits: Limits::default(), words: Some(text) }
     }
 
     fn preset(name: &'static str, allowed: &[Rule]) -> Self {
@@ -164,10 +182,21 @@ impl Policy {
             || in_schema().is_some_and(|pattern| self.canonical.functions.contains(&pattern))
     }
 
-    fn judge_statement(&self, statement: &Statement<'_>, lines: &mut Lines<'_>) -> StatementVerdict {
-        let effects = match statement.node {
-            Some(node) => classify::effects(node),
-            None => vec![Located { effect: Effect::Opaque { node: "RawStmt" }, offset: None }],
+    fn judge_statement(
+        &self,
+        statement: &Statement<'_>,
+        context: &Context,
+        lines: &mut Lines<'_>,
+    ) -> StatementVerdict {
+        let (effects, transactional) = match statement.node {
+            Some(node) => {
+                let analysis = classify::analyse(node, context.catalog.as_deref());
+                (analysis.effects, analysis.transactional)
+            }
+            None => {
+                let effect = Effect::Opaque { node: "RawStmt" };
+                (vec![Located { predicted: Predicted { effect, via: None }, offset: None }], true)
+            }
         };
         let mut verdict = StatementVerdict {
             line: lines.number(statement.start),
@@ -178,21 +207,47 @@ impl Policy {
             rule: None,
             reason: None,
             hint: None,
+            limits: None,
+            transactional,
             position: statement.start,
         };
-        // The worst effect explains the refusal best.
-        let refused = effects
-            .iter()
-            .filter(|located| !self.allows(&located.effect))
-            .min_by_key(|located| Rule::of(&located.effect));
-        if let Some(Located { effect, offset }) = refused {
-            let offset = offset.filter(|offset| (statement.start..statement.end).contains(offset));
-            verdict.position = offset.unwrap_or(statement.start);
-            refuse(&mut verdict, Rule::of(effect).text(Some(effect)));
+        // The strictest decision counts, and among equals the worst effect explains it best.
+        let mut worst: Option<(Decision, Rule, &Located, RuleText)> = None;
+        for located in &effects {
+            let effect = &located.predicted.effect;
+            let ruling = self.rule_on(effect, context);
+            if ruling.decision == Decision::Limit {
+                verdict.limits = Some(verdict.limits.unwrap_or_default().and(ruling.limits));
+            }
+            verdict.decision = verdict.decision.max(ruling.decision);
+            let Some(words) = ruling.words else { continue };
+            let rule = Rule::of(effect);
+            let is_worse = worst.as_ref().is_none_or(|(decision, known, ..)| {
+                ruling.decision > *decision || ruling.decision == *decision && rule < *known
+            });
+            if is_worse {
+                worst = Some((ruling.decision, rule, located, words));
+            }
         }
-        verdict.effects = effects.into_iter().map(|located| located.effect).collect();
+        if let Some((decision, _, located, words)) = worst {
+            let offset = located.offset.filter(|offset| (statement.start..statement.end).contains(offset));
+            verdict.position = offset.unwrap_or(statement.start);
+            refuse(&mut verdict, words);
+            verdict.decision = decision;
+        }
+        verdict.effects = effects.into_iter().map(|located| located.predicted).collect();
         verdict
     }
+}
+
+/// What a policy says of one effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ruling {
+    pub(crate) decision: Decision,
+    /// Meant where the decision is [`Decision::Limit`].
+    pub(crate) limits: Limits,
+    /// The rule, the reason and the hint, where the effect may not just happen.
+    pub(crate) words: Option<RuleText>,
 }
 
 const APP: &[Rule] = &[
@@ -207,6 +262,7 @@ const APP: &[Rule] = &[
     Rule::SequenceAdvance,
     Rule::Notification,
     Rule::Maintenance,
+    Rule::HiddenCode,
 ];
 
 fn hash(canonical: &Canonical) -> String {
@@ -218,7 +274,7 @@ fn refuse(verdict: &mut StatementVerdict, text: RuleText) {
     verdict.decision = Decision::Deny;
     verdict.rule = Some(text.id);
     verdict.reason = Some(text.reason);
-    verdict.hint = Some(text.hint.to_owned());
+    verdict.hint = Some(text.hint);
 }
 
 /// The verdict over a text that gave no tree: its one entry spans it all.
@@ -237,10 +293,12 @@ fn unparsed(sql: &str, failure: Failure) -> StatementVerdict {
         start: 0,
         end: sql.len(),
         decision: Decision::Deny,
-        effects: vec![Effect::Opaque { node: "text" }],
+        effects: vec![Predicted { effect: Effect::Opaque { node: "text" }, via: None }],
         rule: None,
         reason: None,
         hint: None,
+        limits: None,
+        transactional: true,
         position: 0,
     };
     refuse(&mut verdict, text);
