@@ -36,9 +36,9 @@ pub(super) struct Session {
 }
 
 /// A statement that did more than it may, and was rolled back.
-pub(super) struct Overstep {
-    pub(super) violation: Violation,
-    pub(super) observation: Observation,
+struct Overstep {
+    violation: Violation,
+    observation: Observation,
 }
 
 /// How an observed statement ended.
@@ -200,8 +200,9 @@ impl Session {
         let answer = answer.map_err(|error| self.guard.failure(T::WORDS, error))?;
         immediate.map_err(|error| self.guard.failure(T::WORDS, error))?;
         let rows = rows.map_err(|error| self.guard.failure("observe a statement", error))?;
-        if let Err(overstep) = self.look(verdict, &rows) {
-            return Ok(Observed::RolledBack(overstep));
+        let observation = self.read(&rows);
+        if let Err(violation) = self.guard.enforce(verdict, &[verdict], &observation) {
+            return Ok(Observed::RolledBack(Overstep { violation, observation }));
         }
         let kept = client.batch_execute("COMMIT").await;
         kept.map_err(|error| self.guard.failure("commit a statement", error))?;
@@ -226,12 +227,8 @@ impl Session {
         block: Block<'_, Client>,
         verdict: &Verdict,
     ) -> Result<(), Error> {
-        let observer = self.observer(client).await?;
-        let (immediate, rows) =
-            futures_util::join!(client.batch_execute(IMMEDIATE), client.query(observer, &[]));
-        immediate.map_err(|error| self.guard.failure("run a statement", error))?;
-        let rows = rows.map_err(|error| self.guard.failure("observe a statement", error))?;
-        if let Err(Overstep { violation, observation }) = self.look(verdict, &rows) {
+        let observation = self.observe(client).await?;
+        if let Err(violation) = self.guard.enforce(verdict, &[verdict], &observation) {
             self.note_unpredicted(&violation);
             return Err(self.guard.refusal(verdict, violation, observation));
         }
@@ -241,12 +238,20 @@ impl Session {
         Ok(())
     }
 
-    /// Reads what a statement in a block of its own did, and tells whether it may.
-    fn look(&self, verdict: &Verdict, rows: &[Row]) -> Result<(), Overstep> {
+    /// Looks at what was done in the block at hand, deferred triggers and constraints included.
+    pub(super) async fn observe(&self, client: &Client) -> Result<Observation, Error> {
+        let observer = self.observer(client).await?;
+        let (immediate, rows) =
+            futures_util::join!(client.batch_execute(IMMEDIATE), client.query(observer, &[]));
+        immediate.map_err(|error| self.guard.failure("run a statement", error))?;
+        let rows = rows.map_err(|error| self.guard.failure("observe a statement", error))?;
+        Ok(self.read(&rows))
+    }
+
+    /// Reads what a block of its own did.
+    fn read(&self, rows: &[Row]) -> Observation {
         self.is_unflushed.store(false, Ordering::Relaxed);
-        let observation = Baseline::default().read(rows, self.guard.judge.catalog().as_deref());
-        let checked = self.guard.enforce(verdict, &[verdict], &observation);
-        checked.map_err(|violation| Overstep { violation, observation })
+        Baseline::default().read(rows, self.guard.judge.catalog().as_deref())
     }
 
     /// Runs a statement that cannot stand in a transaction block.
