@@ -117,7 +117,8 @@ fn key_at(text: &str, at: usize) -> Option<String> {
 fn in_table<'a>(table: &'a DeTable<'_>, at: usize, path: &mut Vec<&'a str>) -> bool {
     table.iter().any(|(key, value)| {
         path.push(key.get_ref());
-        let found = in_value(value.get_ref(), at, path) || key.span().contains(&at) || value.span().contains(&at);
+        let found =
+            in_value(value.get_ref(), at, path) || key.span().contains(&at) || value.span().contains(&at);
         if !found {
             path.pop();
         }

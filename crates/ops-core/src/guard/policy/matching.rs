@@ -117,8 +117,12 @@ impl PolicyRule {
         let hint = match self.decision {
             Decision::Approve => "have somebody else sign an approval with `ops-guard approve`".to_owned(),
             _ if !is_open => words.hint,
-            _ if self.window.is_some() => format!("wait until the hours of this rule of policy {policy} are over"),
-            _ => format!("ask those who keep the policy {policy}; the rule holds whatever the condition says"),
+            _ if self.window.is_some() => {
+                format!("wait until the hours of this rule of policy {policy} are over")
+            }
+            _ => {
+                format!("ask those who keep the policy {policy}; the rule holds whatever the condition says")
+            }
         };
         RuleText {
             id: self.name.clone().unwrap_or(words.id),

@@ -25,8 +25,8 @@ use self::preset::Preset;
 pub use self::problem::{PolicyError, PolicyProblem};
 use self::rules::{Rule, RuleText};
 use self::set::RuleSet;
-pub use self::trial::TestOutcome;
 use self::trial::PolicyTest;
+pub use self::trial::TestOutcome;
 use self::window::Window;
 use super::context::Context;
 use super::effect::Effect;
@@ -245,8 +245,7 @@ impl Policy {
         }
         let budgets = budget::joined(budgets, base.budgets());
         let hash = String::new();
-        let mut policy =
-            Self { name, base, shadow, functions, rules, ruled, budgets, windows, tests, hash };
+        let mut policy = Self { name, base, shadow, functions, rules, ruled, budgets, windows, tests, hash };
         policy.hash = policy.digest();
         policy
     }

@@ -17,7 +17,9 @@ impl Glob {
             return Err("an empty name fits nothing".into());
         }
         if pattern.len() > MAX_NAME_BYTES && !pattern.contains('*') {
-            return Err(format!("the name is longer than {MAX_NAME_BYTES} bytes, where PostgreSQL cuts names"));
+            return Err(format!(
+                "the name is longer than {MAX_NAME_BYTES} bytes, where PostgreSQL cuts names"
+            ));
         }
         Ok(Self(pattern.to_owned()))
     }
@@ -92,7 +94,13 @@ impl TablePattern {
         let Some(parts) = parts(name).filter(|_| !name.is_empty()) else { return Fit::Maybe };
         match parts.as_slice() {
             [table] if !self.table.fits(table) => Fit::No,
-            [_] => if self.schema.is_any() { Fit::Yes } else { Fit::Maybe },
+            [_] => {
+                if self.schema.is_any() {
+                    Fit::Yes
+                } else {
+                    Fit::Maybe
+                }
+            }
             // A name of three parts begins with the database, which can only be the session's own.
             [.., schema, table] => Fit::from(self.schema.fits(schema) && self.table.fits(table)),
             [] => Fit::Maybe,
@@ -216,8 +224,12 @@ mod tests {
             assert_eq!(TablePattern::new(pattern).unwrap().fit(name), expected, "{pattern} over {name}");
         }
         let ledger = TablePattern::new("public.ledger").unwrap();
-        let cases =
-            [("public.ledger.amount", Yes), ("ledger.amount", Maybe), ("other.amount", No), ("amount", Maybe)];
+        let cases = [
+            ("public.ledger.amount", Yes),
+            ("ledger.amount", Maybe),
+            ("other.amount", No),
+            ("amount", Maybe),
+        ];
         for (name, expected) in cases {
             assert_eq!(ledger.fit_owner(name), expected, "{name}");
         }

@@ -31,6 +31,11 @@ impl PolicyError {
         &self.problems
     }
 
+    /// Returns why the file could not be read, where it could not.
+    pub(crate) fn into_unread(self) -> Option<std::io::Error> {
+        self.unread
+    }
+
     pub(super) fn new(problems: Vec<PolicyProblem>) -> Self {
         Self { file: None, problems, unread: None }
     }
@@ -85,7 +90,9 @@ pub(super) fn suggestion(given: &str, known: &[&str]) -> String {
     let near = known.iter().map(|word| (distance(given, word), *word)).min();
     match near {
         // Half of a short word may be wrong, and a third of a long one.
-        Some((wrong, word)) if wrong <= (word.len() / 3).max(2) && wrong < word.len() => format!("did you mean `{word}`?"),
+        Some((wrong, word)) if wrong <= (word.len() / 3).max(2) && wrong < word.len() => {
+            format!("did you mean `{word}`?")
+        }
         _ => format!("known are `{}`", known.join("`, `")),
     }
 }
@@ -93,7 +100,8 @@ pub(super) fn suggestion(given: &str, known: &[&str]) -> String {
 /// Counts the characters to add, remove or replace (Levenshtein's distance). A long word is far from all.
 fn distance(one: &str, other: &str) -> usize {
     const LONG: usize = 64;
-    let (one, other): (Vec<char>, Vec<char>) = (one.chars().take(LONG).collect(), other.chars().take(LONG).collect());
+    let (one, other): (Vec<char>, Vec<char>) =
+        (one.chars().take(LONG).collect(), other.chars().take(LONG).collect());
     let mut row: Vec<usize> = (0..=other.len()).collect();
     for (index, left) in one.iter().enumerate() {
         let mut diagonal = row[0];

@@ -55,7 +55,6 @@ const ON_TABLES: RuleSet = RuleSet::of(&[
     Rule::Delete,
     Rule::Update,
     Rule::Insert,
-    Rule::LockRows,
     Rule::Read,
 ]);
 
@@ -73,13 +72,17 @@ impl<'a> Reader<'a> {
     pub(super) fn document(mut self, table: PolicyTable) -> Result<Document, PolicyError> {
         if *table.version.get_ref() != VERSION {
             let hint = format!("this version of the guard reads version {VERSION}");
-            self.problem(&table.version.span(), format!("version {} is not known", table.version.get_ref()), hint);
+            self.problem(
+                &table.version.span(),
+                format!("version {} is not known", table.version.get_ref()),
+                hint,
+            );
         }
         self.name(&table.name);
-        let base = table.base.as_ref().map_or(Some(Preset::App), |base| self.base(base)).unwrap_or(Preset::App);
+        let base =
+            table.base.as_ref().map_or(Some(Preset::App), |base| self.base(base)).unwrap_or(Preset::App);
         let functions = self.functions(&table.functions);
-        let rules: Vec<PolicyRule> =
-            table.rule.iter().filter_map(|rule| self.rule(rule, base)).collect();
+        let rules: Vec<PolicyRule> = table.rule.iter().filter_map(|rule| self.rule(rule, base)).collect();
         self.rule_names(&table.rule);
         self.window_count(&table.rule, &rules);
         let names: Vec<&str> = rules.iter().filter_map(|rule| rule.name.as_deref()).collect();
@@ -240,7 +243,7 @@ impl<'a> Reader<'a> {
                 let hint = "what cannot be judged is for the base break_glass";
                 self.problem(&word.span(), format!("no rule can open `{id}`"), hint);
             } else if table.table.is_some() && !on_tables.contains(rule) {
-                let message = format!("`{id}` cannot be {} by its table", word_of(decision));
+                let message = format!("`{id}` cannot be {} by its table", participle(decision));
                 self.problem(&word.span(), message, "put it into a rule without `table`");
             }
         }
@@ -261,7 +264,8 @@ impl<'a> Reader<'a> {
                 self.problem(&number.span(), message, "leave it out, or write `decision = \"limit\"`");
             }
         }
-        let [rows, rows_per_table, tables] = keys.map(|number| number.as_ref().map(|number| *number.get_ref()));
+        let [rows, rows_per_table, tables] =
+            keys.map(|number| number.as_ref().map(|number| *number.get_ref()));
         Limits { rows, rows_per_table, tables }
     }
 
@@ -272,7 +276,11 @@ impl<'a> Reader<'a> {
                 let message = format!("nobody sees it where the decision is `{}`", word(decision));
                 self.problem(&words.span(), message, "write a comment instead");
             } else if words.get_ref().trim().is_empty() || words.get_ref().chars().any(char::is_control) {
-                self.problem(&words.span(), "it is not one line of words", "leave it out for the built-in words");
+                self.problem(
+                    &words.span(),
+                    "it is not one line of words",
+                    "leave it out for the built-in words",
+                );
             }
         }
     }
@@ -282,11 +290,16 @@ impl<'a> Reader<'a> {
         for name in rules.iter().filter_map(|rule| rule.get_ref().name.as_ref()) {
             let text = name.get_ref().as_str();
             let is_word = |word: &str| {
-                !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+                !word.is_empty()
+                    && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
             };
             if !text.split('-').all(is_word) || text.len() > MAX_NAME_CHARS {
                 let message = format!("`{text}` is no name of a rule");
-                self.problem(&name.span(), message, "use small letters, digits and `-`: `ledger-is-append-only`");
+                self.problem(
+                    &name.span(),
+                    message,
+                    "use small letters, digits and `-`: `ledger-is-append-only`",
+                );
             } else if Rule::ALL.iter().any(|rule| rule.id() == text) {
                 let message = format!("`{text}` is the name of a built-in rule");
                 self.problem(&name.span(), message, "give the rule a name of its own");
@@ -308,7 +321,11 @@ impl<'a> Reader<'a> {
             (Some(from), Some(to)) => self.hours(from, to),
             (None, None) => None,
             _ => {
-                self.problem(&window.span(), "`from` and `to` belong together", "give both, or neither for whole days");
+                self.problem(
+                    &window.span(),
+                    "`from` and `to` belong together",
+                    "give both, or neither for whole days",
+                );
                 None
             }
         };
@@ -454,7 +471,7 @@ fn word(decision: Decision) -> &'static str {
     DECISIONS.iter().find(|(_, known)| *known == decision).map_or("deny", |(word, _)| word)
 }
 
-fn word_of(decision: Decision) -> &'static str {
+fn participle(decision: Decision) -> &'static str {
     match decision {
         Decision::Allow => "allowed",
         Decision::Limit => "limited",

@@ -57,7 +57,9 @@ pub(super) fn days(text: &str) -> Option<u8> {
 /// Reads `HH:MM` as minutes since midnight; `24:00` is the end of the day.
 pub(super) fn minutes(text: &str) -> Option<u16> {
     let number = |text: &str| match text.as_bytes() {
-        [tens @ b'0'..=b'9', ones @ b'0'..=b'9'] => Some(u16::from(tens - b'0') * 10 + u16::from(ones - b'0')),
+        [tens @ b'0'..=b'9', ones @ b'0'..=b'9'] => {
+            Some(u16::from(tens - b'0') * 10 + u16::from(ones - b'0'))
+        }
         _ => None,
     };
     let (hour, minute) = text.split_once(':')?;
@@ -115,7 +117,11 @@ mod tests {
         );
         check(
             &window(&["sun"], Some(("23:00", "01:00")), "UTC"),
-            &[("2026-11-22T23:30:00Z", true), ("2026-11-23T00:30:00Z", true), ("2026-11-22T00:30:00Z", false)],
+            &[
+                ("2026-11-22T23:30:00Z", true),
+                ("2026-11-23T00:30:00Z", true),
+                ("2026-11-22T00:30:00Z", false),
+            ],
         );
         check(
             &window(&["sat-mon"], None, "UTC"),
@@ -128,7 +134,11 @@ mod tests {
         );
         check(
             &window(&[], Some(("12:00", "24:00")), "UTC"),
-            &[("2026-11-20T11:59:59Z", false), ("2026-11-20T23:59:59Z", true), ("2026-11-21T00:00:00Z", false)],
+            &[
+                ("2026-11-20T11:59:59Z", false),
+                ("2026-11-20T23:59:59Z", true),
+                ("2026-11-21T00:00:00Z", false),
+            ],
         );
     }
 
