@@ -1,29 +1,10 @@
-//! The TOML of a policy file, as it is written; `read.rs` makes sense of it.
-
-use std::collections::BTreeSet;
+//! The TOML of a policy file as it is written, and where in it something stands; `read` makes sense of it.
 
 use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::budget::Budget;
-use super::matching::PolicyRule;
-use super::preset::Preset;
-use super::problem::{PolicyError, PolicyProblem, suggestion};
-use super::read::Reader;
-use super::trial::PolicyTest;
-
-/// What a policy file says, understood and checked.
-#[derive(Debug)]
-pub(super) struct Document {
-    pub(super) name: String,
-    pub(super) base: Preset,
-    pub(super) shadow: bool,
-    pub(super) functions: BTreeSet<String>,
-    pub(super) rules: Vec<PolicyRule>,
-    pub(super) budgets: Vec<Budget>,
-    pub(super) tests: Vec<PolicyTest>,
-}
+use super::problem::{PolicyProblem, suggestion};
 
 pub(super) type Words = Vec<Spanned<String>>;
 
@@ -90,16 +71,6 @@ pub(super) struct TestTable {
     pub(super) rule: Option<Spanned<String>>,
 }
 
-/// Reads a policy file's text.
-pub(super) fn read(text: &str) -> Result<Document, PolicyError> {
-    let table: PolicyTable = toml::from_str(text).map_err(|error| {
-        let start = error.span().map_or(0, |span| span.start);
-        let (message, hint) = reworded(error.message());
-        PolicyError::new(vec![problem(text, start, message, hint)])
-    })?;
-    Reader::new(text).document(table)
-}
-
 /// Describes a problem at a byte of the text.
 pub(super) fn problem(text: &str, at: usize, message: String, hint: Option<String>) -> PolicyProblem {
     let before = text.as_bytes().get(..at).unwrap_or_default();
@@ -137,7 +108,7 @@ fn in_value<'a>(value: &'a DeValue<'_>, at: usize, path: &mut Vec<&'a str>) -> b
 }
 
 /// Says in the words of a policy file what the TOML library says in those of Rust.
-fn reworded(message: &str) -> (String, Option<String>) {
+pub(super) fn reworded(message: &str) -> (String, Option<String>) {
     let message = message.lines().collect::<Vec<_>>().join("; ");
     let mut quoted = message.split('`').skip(1).step_by(2);
     if message.starts_with("unknown field")

@@ -118,7 +118,7 @@ impl Policy {
     /// # Errors
     /// Fails where the text is no policy, and says on which lines and why.
     pub fn from_toml(text: &str) -> Result<Self, PolicyError> {
-        document::read(text).map(Self::of_document)
+        read::read(text).map(Self::of_document)
     }
 
     /// Reads a policy file.
@@ -223,7 +223,7 @@ impl Policy {
     }
 
     fn preset(base: Preset) -> Self {
-        Self::of_document(document::Document {
+        Self::of_document(read::Document {
             name: base.name().to_owned(),
             base,
             shadow: false,
@@ -234,8 +234,8 @@ impl Policy {
         })
     }
 
-    fn of_document(document: document::Document) -> Self {
-        let document::Document { name, base, shadow, functions, rules, budgets, tests } = document;
+    fn of_document(document: read::Document) -> Self {
+        let read::Document { name, base, shadow, functions, rules, budgets, tests } = document;
         let ruled = rules.iter().fold(RuleSet::default(), |ruled, rule| ruled.or(rule.effects));
         let mut windows: Vec<Window> = Vec::new();
         for window in rules.iter().filter_map(|rule| rule.window.as_ref()) {
@@ -284,4 +284,91 @@ struct Canonical<'a> {
     functions: &'a BTreeSet<String>,
     rules: &'a [PolicyRule],
     budgets: &'a [Budget],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guard::effect::{Bound, Operation};
+
+    fn policy(body: &str) -> Policy {
+        Policy::from_toml(&format!("version = 1\nname = \"test\"\n{body}")).unwrap()
+    }
+
+    fn decide(policy: &Policy, effect: &Effect) -> Decision {
+        let ruling = policy.rule_on(effect, &Context::default());
+        assert_eq!(
+            ruling.words.is_some(),
+            ruling.decision > Decision::Limit,
+            "words are for whoever is refused"
+        );
+        ruling.decision
+    }
+
+    #[test]
+    fn an_opaque_effect_is_closed_by_rules_and_never_opened() {
+        let cases = [
+            ("app", "allow", Decision::Deny),
+            ("app", "approve", Decision::Deny),
+            ("app", "deny", Decision::Deny),
+            ("break_glass", "allow", Decision::Allow),
+            ("break_glass", "approve", Decision::Approve),
+            ("break_glass", "deny", Decision::Deny),
+        ];
+        for (base, decision, expected) in cases {
+            for effect in ["", "effect = [\"any\"]\n"] {
+                let policy =
+                    policy(&format!("base = \"{base}\"\n[[rule]]\n{effect}decision = \"{decision}\"\n"));
+                assert_eq!(
+                    decide(&policy, &Effect::Opaque { node: "x" }),
+                    expected,
+                    "{base} {decision} {effect}"
+                );
+                let open =
+                    if decision == "allow" { Decision::Allow } else { expected.max(Decision::Approve) };
+                let known = decide(&policy, &Effect::Cluster { construct: "x".into() });
+                assert!(
+                    known == open || base == "app" && decision == "approve" && known == Decision::Approve
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_is_on_a_table_has_one() {
+        let policy = policy("[[rule]]\nname = \"mine\"\ntable = [\"*.*\"]\ndecision = \"deny\"\n");
+        let text = || "public.t".to_owned();
+        let on_tables = [
+            Effect::Read { table: text() },
+            Effect::Write { table: text(), operation: Operation::Insert, bound: Bound::Conditional },
+            Effect::Truncate { table: text(), cascade: false },
+            Effect::LockTable { table: text(), mode: "ROW SHARE" },
+            Effect::SchemaAdd { kind: "table".into(), name: text(), temporary: true },
+            Effect::SchemaChange { kind: "column".into(), name: text() },
+            Effect::SchemaDrop { kind: "view".into(), name: text(), cascade: false },
+            Effect::SchemaDrop { kind: "column".into(), name: "public.t.a".into(), cascade: false },
+            Effect::CodeDefinition { kind: "trigger or rule".into(), name: "public.t.x".into() },
+            Effect::Rewrite { name: text() },
+        ];
+        let elsewhere = [
+            Effect::LockRows,
+            Effect::SequenceAdvance,
+            Effect::Maintenance,
+            Effect::Call { function: text() },
+            Effect::Setting { name: text(), reach: crate::guard::effect::Reach::Harmless },
+            Effect::SchemaAdd { kind: "schema".into(), name: text(), temporary: false },
+            Effect::SchemaDrop { kind: "function".into(), name: text(), cascade: false },
+            Effect::CodeDefinition { kind: "function".into(), name: text() },
+            Effect::External { construct: text() },
+        ];
+        let is_mine = |effect: &Effect| {
+            policy.rule_on(effect, &Context::default()).words.is_some_and(|words| words.id == "mine")
+        };
+        for effect in on_tables {
+            assert!(is_mine(&effect), "{effect}");
+        }
+        for effect in elsewhere {
+            assert!(!is_mine(&effect), "{effect}");
+        }
+    }
 }
