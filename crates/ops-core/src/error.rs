@@ -16,6 +16,8 @@ pub enum ErrorKind {
     Server,
     /// The guard refused a statement before it reached the server.
     Denied,
+    /// A policy file cannot be read, or is no policy.
+    InvalidPolicy,
     /// The session no longer has the settings that the guard relies on.
     SessionChanged,
     /// The answer has another number of rows than asked for.
@@ -50,6 +52,7 @@ impl ErrorKind {
             Self::Unavailable => "unavailable",
             Self::Server => "server",
             Self::Denied => "denied",
+            Self::InvalidPolicy => "invalid_policy",
             Self::SessionChanged => "session_changed",
             Self::UnexpectedRows => "unexpected_rows",
             Self::InvalidParameter => "invalid_parameter",
@@ -149,6 +152,17 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.message)
+    }
+}
+
+#[cfg(feature = "guard")]
+impl From<crate::guard::PolicyError> for Error {
+    fn from(error: crate::guard::PolicyError) -> Self {
+        let message = error.to_string();
+        match error.into_unread() {
+            Some(unread) => Self::new(ErrorKind::InvalidPolicy, message).caused_by(unread),
+            None => Self::new(ErrorKind::InvalidPolicy, message),
+        }
     }
 }
 

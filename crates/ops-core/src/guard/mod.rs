@@ -1,6 +1,6 @@
 //! The guard: what a statement does, told from its text by PostgreSQL's own grammar, and whether a policy allows it.
 //!
-//! Pure: no connection, no file, no clock. A text goes in, a [`Verdict`] comes out, whatever the text is.
+//! Pure: no connection, no clock, and no file but that of a policy. A text goes in, a [`Verdict`] comes out, whatever the text is.
 //!
 //! ```
 //! use ops_core::guard::Policy;
@@ -36,7 +36,7 @@ pub use catalog::Catalog;
 pub use context::Context;
 pub use effect::{Bound, Effect, Operation, Reach};
 pub use observed::{Observation, Touched};
-pub use policy::Policy;
+pub use policy::{Budget, Policy, PolicyError, PolicyProblem, TestOutcome};
 pub use verdict::{Decision, Limits, Predicted, StatementVerdict, Verdict};
 
 pub(crate) use course::Course;
