@@ -27,6 +27,7 @@
 
 mod autocommit;
 mod block;
+mod budget;
 mod catalog;
 mod client;
 mod copy;

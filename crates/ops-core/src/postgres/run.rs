@@ -91,24 +91,8 @@ impl Guard {
         )
     }
 
-    /// As [`Guard::check`], but a policy that only reports finds nothing wrong.
-    pub(super) fn enforce(
-        &self,
-        verdict: &Verdict,
-        verdicts: &[&Verdict],
-        observation: &Observation,
-    ) -> Result<(), Violation> {
-        match self.check(verdicts, observation) {
-            Err(violation) if verdict.shadow => {
-                self.report(verdict, &violation, observation);
-                Ok(())
-            }
-            checked => checked,
-        }
-    }
-
     /// Says what a statement did more than it may.
-    fn report(&self, verdict: &Verdict, violation: &Violation, observation: &Observation) {
+    pub(super) fn report(&self, verdict: &Verdict, violation: &Violation, observation: &Observation) {
         tracing::warn!(
             rule = violation.rule,
             policy = verdict.policy,
