@@ -27,6 +27,7 @@ mod names;
 mod observed;
 mod parse;
 mod policy;
+mod redact;
 mod verdict;
 mod walk;
 
@@ -35,6 +36,8 @@ pub use context::Context;
 pub use effect::{Bound, Effect, Operation, Reach};
 pub use observed::{Observation, Touched};
 pub use policy::Policy;
+pub use redact::redact;
 pub use verdict::{Decision, Limits, Predicted, StatementVerdict, Verdict};
 
 pub(crate) use cache::Judge;
+pub(crate) use names::quoted;
