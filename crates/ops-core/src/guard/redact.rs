@@ -64,7 +64,10 @@ mod tests {
             ("SELECT  $1::int,\n\t-1.5e3", "SELECT $1::int, -?"),
             ("DELETE FROM public.\"Ledger\" WHERE id=42;", "DELETE FROM public.\"Ledger\" WHERE id=?;"),
             ("SELECT 'a' 'b'", "SELECT ? ?"),
-            ("SELECT 'a'\n'b', E'\\'x', N'x', B'01', X'ff', U&'\\0041' UESCAPE '!'", "SELECT ?, ?, N?, ?, ?, ? UESCAPE ?"),
+            (
+                "SELECT 'a'\n'b', E'\\'x', N'x', B'01', X'ff', U&'\\0041' UESCAPE '!'",
+                "SELECT ?, ?, N?, ?, ?, ? UESCAPE ?",
+            ),
             ("SELECT/* secret /* nested */ */1,0xff, 1_000, 0b1, .5", "SELECT ?,?, ?, ?, ?"),
             ("DO $tag$ BEGIN PERFORM 'secret'; END $tag$", "DO ?"),
             ("COPY t FROM STDIN (DELIMITER ';')", "COPY t FROM STDIN (DELIMITER ?)"),

@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
+#[cfg(feature = "guard")]
+mod approval;
+#[cfg(feature = "guard")]
+mod audit;
 mod evidence;
 #[cfg(feature = "guard")]
 mod live;
