@@ -28,6 +28,7 @@ mod names;
 mod observed;
 mod parse;
 mod policy;
+mod redact;
 mod verdict;
 mod walk;
 
@@ -37,8 +38,9 @@ pub use context::Context;
 pub use effect::{Bound, Effect, Operation, Reach};
 pub use observed::{Observation, Touched};
 pub use policy::{Budget, Policy, PolicyError, PolicyProblem, TestOutcome};
+pub use redact::redact;
 pub use verdict::{Decision, Limits, Predicted, StatementVerdict, Verdict};
 
 pub(crate) use course::Course;
-pub(crate) use names::qualified;
+pub(crate) use names::{qualified, quoted};
 pub(crate) use observed::{Prediction, Violation};
