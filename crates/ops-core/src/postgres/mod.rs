@@ -44,6 +44,7 @@ mod session;
 mod statement;
 mod transaction;
 
+pub use catalog::load_catalog;
 pub use client::{CancelToken, GuardedClient};
 pub use copy::{GuardedCopyIn, GuardedCopyOut};
 pub use driver::{Heard, Notifications};
