@@ -12,6 +12,8 @@ mod evidence;
 #[cfg(feature = "guard")]
 mod live;
 #[cfg(feature = "guard")]
+mod observed;
+#[cfg(feature = "guard")]
 mod policy;
 #[cfg(feature = "guard")]
 mod robustness;
