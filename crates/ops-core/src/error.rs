@@ -40,8 +40,26 @@ pub enum ErrorKind {
     UnknownKey,
     /// A signature of a known key does not fit the payload.
     InvalidSignature,
-    /// The records do not form an unbroken chain.
+    /// The records, or the lines of an audit log, do not form an unbroken chain.
     BrokenChain,
+    /// A file on which trust rests is a symbolic link, or others can write it.
+    UnsafeFile,
+    /// An approval lacks something, lasts too long, or is evidence of something else.
+    InvalidApproval,
+    /// An approval was signed by whom it is for.
+    SelfApproval,
+    /// An approval is for another role or database.
+    ApprovalForAnother,
+    /// An approval does not hold yet.
+    ApprovalNotYetValid,
+    /// An approval does not hold any more.
+    ApprovalExpired,
+    /// An approval was used before.
+    ApprovalUsed,
+    /// An audit log ends in the middle of a line, as a crash leaves it; recovering it is a decision of its own.
+    TornLog,
+    /// An audit log is held by another process for too long.
+    LogBusy,
 }
 
 impl ErrorKind {
@@ -65,6 +83,15 @@ impl ErrorKind {
             Self::UnknownKey => "unknown_key",
             Self::InvalidSignature => "invalid_signature",
             Self::BrokenChain => "broken_chain",
+            Self::UnsafeFile => "unsafe_file",
+            Self::InvalidApproval => "invalid_approval",
+            Self::SelfApproval => "self_approval",
+            Self::ApprovalForAnother => "approval_for_another",
+            Self::ApprovalNotYetValid => "approval_not_yet_valid",
+            Self::ApprovalExpired => "approval_expired",
+            Self::ApprovalUsed => "approval_used",
+            Self::TornLog => "torn_log",
+            Self::LogBusy => "log_busy",
         }
     }
 }

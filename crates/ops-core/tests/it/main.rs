@@ -3,6 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
 #[cfg(feature = "guard")]
+mod approval;
+#[cfg(feature = "guard")]
+mod audit;
+#[cfg(feature = "guard")]
 mod client;
 mod evidence;
 #[cfg(feature = "guard")]
