@@ -6,6 +6,7 @@
 //! - `guard`: tells from a statement's text what it does, with PostgreSQL's own grammar, and whether a `guard::Policy`
 //!   allows it. Pure; no connection.
 //! - `postgres`: `postgres::GuardedClient`, its transactions and its pool: `tokio_postgres` behind a policy.
+//! - `doctor`: `doctor::examine`: what a role and its database allow that the guard cannot stop, with the SQL that ends it.
 //! - [`evidence`]: [`evidence::Record`], signed with ed25519 in a DSSE envelope, chained, verified offline.
 //! - [`connection`]: [`connection::ConnectionSettings`], from a URL or `key=value` pairs, with TLS through rustls.
 //!
@@ -34,6 +35,8 @@
 
 pub mod connection;
 mod digest;
+#[cfg(feature = "guard")]
+pub mod doctor;
 mod error;
 pub mod evidence;
 #[cfg(feature = "guard")]

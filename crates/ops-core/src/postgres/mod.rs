@@ -29,7 +29,7 @@ mod catalog;
 mod client;
 #[cfg(doctest)]
 mod escape_hatches;
-mod failure;
+pub(crate) mod failure;
 mod pool;
 mod run;
 mod session;
