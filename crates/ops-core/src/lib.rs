@@ -43,5 +43,7 @@ pub mod evidence;
 pub mod guard;
 #[cfg(feature = "guard")]
 pub mod postgres;
+#[cfg(feature = "guard")]
+pub mod undo;
 
 pub use error::{Error, ErrorKind, ServerError};

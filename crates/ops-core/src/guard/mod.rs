@@ -27,6 +27,7 @@ mod names;
 mod observed;
 mod parse;
 mod policy;
+pub mod undo;
 mod verdict;
 mod walk;
 
