@@ -175,6 +175,8 @@ mod tests {
                 "C;",
             ]
         );
-        assert!(report.refuses() && report.findings[0].needs_a_person() && !report.findings[1].needs_a_person());
+        assert!(
+            report.refuses() && report.findings[0].needs_a_person() && !report.findings[1].needs_a_person()
+        );
     }
 }

@@ -135,12 +135,8 @@ impl Session {
             .replace("{owns}", OWNS)
             .replace("{membership}", membership);
         let row = client.query_one(&reach, &[]).await.map_err(fail)?;
-        let subject = Subject {
-            role: row.get(4),
-            database: row.get(5),
-            version: row.get(6),
-            is_bootstrap: row.get(7),
-        };
+        let subject =
+            Subject { role: row.get(4), database: row.get(5), version: row.get(6), is_bootstrap: row.get(7) };
         Ok(Self { client, driver, target, subject })
     }
 
@@ -194,6 +190,12 @@ fn expand(query: &str) -> String {
         .replace("{predefined}", PREDEFINED)
         .replace("{owns}", OWNS)
         // `PUBLIC` is no name of a role.
-        .replace("{grantee}", "CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(x.grantee)) END")
-        .replace("{user_schema}", "(n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'ops_guard'))")
+        .replace(
+            "{grantee}",
+            "CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(x.grantee)) END",
+        )
+        .replace(
+            "{user_schema}",
+            "(n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'ops_guard'))",
+        )
 }

@@ -103,7 +103,12 @@ const CASES: &[(&str, End, u32, &str)] = &[
         "ALTER ROLE {app} SUPERUSER; CREATE ROLE \"App o'{n}_owner\" LOGIN; CREATE TABLE t (id int PRIMARY KEY); ALTER TABLE t OWNER TO {app}",
     ),
     ("predefined-role", Script, 15, "GRANT pg_write_server_files TO {app} WITH ADMIN OPTION"),
-    ("predefined-role", Script, 15, "CREATE ROLE team{n}; GRANT team{n} TO {app}; GRANT pg_write_all_data TO team{n}"),
+    (
+        "predefined-role",
+        Script,
+        15,
+        "CREATE ROLE team{n}; GRANT team{n} TO {app}; GRANT pg_write_all_data TO team{n}",
+    ),
     ("predefined-role", Script, 17, "GRANT pg_maintain TO {app} WITH INHERIT FALSE"),
     (
         "predefined-role",
@@ -135,9 +140,19 @@ const CASES: &[(&str, End, u32, &str)] = &[
     ),
     ("weakening-setting", Script, 17, "ALTER DATABASE {db} SET event_triggers = off"),
     ("parameter-privileges", Script, 15, "GRANT SET ON PARAMETER session_replication_role TO {app}"),
-    ("parameter-privileges", Script, 15, "GRANT SET, ALTER SYSTEM ON PARAMETER plpgsql.extra_errors TO {app}"),
+    (
+        "parameter-privileges",
+        Script,
+        15,
+        "GRANT SET, ALTER SYSTEM ON PARAMETER plpgsql.extra_errors TO {app}",
+    ),
     ("system-catalog-privileges", Script, 15, "GRANT UPDATE, SELECT ON pg_catalog.pg_authid TO {app}"),
-    ("system-catalog-privileges", Script, 15, "GRANT UPDATE (lanpltrusted) ON pg_catalog.pg_language TO {app}"),
+    (
+        "system-catalog-privileges",
+        Script,
+        15,
+        "GRANT UPDATE (lanpltrusted) ON pg_catalog.pg_language TO {app}",
+    ),
     ("restricted-function", Script, 15, "GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_file(text) TO {app}"),
     ("create-in-database", Script, 15, "GRANT CREATE ON DATABASE {db} TO {app}"),
     ("create-in-schema", Script, 15, "GRANT CREATE ON SCHEMA public TO PUBLIC"),
@@ -157,7 +172,12 @@ const CASES: &[(&str, End, u32, &str)] = &[
          GRANT TRUNCATE ON public.t TO PUBLIC",
     ),
     ("trigger-privilege", Script, 15, "CREATE TABLE t (id int PRIMARY KEY); GRANT TRIGGER ON t TO PUBLIC"),
-    ("references-privilege", Script, 15, "CREATE TABLE t (id int PRIMARY KEY); GRANT REFERENCES (id) ON t TO {app}"),
+    (
+        "references-privilege",
+        Script,
+        15,
+        "CREATE TABLE t (id int PRIMARY KEY); GRANT REFERENCES (id) ON t TO {app}",
+    ),
     ("maintain-privilege", Script, 17, "CREATE TABLE t (id int PRIMARY KEY); GRANT MAINTAIN ON t TO {app}"),
     (
         "security-definer-search-path",
@@ -203,7 +223,12 @@ const CASES: &[(&str, End, u32, &str)] = &[
          CREATE USER MAPPING FOR {app} SERVER s",
     ),
     ("create-in-other-schema", Script, 15, "CREATE SCHEMA play; GRANT CREATE ON SCHEMA play TO {app}"),
-    ("untrusted-search-path", Script, 15, "CREATE ROLE guest{n} LOGIN; GRANT CREATE ON SCHEMA public TO guest{n}"),
+    (
+        "untrusted-search-path",
+        Script,
+        15,
+        "CREATE ROLE guest{n} LOGIN; GRANT CREATE ON SCHEMA public TO guest{n}",
+    ),
     (
         "default-table-privileges",
         Script,
@@ -295,7 +320,10 @@ async fn every_finding_is_provoked_found_and_repaired_by_its_script() {
 
     // What only a restart ends, and what only a person ends.
     postgres.psql("SELECT 'ROLLBACK PREPARED ' || quote_literal(gid) FROM pg_prepared_xacts").unwrap();
-    let prepared = CASES.iter().filter(|(.., since, _)| major >= *since).position(|(id, ..)| *id == "prepared-transactions");
+    let prepared = CASES
+        .iter()
+        .filter(|(.., since, _)| major >= *since)
+        .position(|(id, ..)| *id == "prepared-transactions");
     let case = Case { postgres: &postgres, number: prepared.unwrap() };
     case.psql(&case.expand("ROLLBACK PREPARED 'it''s {n}'"));
     let number = case.number;
@@ -349,7 +377,9 @@ async fn the_event_trigger_of_the_script_refuses_a_drop_in_any_disguise() {
     let settings = case.settings("App o\\'0");
     let (client, connection) = settings.config().connect(settings.tls().unwrap()).await.unwrap();
     tokio::spawn(connection);
-    for sql in ["DROP TABLE t", "ALTER TABLE t DROP COLUMN id", "DO $$ BEGIN EXECUTE 'DROP TABLE ' || 't'; END $$"] {
+    for sql in
+        ["DROP TABLE t", "ALTER TABLE t DROP COLUMN id", "DO $$ BEGIN EXECUTE 'DROP TABLE ' || 't'; END $$"]
+    {
         let error = client.batch_execute(sql).await.unwrap_err();
         assert_eq!(error.as_db_error().unwrap().message(), "this role may not drop objects", "{sql}");
     }
@@ -366,8 +396,11 @@ async fn what_cannot_be_seen_is_said() {
          REVOKE SELECT ON pg_catalog.pg_db_role_setting FROM PUBLIC",
     );
     let report = case.examine().await;
-    let unjudged: Vec<_> =
-        report.unjudged.iter().map(|unjudged| (unjudged.id, unjudged.essential, unjudged.reason.as_str())).collect();
+    let unjudged: Vec<_> = report
+        .unjudged
+        .iter()
+        .map(|unjudged| (unjudged.id, unjudged.essential, unjudged.reason.as_str()))
+        .collect();
     assert_eq!(
         unjudged,
         [
@@ -402,7 +435,11 @@ async fn objects_of_the_database_cannot_deceive_the_doctor() {
     ));
     let report = case.examine().await;
     assert!(ids(&report).contains(&"create-in-schema"), "{report:#?}");
-    assert_eq!(report.findings.iter().filter(|finding| finding.severity == Severity::Refuse).count(), 1, "{report:#?}");
+    assert_eq!(
+        report.findings.iter().filter(|finding| finding.severity == Severity::Refuse).count(),
+        1,
+        "{report:#?}"
+    );
 }
 
 #[tokio::test]

@@ -11,3 +11,5 @@ mod live;
 mod robustness;
 #[cfg(feature = "guard")]
 mod statements;
+#[cfg(feature = "guard")]
+mod undo;

@@ -26,7 +26,10 @@ macro_rules! stop_executing {
     () => {
         concat!(
             "SELECT DISTINCT format('%s, granted to %s', p.oid::regprocedure, {grantee}), ARRAY[",
-            revoke!("p.proowner", "format('REVOKE EXECUTE ON ROUTINE %s FROM %s CASCADE', p.oid::regprocedure, {grantee})"),
+            revoke!(
+                "p.proowner",
+                "format('REVOKE EXECUTE ON ROUTINE %s FROM %s CASCADE', p.oid::regprocedure, {grantee})"
+            ),
             "]"
         )
     };

@@ -52,9 +52,7 @@ pub(super) const OWNER_MEMBERSHIP: Check = Check::refuse(
              WHERE r.oid = ANY ({mighty}) AND r.rolname <> ALL ({predefined}) AND NOT ",
         has_attributes!(),
         ")",
-        membership!(
-            "r.oid = ANY ((SELECT oids FROM owners)::oid[])"
-        ),
+        membership!("r.oid = ANY ((SELECT oids FROM owners)::oid[])"),
         " UNION ALL ",
         keep_working!("(SELECT oids FROM owners)::oid[]")
     ),

@@ -172,12 +172,18 @@ pub(super) const FOREIGN_SERVER: Check = Check::refuse(
     "It reaches other databases and files from here, outside of any transaction that could be observed.",
     concat!(
         "SELECT DISTINCT format('server %I, granted to %s', s.srvname, {grantee}), ARRAY[",
-        revoke!("s.srvowner", "format('REVOKE USAGE ON FOREIGN SERVER %I FROM %s CASCADE', s.srvname, {grantee})"),
+        revoke!(
+            "s.srvowner",
+            "format('REVOKE USAGE ON FOREIGN SERVER %I FROM %s CASCADE', s.srvname, {grantee})"
+        ),
         "] FROM pg_catalog.pg_foreign_server AS s, aclexplode(s.srvacl) AS x
           WHERE x.grantee = ANY ({roles}) AND x.grantee <> s.srvowner
           UNION ALL
           SELECT DISTINCT format('wrapper %I, granted to %s', w.fdwname, {grantee}), ARRAY[",
-        revoke!("w.fdwowner", "format('REVOKE USAGE ON FOREIGN DATA WRAPPER %I FROM %s CASCADE', w.fdwname, {grantee})"),
+        revoke!(
+            "w.fdwowner",
+            "format('REVOKE USAGE ON FOREIGN DATA WRAPPER %I FROM %s CASCADE', w.fdwname, {grantee})"
+        ),
         "] FROM pg_catalog.pg_foreign_data_wrapper AS w, aclexplode(w.fdwacl) AS x
           WHERE x.grantee = ANY ({roles}) AND x.grantee <> w.fdwowner"
     ),

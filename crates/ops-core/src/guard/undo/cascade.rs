@@ -1,7 +1,7 @@
 //! The rows of other tables that go with the target's: which, in which order they are kept, and in which they come back.
 
 use super::failure::NotPossible;
-use super::shape::{Action, ForeignKey, Naming, Shapes, TableShape, quote};
+use super::shape::{Action, ForeignKey, Naming, Shapes, TableName, TableShape, quote};
 use super::{Copied, Step, columns, equal};
 
 /// A table of which rows are lost: removed, or changed by a foreign key's SET NULL or SET DEFAULT.
@@ -42,7 +42,8 @@ impl<'a> Graph<'a> {
             next += 1;
         }
         for group in self.removed_groups(false) {
-            let circle = group.len() > 1 || self.edges.iter().any(|edge| edge.from == group[0] && edge.to == group[0]);
+            let circle =
+                group.len() > 1 || self.edges.iter().any(|edge| edge.from == group[0] && edge.to == group[0]);
             let without_key = group.iter().find(|&&index| self.nodes[index].table.primary_key.is_empty());
             if let (true, Some(&index)) = (circle, without_key) {
                 return Err(NotPossible::NoPrimaryKey(self.nodes[index].table.name.clone()));
@@ -73,19 +74,25 @@ impl<'a> Graph<'a> {
     pub(super) fn fills(&self) -> Vec<Step> {
         let mut steps = Vec::new();
         for group in self.removed_groups(false) {
-            let reached: Vec<usize> =
-                group.iter().copied().filter(|index| self.edges.iter().any(|edge| edge.to == *index)).collect();
+            let reached: Vec<usize> = group
+                .iter()
+                .copied()
+                .filter(|index| self.edges.iter().any(|edge| edge.to == *index))
+                .collect();
             let circle = self.edges.iter().any(|edge| group.contains(&edge.from) && group.contains(&edge.to));
             if circle {
                 let sql = reached.iter().map(|&index| self.fill(index, true)).collect();
                 steps.push(Step::UntilNothingIsAdded { sql });
             } else {
-                let once = |&index: &usize| Step::Once { sql: self.fill(index, false), takes_parameters: false };
+                let once =
+                    |&index: &usize| Step::Once { sql: self.fill(index, false), takes_parameters: false };
                 steps.extend(reached.iter().map(once));
             }
         }
         let changed = (0..self.nodes.len()).filter(|&index| !self.nodes[index].removed && index > 0);
-        steps.extend(changed.map(|index| Step::Once { sql: self.fill(index, false), takes_parameters: false }));
+        steps.extend(
+            changed.map(|index| Step::Once { sql: self.fill(index, false), takes_parameters: false }),
+        );
         steps
     }
 
@@ -105,8 +112,12 @@ impl<'a> Graph<'a> {
             statements.push(with + &last);
         }
         for (index, node) in self.nodes.iter().enumerate().filter(|(_, node)| !node.removed) {
-            let mut set: Vec<&String> =
-                self.edges.iter().filter(|edge| edge.to == index).flat_map(|edge| &edge.key.child_columns).collect();
+            let mut set: Vec<&String> = self
+                .edges
+                .iter()
+                .filter(|edge| edge.to == index)
+                .flat_map(|edge| &edge.key.child_columns)
+                .collect();
             set.sort();
             set.dedup();
             if set.is_empty() {
@@ -199,12 +210,17 @@ impl<'a> Graph<'a> {
     /// Rows come back in the order of all foreign keys; they go in the order of those that take rows with them.
     fn removed_groups(&self, all_keys: bool) -> Vec<Vec<usize>> {
         let removed: Vec<usize> = (0..self.nodes.len()).filter(|&index| self.nodes[index].removed).collect();
-        let of = |name| removed.iter().copied().find(|&index| self.nodes[index].table.name == *name);
+        let of =
+            |name: &TableName| removed.iter().copied().find(|&index| self.nodes[index].table.name == *name);
         let pairs: Vec<(usize, usize)> = if all_keys {
             let keys = self.shapes.foreign_keys.iter();
             keys.filter_map(|key| Some((of(&key.parent)?, of(&key.child)?))).collect()
         } else {
-            self.edges.iter().map(|edge| (edge.from, edge.to)).filter(|(_, to)| removed.contains(to)).collect()
+            self.edges
+                .iter()
+                .map(|edge| (edge.from, edge.to))
+                .filter(|(_, to)| removed.contains(to))
+                .collect()
         };
         let size = self.nodes.len();
         let mut reaches = vec![vec![false; size]; size];

@@ -60,11 +60,8 @@ pub struct ColumnShape {
 impl TableShape {
     /// Describes an ordinary table of ordinary columns.
     pub fn new(name: TableName, columns: &[&str], primary_key: &[&str]) -> Self {
-        let column = |name: &&str| ColumnShape {
-            name: (*name).to_owned(),
-            computed: false,
-            always_identity: false,
-        };
+        let column =
+            |name: &&str| ColumnShape { name: (*name).to_owned(), computed: false, always_identity: false };
         Self {
             name,
             columns: columns.iter().map(column).collect(),

@@ -140,7 +140,9 @@ impl<'a> Doomed<'a> {
             select.where_clause = condition;
             return Some(());
         }
-        let Some(NodeEnum::SubLink(exists)) = select.where_clause.as_mut()?.node.as_mut() else { return None };
+        let Some(NodeEnum::SubLink(exists)) = select.where_clause.as_mut()?.node.as_mut() else {
+            return None;
+        };
         let Some(NodeEnum::SelectStmt(inner)) = exists.subselect.as_mut()?.node.as_mut() else { return None };
         inner.from_clause = self.others.to_vec();
         inner.where_clause = condition;
