@@ -7,6 +7,8 @@
 //!   allows it. Pure; no connection.
 //! - `postgres`: `postgres::GuardedClient`, its transactions and its pool: `tokio_postgres` behind a policy.
 //! - `doctor`: `doctor::examine`: what a role and its database allow that the guard cannot stop, with the SQL that ends it.
+//! - `approval`: `approval::Approval`, a signed permission of somebody else's to run what a policy refuses.
+//! - `audit`: `audit::AuditLog`, an append-only, hash-chained file of what was refused, approved and run.
 //! - [`evidence`]: [`evidence::Record`], signed with ed25519 in a DSSE envelope, chained, verified offline.
 //! - [`connection`]: [`connection::ConnectionSettings`], from a URL or `key=value` pairs, with TLS through rustls.
 //!
@@ -33,6 +35,10 @@
 //! the text does not show (a view, a trigger, a cascade, a user's operator, a function in attribute notation) runs unseen.
 //! Against somebody who writes hostile SQL only a role with few privileges helps; the guard does not replace it.
 
+#[cfg(feature = "guard")]
+pub mod approval;
+#[cfg(feature = "guard")]
+pub mod audit;
 pub mod connection;
 mod digest;
 #[cfg(feature = "guard")]
@@ -43,6 +49,8 @@ pub mod evidence;
 pub mod guard;
 #[cfg(feature = "guard")]
 pub mod postgres;
+#[cfg(feature = "guard")]
+mod trusted;
 #[cfg(feature = "guard")]
 pub mod undo;
 

@@ -89,6 +89,45 @@ fn parse<R>(sql: &str, read: impl FnOnce(Vec<Statement<'_>>) -> R) -> Result<R, 
     Ok(read(statements.collect()))
 }
 
+/// What a token is, as far as it can give something away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TokenKind {
+    /// A string of any kind, a bit string or a number.
+    Constant,
+    /// A comment.
+    Comment,
+    /// A keyword, a name, an operator, a parameter's number or a sign.
+    Word,
+}
+
+/// Cuts a text into tokens with PostgreSQL's own scanner; none where it cannot.
+pub(super) fn scan(sql: &str) -> Option<Vec<(TokenKind, std::ops::Range<usize>)>> {
+    use ast::Token;
+
+    if sql.is_empty() {
+        return Some(Vec::new());
+    }
+    if sql.len() > MAX_BYTES || is_slow_to_scan(sql) {
+        return None;
+    }
+    let tokens = pg_query::scan_tokens(sql).ok()?;
+    let ranges = tokens.iter().map(|token| {
+        let kind = match Token::try_from(token.token).ok()? {
+            Token::Sconst
+            | Token::Usconst
+            | Token::Bconst
+            | Token::Xconst
+            | Token::Iconst
+            | Token::Fconst => TokenKind::Constant,
+            Token::SqlComment | Token::CComment => TokenKind::Comment,
+            _ => TokenKind::Word,
+        };
+        let range = usize::try_from(token.start).ok()?..usize::try_from(token.end).ok()?;
+        sql.get(range.clone()).map(|_| (kind, range))
+    });
+    ranges.collect()
+}
+
 fn failure(error: pg_query::Error) -> Failure {
     let message = match error {
         pg_query::Error::Parse(message) => message,

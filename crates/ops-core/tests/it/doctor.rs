@@ -207,7 +207,7 @@ const CASES: &[(&str, End, u32, &str)] = &[
         "CREATE FUNCTION native(internal) RETURNS internal LANGUAGE internal AS 'int4in'; \
          CREATE FUNCTION twin(int, int) RETURNS int LANGUAGE internal AS 'int4pl'",
     ),
-    ("dangerous-extension", Script, 15, "CREATE EXTENSION dblink"),
+    ("dangerous-extension", Script, 15, "CREATE EXTENSION tablefunc"),
     (
         "foreign-server",
         Script,
