@@ -7,6 +7,7 @@
 //!   allows it. Pure; no connection.
 //! - `postgres`: `postgres::GuardedClient`, its transactions and its pool: `tokio_postgres` behind a policy.
 //! - `doctor`: `doctor::examine`: what a role and its database allow that the guard cannot stop, with the SQL that ends it.
+//! - `undo`: `undo::load`, what `guard::undo` must know to keep doomed rows; `blast`: how far a statement would reach.
 //! - `approval`: `approval::Approval`, a signed permission of somebody else's to run what a policy refuses.
 //! - `audit`: `audit::AuditLog`, an append-only, hash-chained file of what was refused, approved and run.
 //! - [`evidence`]: [`evidence::Record`], signed with ed25519 in a DSSE envelope, chained, verified offline.
@@ -39,6 +40,8 @@
 pub mod approval;
 #[cfg(feature = "guard")]
 pub mod audit;
+#[cfg(feature = "guard")]
+pub mod blast;
 pub mod connection;
 mod digest;
 #[cfg(feature = "guard")]

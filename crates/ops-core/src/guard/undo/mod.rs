@@ -23,10 +23,12 @@
 
 mod cascade;
 mod failure;
+mod reach;
 mod shape;
 mod statement;
 
 pub use failure::NotPossible;
+pub use reach::{Reached, reached};
 pub use shape::{Action, ColumnShape, ForeignKey, Naming, Shapes, TableName, TableShape};
 
 use super::parse;

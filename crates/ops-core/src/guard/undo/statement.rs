@@ -62,6 +62,11 @@ impl<'a> Doomed<'a> {
         self.set.is_none()
     }
 
+    /// The columns that an UPDATE sets; none of a DELETE.
+    pub(super) fn set_columns(&self) -> Option<Vec<String>> {
+        self.set.as_ref().map(|set| set.iter().map(|&column| column.to_owned()).collect())
+    }
+
     pub(super) fn written_name(&self) -> String {
         names::table(self.relation)
     }
