@@ -332,6 +332,14 @@ async fn every_finding_is_provoked_found_and_repaired_by_its_script() {
     assert_eq!(ids(&after), [""; 0]);
 }
 
+#[test]
+fn the_documentation_names_every_check() {
+    let page = include_str!("../../../../docs/doctor.md");
+    for (id, ..) in doctor::checks() {
+        assert!(page.contains(&format!("`{id}`")), "{id}");
+    }
+}
+
 #[tokio::test]
 async fn a_well_made_role_is_refused_nothing_and_may_go_on_working() {
     let postgres = server();
