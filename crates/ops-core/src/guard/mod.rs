@@ -16,6 +16,7 @@
 //!
 //! What no text can tell is said in [`Policy`]: least privilege of the role is the other half of the protection.
 
+mod body;
 mod cache;
 mod catalog;
 mod classify;
@@ -42,6 +43,10 @@ pub use policy::{Budget, Explained, Policy, PolicyError, PolicyProblem, TestOutc
 pub use redact::redact;
 pub use verdict::{Decision, Limits, Predicted, StatementVerdict, Verdict};
 
+pub(crate) use catalog::{
+    CastRow, Dependent, DependsRow, ForeignKeyRow, FunctionRow, OperatorRow, RelationRow, Rows, RuleRow,
+    TriggerRow, TypeRow,
+};
 pub(crate) use course::Course;
 pub(crate) use names::{qualified, quoted};
 pub(crate) use observed::{Prediction, Violation};

@@ -89,43 +89,56 @@ fn parse<R>(sql: &str, read: impl FnOnce(Vec<Statement<'_>>) -> R) -> Result<R, 
     Ok(read(statements.collect()))
 }
 
-/// What a token is, as far as it can give something away.
+/// A token of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TokenKind {
-    /// A string of any kind, a bit string or a number.
-    Constant,
-    /// A comment.
-    Comment,
-    /// A keyword, a name, an operator, a parameter's number or a sign.
-    Word,
+pub(super) struct Token {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) kind: ast::Token,
 }
 
-/// Cuts a text into tokens with PostgreSQL's own scanner; none where it cannot.
-pub(super) fn scan(sql: &str) -> Option<Vec<(TokenKind, std::ops::Range<usize>)>> {
-    use ast::Token;
+impl Token {
+    pub(super) fn is_comment(&self) -> bool {
+        matches!(self.kind, ast::Token::SqlComment | ast::Token::CComment)
+    }
 
-    if sql.is_empty() {
+    /// Tells whether it is a string of any kind, a bit string or a number.
+    pub(super) fn is_constant(&self) -> bool {
+        matches!(
+            self.kind,
+            ast::Token::Sconst
+                | ast::Token::Usconst
+                | ast::Token::Bconst
+                | ast::Token::Xconst
+                | ast::Token::Iconst
+                | ast::Token::Fconst
+        )
+    }
+}
+
+/// Cuts a text into tokens, comments included, with PostgreSQL's own scanner; none where it refuses the text.
+pub(super) fn scan(text: &str) -> Option<Vec<Token>> {
+    if text.is_empty() {
         return Some(Vec::new());
     }
-    if sql.len() > MAX_BYTES || is_slow_to_scan(sql) {
+    if text.len() > MAX_BYTES || is_slow_to_scan(text) {
         return None;
     }
-    let tokens = pg_query::scan_tokens(sql).ok()?;
-    let ranges = tokens.iter().map(|token| {
-        let kind = match Token::try_from(token.token).ok()? {
-            Token::Sconst
-            | Token::Usconst
-            | Token::Bconst
-            | Token::Xconst
-            | Token::Iconst
-            | Token::Fconst => TokenKind::Constant,
-            Token::SqlComment | Token::CComment => TokenKind::Comment,
-            _ => TokenKind::Word,
-        };
-        let range = usize::try_from(token.start).ok()?..usize::try_from(token.end).ok()?;
-        sql.get(range.clone()).map(|_| (kind, range))
+    let scanned = pg_query::scan_tokens(text).ok()?;
+    let tokens = scanned.into_iter().map(|token| {
+        let (start, end) = (usize::try_from(token.start).ok()?, usize::try_from(token.end).ok()?);
+        // So that no later slice of the text can panic.
+        text.get(start..end)?;
+        Some(Token { start, end, kind: ast::Token::try_from(token.token).ok()? })
     });
-    ranges.collect()
+    tokens.collect()
+}
+
+/// Returns the words and signs of a text, without comments.
+pub(super) fn tokens(text: &str) -> Option<Vec<Token>> {
+    let mut tokens = scan(text)?;
+    tokens.retain(|token| !token.is_comment());
+    Some(tokens)
 }
 
 fn failure(error: pg_query::Error) -> Failure {

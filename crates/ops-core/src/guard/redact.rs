@@ -1,6 +1,6 @@
 //! A statement without what was written into it: for logs and audit entries, which must not keep the data.
 
-use super::parse::{self, TokenKind};
+use super::parse;
 
 /// The longest text that is returned.
 const MAX_BYTES: usize = 4 << 10;
@@ -27,15 +27,12 @@ pub fn redact(sql: &str) -> String {
     // Only tokens are copied: what the scanner skipped cannot come through.
     let mut text = String::new();
     let mut end = 0;
-    for (kind, range) in tokens {
-        if kind == TokenKind::Comment {
-            continue;
-        }
-        if range.start > end && !text.is_empty() {
+    for token in tokens.iter().filter(|token| !token.is_comment()) {
+        if token.start > end && !text.is_empty() {
             text.push(' ');
         }
-        text.push_str(if kind == TokenKind::Constant { "?" } else { &sql[range.clone()] });
-        end = range.end;
+        text.push_str(if token.is_constant() { "?" } else { &sql[token.start..token.end] });
+        end = token.end;
         if text.len() > MAX_BYTES {
             let mut at = MAX_BYTES - CUT.len();
             while !text.is_char_boundary(at) {

@@ -43,7 +43,9 @@ mod run;
 mod session;
 mod statement;
 mod transaction;
+mod warrant;
 
+pub use catalog::load_catalog;
 pub use client::{CancelToken, GuardedClient};
 pub use copy::{GuardedCopyIn, GuardedCopyOut};
 pub use driver::{Heard, Notifications};
@@ -53,3 +55,4 @@ pub use preview::Preview;
 pub use session::SessionLimits;
 pub use statement::{GuardedStatement, ToStatement};
 pub use transaction::GuardedTransaction;
+pub use warrant::Oversight;
