@@ -178,4 +178,5 @@ fn explain_tells_how_far_a_statement_would_reach() {
         text.contains("reach: about 1000 rows") && text.contains("removes rows of \"public\".\"orders\""),
         "{text}"
     );
+    assert!(text.contains("through foreign key orders_customer_fkey"), "{text}");
 }

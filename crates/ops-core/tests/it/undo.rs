@@ -138,7 +138,8 @@ fn what_cannot_be_undone_is_refused_with_the_reason() {
         let refused = undo::plan("DELETE FROM t", &Naming::new(suffix), &shapes(&["id"], vec![]));
         assert_eq!(refused.unwrap_err(), NotPossible::Suffix, "{suffix}");
     }
-    let flags: [(fn(&mut TableShape), NotPossible); 3] = [
+    type Change = fn(&mut TableShape);
+    let flags: [(Change, NotPossible); 3] = [
         (|table| table.holds_rows = false, NotPossible::NotATable(name("t"))),
         (|table| table.inherited = true, NotPossible::Inherited(name("t"))),
         (|table| table.has_rules = true, NotPossible::Rules(name("t"))),
