@@ -2,6 +2,9 @@
 
 mod args;
 mod check;
+mod connect;
+mod doctor;
+mod explain;
 mod policy;
 mod render;
 
@@ -25,6 +28,8 @@ impl Command for Args {
     async fn run(self, context: Context<Settings>) -> Result<Exit, Failure> {
         match self.action {
             Some(Action::Check(args)) => check::run(&args, &context),
+            Some(Action::Doctor(args)) => doctor::run(&args, &context).await,
+            Some(Action::Explain(args)) => explain::run(&args, &context).await,
             None => {
                 Err(Failure::new(Exit::Usage, "no action is named").hint("`ops-guard --help` lists them"))
             }

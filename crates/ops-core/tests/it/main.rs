@@ -8,6 +8,8 @@ mod approval;
 mod audit;
 #[cfg(feature = "guard")]
 mod client;
+#[cfg(feature = "guard")]
+mod doctor;
 mod evidence;
 #[cfg(feature = "guard")]
 mod live;
@@ -19,3 +21,5 @@ mod policy;
 mod robustness;
 #[cfg(feature = "guard")]
 mod statements;
+#[cfg(feature = "guard")]
+mod undo;

@@ -2,6 +2,7 @@
 
 mod budget;
 mod document;
+mod explain;
 mod judge;
 mod matching;
 mod pattern;
@@ -20,6 +21,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 pub use self::budget::Budget;
+pub use self::explain::Explained;
 use self::matching::{PolicyRule, weigh};
 use self::preset::Preset;
 pub use self::problem::{PolicyError, PolicyProblem};
