@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use ops_cli::{Context, Exit, Failure, Format, output};
 use ops_core::approval::{Approval, ApprovalId, ApprovalRequest, Approvers, EffectClass, Scope, Terms};
 use ops_core::evidence::SigningKey;
-use ops_core::guard::{Decision, Limits, Policy, redact};
+use ops_core::guard::{Decision, Limits, Policy};
 use serde_json::json;
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
@@ -98,17 +98,18 @@ fn preview(terms: &Terms, text: Option<&str>, policy: &str) -> Result<String, Fa
             .ok_or_else(|| Failure::new(Exit::Config, format!("there is no policy `{policy}`")))?;
         let verdict = policy.judge(text);
         let [statement] = verdict.statements.as_slice() else {
-            let message = format!("the text has {} statements", verdict.statements.len());
-            return Err(Failure::new(Exit::Input, message).hint("approve each on its own"));
+            let message =
+                format!("the text has {} statements, and an approval is of one", verdict.statements.len());
+            return Err(Failure::new(Exit::Input, message).hint("approve each statement on its own"));
         };
-        if statement.rule.as_deref() == Some("unparsable") {
-            let message = "the text is not a statement that the guard can read, and no approval covers it";
+        let rule = statement.rule.as_deref().unwrap_or_default();
+        if ["unparsable", "too-complex", "too-long", "transaction-control"].contains(&rule) {
+            let message = format!("no approval covers this text: the rule {rule} always holds");
             return Err(Failure::new(Exit::Input, message));
         }
         let effects: Vec<String> =
             statement.effects.iter().map(|predicted| predicted.effect.to_string()).collect();
         let _ = writeln!(shown, "\n{}\n", indented(&visible(text)));
-        let _ = writeln!(shown, "  in short   {}", visible(&redact(text)));
         let _ = writeln!(shown, "  bytes      {}", text.len());
         let _ = writeln!(shown, "  effects    {}", visible(&effects.join(", ")));
         let by = statement.rule.as_deref().map(|rule| format!(" by {rule}")).unwrap_or_default();

@@ -99,8 +99,8 @@ const APPROVE_EXAMPLES: &str = "Examples:
 
 Effects: insert, update, update-all, delete, delete-all, truncate, lock-table, schema-change, rewrite, schema-drop, drop-table.
 
-Exit codes: 0 signed, or shown and good, 20 not confirmed, or shown and refused, 21 shown without approvers to check against,
-64 usage, 65 a statement, a key or an approval cannot be used, 73 the approval cannot be created.";
+Exit codes: 0 signed, or shown and good, 20 not confirmed, or shown and refused, 21 shown without approvers to check
+against, 64 usage, 65 a statement, a key or an approval cannot be used, 73 the approval cannot be created.";
 
 /// The arguments of `approve`.
 #[derive(Debug, ClapArgs)]

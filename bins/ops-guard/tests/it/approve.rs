@@ -18,13 +18,18 @@ pub(crate) fn run(folder: &Path, args: &[&str]) -> String {
 fn replaced(text: &str) -> String {
     let mut shown = String::new();
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == ':';
-    for (index, word) in text.split_inclusive(|c| !is_part(c)).enumerate() {
+    for word in text.split_inclusive(|c| !is_part(c)) {
         let end = word.trim_end_matches(|c| !is_part(c)).len();
         let (word, rest) = word.split_at(end);
-        let is_hex = word.len() >= 32 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let is_time = word.len() == 20 && word.ends_with('Z') && word.contains('T') && index > 0;
-        let word = if is_hex { "[hex]" } else { word };
-        shown.push_str(if is_time && !word.starts_with("2026-11-21T06") { "[time]" } else { word });
+        // A head is a number, a colon and a digest.
+        let digits = word.rsplit(':').next().unwrap_or_default();
+        let is_hex = digits.len() >= 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_time = word.len() == 20 && word.ends_with('Z') && !word.starts_with("2026-11-21T06:");
+        if is_hex {
+            shown.push_str(&word.replace(digits, "[hex]"));
+        } else {
+            shown.push_str(if is_time { "[time]" } else { word });
+        }
         shown.push_str(rest);
     }
     shown

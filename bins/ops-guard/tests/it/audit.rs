@@ -111,7 +111,7 @@ fn a_broken_a_torn_and_an_empty_log_have_their_exit_codes() {
     insta::assert_snapshot!("audit_recover", run(&["audit", "recover", "audit.jsonl"]));
     insta::assert_snapshot!("audit_recover_nothing", run(&["audit", "recover", "audit.jsonl"]));
     assert!(run(&["audit", "verify", "audit.jsonl"]).starts_with("exit 0"));
-    assert!(run(&["audit", "show", "audit.jsonl"]).contains("16 bytes, now in audit.jsonl.torn-4"));
+    assert!(run(&["audit", "show", "audit.jsonl"]).contains("17 bytes, now in audit.jsonl.torn-4"));
 
     std::fs::remove_file(&log).unwrap();
     assert!(run(&["audit", "verify", "audit.jsonl"]).starts_with("exit 20"), "its head is still there");
