@@ -1,6 +1,8 @@
 //! What a person and a machine see of `ops-guard`.
 #![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
+mod approve;
+mod audit;
 mod doctor;
 
 use std::io::Write as _;
