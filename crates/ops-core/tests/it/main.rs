@@ -4,6 +4,8 @@
 
 mod evidence;
 #[cfg(feature = "guard")]
+mod fuzz;
+#[cfg(feature = "guard")]
 mod live;
 #[cfg(feature = "guard")]
 mod robustness;
