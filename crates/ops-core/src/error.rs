@@ -79,6 +79,8 @@ struct Inner {
     source: Option<Source>,
     #[cfg(feature = "guard")]
     denial: Option<crate::guard::Verdict>,
+    #[cfg(feature = "guard")]
+    observed: Option<crate::guard::Observation>,
 }
 
 impl Error {
@@ -102,6 +104,12 @@ impl Error {
         self.server().map(ServerError::sqlstate)
     }
 
+    /// Returns what the statement did before it was rolled back, where that is why it was refused.
+    #[cfg(feature = "guard")]
+    pub fn observed(&self) -> Option<&crate::guard::Observation> {
+        self.0.observed.as_ref()
+    }
+
     /// Returns the verdict that refused the statement, where the kind is [`ErrorKind::Denied`].
     #[cfg(feature = "guard")]
     pub fn denial(&self) -> Option<&crate::guard::Verdict> {
@@ -115,6 +123,8 @@ impl Error {
             source: None,
             #[cfg(feature = "guard")]
             denial: None,
+            #[cfg(feature = "guard")]
+            observed: None,
         }))
     }
 
@@ -124,9 +134,14 @@ impl Error {
     }
 
     #[cfg(feature = "guard")]
-    pub(crate) fn denied(message: impl Into<String>, verdict: crate::guard::Verdict) -> Self {
+    pub(crate) fn denied(
+        message: impl Into<String>,
+        verdict: crate::guard::Verdict,
+        observed: Option<crate::guard::Observation>,
+    ) -> Self {
         let mut error = Self::new(ErrorKind::Denied, message);
         error.0.denial = Some(verdict);
+        error.0.observed = observed;
         error
     }
 }

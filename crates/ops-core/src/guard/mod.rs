@@ -21,6 +21,7 @@ mod catalog;
 mod classify;
 mod condition;
 mod context;
+mod course;
 mod effect;
 mod functions;
 mod names;
@@ -30,6 +31,7 @@ mod policy;
 mod verdict;
 mod walk;
 
+pub use cache::Judge;
 pub use catalog::Catalog;
 pub use context::Context;
 pub use effect::{Bound, Effect, Operation, Reach};
@@ -37,4 +39,6 @@ pub use observed::{Observation, Touched};
 pub use policy::Policy;
 pub use verdict::{Decision, Limits, Predicted, StatementVerdict, Verdict};
 
-pub(crate) use cache::Judge;
+pub(crate) use course::Course;
+pub(crate) use names::qualified;
+pub(crate) use observed::{Prediction, Violation};

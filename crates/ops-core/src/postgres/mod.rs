@@ -25,18 +25,28 @@
 //! # }
 //! ```
 
+mod autocommit;
+mod block;
 mod catalog;
 mod client;
+mod copy;
+mod driver;
 #[cfg(doctest)]
 mod escape_hatches;
 mod failure;
+mod generic;
+mod observe;
 mod pool;
 mod run;
 mod session;
+mod statement;
 mod transaction;
 
-pub use client::GuardedClient;
+pub use client::{CancelToken, GuardedClient};
+pub use copy::{GuardedCopyIn, GuardedCopyOut};
+pub use driver::{Heard, Notifications};
+pub use generic::GenericClient;
 pub use pool::{Manager, Pool};
-pub use run::{GuardedStatement, ToStatement};
 pub use session::SessionLimits;
+pub use statement::{GuardedStatement, ToStatement};
 pub use transaction::GuardedTransaction;

@@ -6,3 +6,13 @@
 /// do not agree the picture is taken again before a statement is refused.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {}
+
+impl Catalog {
+    pub(crate) fn covers(&self, _predicted: &str, _touched: &str) -> bool {
+        false
+    }
+
+    pub(crate) fn relation_name(&self, _oid: u32) -> Option<String> {
+        None
+    }
+}

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use self::rules::{Rule, RuleText};
+use self::rules::Rule;
+pub(crate) use self::rules::RuleText;
 use super::classify::{self, Located};
 use super::context::Context;
 use super::effect::Effect;
@@ -115,6 +116,16 @@ impl Policy {
     /// Tells whether the policy allows no write at all.
     pub fn is_read_only(&self) -> bool {
         self.decision(Rule::Insert) == Decision::Deny
+    }
+
+    /// Tells whether verdicts depend on the time.
+    pub fn depends_on_time(&self) -> bool {
+        false
+    }
+
+    /// Returns which of the policy's windows are open: verdicts hold while it stays the same.
+    pub fn slot(&self, _at: jiff::Timestamp) -> u64 {
+        0
     }
 
     /// Judges every statement of a text. It reads nothing but the text, and any text ends in a verdict.

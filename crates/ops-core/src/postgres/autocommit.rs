@@ -1,0 +1,368 @@
+//! A session's statements outside a transaction of the caller's own, each on the course that its effects ask for.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OnceCell, RwLock};
+use tokio_postgres::{Client, GenericClient, Row, Statement};
+
+use super::block::Block;
+use super::driver::Line;
+use super::observe::{Baseline, FLUSH, OBSERVE};
+use super::run::{Guard, Params, Rows};
+use super::session::Pins;
+use super::statement::sealed::Source;
+use crate::error::{Error, ErrorKind};
+use crate::guard::{Context, Course, Observation, Verdict, Violation};
+
+/// How long a catalog counts as new when a statement calls something that it does not know.
+const NEW: Duration = Duration::from_secs(1);
+
+/// What a client has beside its connection.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) guard: Guard,
+    pub(super) pins: Pins,
+    pub(super) line: Arc<Line>,
+    /// Reads share the session and may be pipelined; a block of commands has it alone.
+    pub(super) gate: RwLock<()>,
+    observer: OnceCell<Statement>,
+    renewed: Mutex<Option<Instant>>,
+    /// Something ran that was not observed, so the server's counters of the next transaction do not begin at zero.
+    is_unflushed: AtomicBool,
+    /// Something happened in a transaction that the catalog does not explain: it is read again before the next one.
+    is_outdated: AtomicBool,
+}
+
+/// A statement that did more than it may, and was rolled back.
+pub(super) struct Overstep {
+    pub(super) violation: Violation,
+    pub(super) observation: Observation,
+}
+
+/// How an observed statement ended.
+enum Observed<T> {
+    Kept(T),
+    RolledBack(Overstep),
+}
+
+impl Session {
+    pub(super) fn new(guard: Guard, pins: Pins, line: Arc<Line>) -> Self {
+        Self {
+            guard,
+            pins,
+            line,
+            gate: RwLock::new(()),
+            observer: OnceCell::new(),
+            renewed: Mutex::new(None),
+            is_unflushed: AtomicBool::new(true),
+            is_outdated: AtomicBool::new(false),
+        }
+    }
+
+    /// Judges and runs a statement.
+    pub(super) async fn run<T: Rows>(
+        &self,
+        client: &Client,
+        source: Source<'_>,
+        params: Params<'_>,
+    ) -> Result<T, Error> {
+        let verdict = self.admit(client, source).await?;
+        self.guard.traced(T::OPERATION, &verdict, self.send(client, source, params, &verdict)).await
+    }
+
+    /// Judges a statement; where it calls what the catalog does not know, a new catalog is asked first.
+    pub(super) async fn admit(&self, client: &Client, source: Source<'_>) -> Result<Arc<Verdict>, Error> {
+        self.usable()?;
+        match self.guard.admit(source) {
+            Err(error) if calls_unknown(&error) && self.renew_if_old(client).await? => {
+                self.guard.admit(source)
+            }
+            admitted => admitted,
+        }
+    }
+
+    /// Judges a statement inside a transaction, where the catalog cannot be read again.
+    pub(super) fn admit_in_transaction(&self, source: Source<'_>) -> Result<Arc<Verdict>, Error> {
+        self.guard.admit(source).inspect_err(|error| {
+            if calls_unknown(error) {
+                self.is_outdated.store(true, Ordering::Relaxed);
+            }
+        })
+    }
+
+    pub(super) fn note_unpredicted(&self, violation: &Violation) {
+        if violation.is_unpredicted {
+            self.is_outdated.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Reads the catalog again where a transaction showed that it is old.
+    pub(super) async fn renew_if_outdated(&self, client: &Client) -> Result<(), Error> {
+        if self.is_outdated.swap(false, Ordering::Relaxed) {
+            self.renew(client).await?;
+        }
+        Ok(())
+    }
+
+    async fn send<T: Rows>(
+        &self,
+        client: &Client,
+        source: Source<'_>,
+        params: Params<'_>,
+        verdict: &Arc<Verdict>,
+    ) -> Result<T, Error> {
+        match self.guard.course(verdict) {
+            Course::Nothing => Ok(T::default()),
+            Course::Read => {
+                let _shared = self.gate.read().await;
+                let statement = self.guard.prepare_source(client, source, verdict).await?;
+                let answer = T::send(client, &statement, params).await;
+                answer.map_err(|error| self.guard.failure(T::WORDS, error))
+            }
+            Course::StrictRead => self.read_strictly(client, source, params, verdict).await,
+            Course::Write => self.write(client, source, params, verdict).await,
+            Course::Alone => self.run_alone(client, source, params, verdict).await,
+        }
+    }
+
+    /// Reads in a transaction that cannot be turned read-write: the snapshot is taken and a savepoint set first.
+    async fn read_strictly<T: Rows>(
+        &self,
+        client: &Client,
+        source: Source<'_>,
+        params: Params<'_>,
+        verdict: &Verdict,
+    ) -> Result<T, Error> {
+        let _alone = self.gate.write().await;
+        let statement = self.guard.prepare_source(client, source, verdict).await?;
+        let block = Block::open(client, "ROLLBACK");
+        let (begun, answer, ended) = futures_util::join!(
+            client.batch_execute(STRICTLY_READ_ONLY),
+            T::send(client, &statement, params),
+            client.batch_execute("ROLLBACK"),
+        );
+        block.close();
+        begun.map_err(|error| self.guard.failure("begin a transaction", error))?;
+        let answer = answer.map_err(|error| self.guard.failure(T::WORDS, error))?;
+        ended.map_err(|error| self.guard.failure("end a transaction", error))?;
+        Ok(answer)
+    }
+
+    /// Runs a statement that may write, and keeps what it did only where it may.
+    async fn write<T: Rows>(
+        &self,
+        client: &Client,
+        source: Source<'_>,
+        params: Params<'_>,
+        verdict: &Arc<Verdict>,
+    ) -> Result<T, Error> {
+        let _alone = self.gate.write().await;
+        let Overstep { violation, observation } =
+            match self.write_once(client, source, params, verdict).await? {
+                Observed::Kept(answer) => return Ok(answer),
+                Observed::RolledBack(overstep) => overstep,
+            };
+        if !violation.is_unpredicted {
+            return Err(self.guard.refusal(verdict, violation, observation));
+        }
+        // Perhaps the catalog is old: a trigger that it does not have, a table that was partitioned since.
+        self.renew(client).await?;
+        let verdict = self.guard.admit(source)?;
+        match self.write_once(client, source, params, &verdict).await? {
+            Observed::Kept(answer) => Ok(answer),
+            Observed::RolledBack(Overstep { violation, observation }) => {
+                Err(self.guard.refusal(&verdict, violation, observation))
+            }
+        }
+    }
+
+    async fn write_once<T: Rows>(
+        &self,
+        client: &Client,
+        source: Source<'_>,
+        params: Params<'_>,
+        verdict: &Arc<Verdict>,
+    ) -> Result<Observed<T>, Error> {
+        let statement = self.guard.prepare_source(client, source, verdict).await?;
+        let observer = self.observer(client).await?;
+        let before = self.flush_if_needed();
+        let block = Block::open(client, "ROLLBACK");
+        let (flushed, begun, answer, immediate, rows) = futures_util::join!(
+            batch_unless_empty(client, before),
+            client.batch_execute(BEGIN),
+            T::send(client, &statement, params),
+            client.batch_execute(IMMEDIATE),
+            client.query(observer, &[]),
+        );
+        flushed.and(begun).map_err(|error| self.guard.failure("begin a transaction", error))?;
+        let answer = answer.map_err(|error| self.guard.failure(T::WORDS, error))?;
+        immediate.map_err(|error| self.guard.failure(T::WORDS, error))?;
+        let rows = rows.map_err(|error| self.guard.failure("observe a statement", error))?;
+        if let Err(overstep) = self.look(verdict, &rows) {
+            return Ok(Observed::RolledBack(overstep));
+        }
+        let kept = client.batch_execute("COMMIT").await;
+        kept.map_err(|error| self.guard.failure("commit a statement", error))?;
+        block.close();
+        Ok(Observed::Kept(answer))
+    }
+
+    /// Begins the block of a statement that is not sent in one go.
+    pub(super) async fn begin<'a>(&self, client: &'a Client) -> Result<Block<'a, Client>, Error> {
+        let before = self.flush_if_needed();
+        let block = Block::open(client, "ROLLBACK");
+        let (flushed, begun) =
+            futures_util::join!(batch_unless_empty(client, before), client.batch_execute(BEGIN));
+        flushed.and(begun).map_err(|error| self.guard.failure("begin a transaction", error))?;
+        Ok(block)
+    }
+
+    /// Keeps what was done in a block, where it may be.
+    pub(super) async fn keep(
+        &self,
+        client: &Client,
+        block: Block<'_, Client>,
+        verdict: &Verdict,
+    ) -> Result<(), Error> {
+        let observer = self.observer(client).await?;
+        let (immediate, rows) =
+            futures_util::join!(client.batch_execute(IMMEDIATE), client.query(observer, &[]));
+        immediate.map_err(|error| self.guard.failure("run a statement", error))?;
+        let rows = rows.map_err(|error| self.guard.failure("observe a statement", error))?;
+        if let Err(Overstep { violation, observation }) = self.look(verdict, &rows) {
+            self.note_unpredicted(&violation);
+            return Err(self.guard.refusal(verdict, violation, observation));
+        }
+        let kept = client.batch_execute("COMMIT").await;
+        kept.map_err(|error| self.guard.failure("commit a statement", error))?;
+        block.close();
+        Ok(())
+    }
+
+    /// Reads what a statement in a block of its own did, and tells whether it may.
+    fn look(&self, verdict: &Verdict, rows: &[Row]) -> Result<(), Overstep> {
+        self.is_unflushed.store(false, Ordering::Relaxed);
+        let observation = Baseline::default().read(rows, self.guard.judge.catalog().as_deref());
+        let checked = self.guard.enforce(verdict, &[verdict], &observation);
+        checked.map_err(|violation| Overstep { violation, observation })
+    }
+
+    /// Runs a statement that cannot stand in a transaction block.
+    async fn run_alone<T: Rows>(
+        &self,
+        client: &Client,
+        source: Source<'_>,
+        params: Params<'_>,
+        verdict: &Verdict,
+    ) -> Result<T, Error> {
+        let _alone = self.gate.write().await;
+        let statement = self.guard.prepare_source(client, source, verdict).await?;
+        self.line.watch(false);
+        self.note_unobserved();
+        let block = Block::open(client, READ_ONLY);
+        let (opened, answer, closed) = futures_util::join!(
+            client.batch_execute(READ_WRITE),
+            T::send(client, &statement, params),
+            client.batch_execute(READ_ONLY),
+        );
+        block.close();
+        let told = opened.and(closed).map_err(|error| self.guard.failure("change the session", error));
+        if told.is_err() {
+            self.line.spoil();
+        }
+        self.line.watch(self.pins.is_watched());
+        let answer = answer.map_err(|error| self.guard.failure(T::WORDS, error))?;
+        told.map(|()| answer)
+    }
+
+    /// Something ran, or runs now, without a look at it afterwards.
+    pub(super) fn note_unobserved(&self) {
+        self.is_unflushed.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns what must be sent before a block is observed. Until it was, what it does counts as not observed, also where
+    /// its future is cancelled.
+    fn flush_if_needed(&self) -> &'static str {
+        let is_needed = self.take_unflushed();
+        self.note_unobserved();
+        if is_needed { FLUSH } else { "" }
+    }
+
+    pub(super) fn take_unflushed(&self) -> bool {
+        self.is_unflushed.swap(false, Ordering::Relaxed)
+    }
+
+    /// Returns the session's own prepared look at a transaction.
+    pub(super) async fn observer<C: GenericClient + Sync>(&self, client: &C) -> Result<&Statement, Error> {
+        let prepared = self.observer.get_or_try_init(|| client.prepare(OBSERVE)).await;
+        prepared.map_err(|error| self.guard.failure("prepare to observe", error))
+    }
+
+    pub(super) fn usable(&self) -> Result<(), Error> {
+        if !self.line.has_drifted() {
+            return Ok(());
+        }
+        let message =
+            format!("session on {} no longer has the settings that the guard relies on", self.guard.target);
+        Err(Error::new(ErrorKind::SessionChanged, message))
+    }
+
+    /// Reads the role, the database and the catalog, and judges by them from now on.
+    pub(super) async fn renew(&self, client: &Client) -> Result<(), Error> {
+        let context = self.context(client).await?;
+        self.guard.judge.set_context(context);
+        *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        Ok(())
+    }
+
+    async fn renew_if_old(&self, client: &Client) -> Result<bool, Error> {
+        let renewed = *self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+        if renewed.is_some_and(|at| at.elapsed() < NEW) {
+            return Ok(false);
+        }
+        let _alone = self.gate.write().await;
+        self.renew(client).await.map(|()| true)
+    }
+
+    pub(super) async fn context(&self, client: &Client) -> Result<Context, Error> {
+        let fail = |error| self.guard.failure("read the catalog", error);
+        let row = client
+            .query_one(
+                "SELECT session_user::pg_catalog.text, pg_catalog.current_database()::pg_catalog.text",
+                &[],
+            )
+            .await
+            .map_err(fail)?;
+        Ok(Context {
+            principal: Some(row.get(0)),
+            database: Some(row.get(1)),
+            catalog: Some(Arc::new(super::catalog::load(client).await.map_err(fail)?)),
+            at: None,
+        })
+    }
+}
+
+/// After these nothing can make the transaction writable: PostgreSQL refuses it in a subtransaction, and once a snapshot
+/// was taken.
+pub(super) const STRICTLY_READ_ONLY: &str = "BEGIN READ ONLY; SAVEPOINT ops_guard; SELECT 1";
+
+/// The session's transactions are read-only otherwise.
+const BEGIN: &str = "BEGIN READ WRITE";
+
+/// Runs deferred triggers and constraints now, so that what they do is seen.
+pub(super) const IMMEDIATE: &str = "SET CONSTRAINTS ALL IMMEDIATE";
+
+const READ_WRITE: &str = "SET default_transaction_read_only = off";
+const READ_ONLY: &str = "SET default_transaction_read_only = on";
+
+async fn batch_unless_empty(client: &Client, commands: &str) -> Result<(), tokio_postgres::Error> {
+    if commands.is_empty() { Ok(()) } else { client.batch_execute(commands).await }
+}
+
+fn calls_unknown(error: &Error) -> bool {
+    let rule =
+        error.denial().and_then(|verdict| verdict.denied().next()).and_then(|denied| denied.rule.as_deref());
+    rule == Some("unknown-function")
+}
