@@ -2,6 +2,7 @@
 
 use super::report::Row;
 use anyhow::{Context as _, Result, ensure};
+use jiff::Timestamp;
 use ops_core::guard::{Context, Judge, Policy};
 use serde::{Deserialize, Serialize};
 use std::process::{Command, Stdio};
@@ -22,12 +23,13 @@ struct Growth {
 
 /// The measured process: judges and prints what it grew by.
 pub(crate) fn remember() -> Result<String> {
-    let judge = Judge::new(Policy::app(), Context::default());
+    let (judge, at) = (Judge::new(Policy::app(), Context::default()), Timestamp::now());
     let judge_all = |offset: usize| {
         for number in offset..offset + JUDGEMENTS {
-            judge.judge(&format!(
+            let sql = format!(
                 "SELECT id, email, created_at FROM accounts WHERE tenant_id = {number} AND email = $1 LIMIT 1"
-            ));
+            );
+            judge.judge(&sql, at);
         }
     };
     let before = resident()?;
