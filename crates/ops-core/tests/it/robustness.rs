@@ -86,24 +86,24 @@ type Shape = fn(parts: usize, leaf: &str) -> String;
 
 /// What nests or repeats in SQL, with a size that an ordinary program may well send: up to there it is allowed.
 const SHAPES: &[(&str, usize, Shape)] = &[
-    ("parentheses", 2_000, |parts, leaf| around("(", leaf, ")", parts)),
-    ("NOT", 2_000, |parts, leaf| around("NOT ", leaf, "", parts)),
-    ("minus", 1_000, |parts, leaf| around("- ", leaf, "", parts)),
-    ("subselects", 300, |parts, leaf| around("(SELECT ", leaf, ")", parts)),
-    ("subselects in FROM", 200, |parts, leaf| around("* FROM (SELECT ", leaf, ") AS s", parts)),
-    ("EXISTS", 150, |parts, leaf| around("EXISTS (SELECT 1 WHERE ", leaf, ")", parts)),
-    ("IN", 150, |parts, leaf| around("1 IN (SELECT ", leaf, ")", parts)),
-    ("CTEs in CTEs", 150, |parts, leaf| around("(WITH c AS (SELECT ", leaf, ") SELECT 1 FROM c)", parts)),
-    ("CASE in THEN", 300, |parts, leaf| around("CASE WHEN a THEN ", leaf, " END", parts)),
-    ("CASE in WHEN", 300, |parts, leaf| around("CASE WHEN ", leaf, " THEN 1 END", parts)),
+    ("parentheses", 2_000, |parts, leaf| nested("(", leaf, ")", parts)),
+    ("NOT", 2_000, |parts, leaf| nested("NOT ", leaf, "", parts)),
+    ("minus", 1_000, |parts, leaf| nested("- ", leaf, "", parts)),
+    ("subselects", 300, |parts, leaf| nested("(SELECT ", leaf, ")", parts)),
+    ("subselects in FROM", 200, |parts, leaf| nested("* FROM (SELECT ", leaf, ") AS s", parts)),
+    ("EXISTS", 150, |parts, leaf| nested("EXISTS (SELECT 1 WHERE ", leaf, ")", parts)),
+    ("IN", 150, |parts, leaf| nested("1 IN (SELECT ", leaf, ")", parts)),
+    ("CTEs in CTEs", 150, |parts, leaf| nested("(WITH c AS (SELECT ", leaf, ") SELECT 1 FROM c)", parts)),
+    ("CASE in THEN", 300, |parts, leaf| nested("CASE WHEN a THEN ", leaf, " END", parts)),
+    ("CASE in WHEN", 300, |parts, leaf| nested("CASE WHEN ", leaf, " THEN 1 END", parts)),
     ("WHEN after WHEN", 2_000, |parts, leaf| {
         format!("SELECT CASE {} ELSE {leaf} END", "WHEN a = 1 THEN 2 ".repeat(parts))
     }),
-    ("calls", 500, |parts, leaf| around("abs(", leaf, ")", parts)),
-    ("coalesce", 500, |parts, leaf| around("coalesce(a, ", leaf, ")", parts)),
-    ("arrays", 500, |parts, leaf| around("ARRAY[", leaf, "]", parts)),
-    ("rows", 500, |parts, leaf| around("ROW(", leaf, ", 1)", parts)),
-    ("CAST", 500, |parts, leaf| around("CAST(", leaf, " AS int)", parts)),
+    ("calls", 500, |parts, leaf| nested("abs(", leaf, ")", parts)),
+    ("coalesce", 500, |parts, leaf| nested("coalesce(a, ", leaf, ")", parts)),
+    ("arrays", 500, |parts, leaf| nested("ARRAY[", leaf, "]", parts)),
+    ("rows", 500, |parts, leaf| nested("ROW(", leaf, ", 1)", parts)),
+    ("CAST", 500, |parts, leaf| nested("CAST(", leaf, " AS int)", parts)),
     ("casts", 1_000, |parts, leaf| format!("SELECT {leaf}{}", "::int".repeat(parts))),
     ("subscripts", 1_000, |parts, leaf| format!("SELECT ({leaf}){}", "[1]".repeat(parts))),
     ("fields", 1_000, |parts, leaf| format!("SELECT ({leaf}){}", ".a".repeat(parts))),
@@ -168,7 +168,6 @@ const OPERATORS: &[&str] = &[
     "<@",
     "&&",
     "|",
-    "&",
     "#",
     "<<",
     ">>",
@@ -178,10 +177,6 @@ const OPERATORS: &[&str] = &[
     "OPERATOR(pg_catalog.+)",
 ];
 
-fn around(open: &str, leaf: &str, close: &str, parts: usize) -> String {
-    nested(open, leaf, close, parts)
-}
-
 fn joins(parts: usize) -> String {
     (1..=parts).map(|table| format!(" JOIN t{table} ON t{table}.id = t0.id")).collect()
 }
@@ -190,9 +185,12 @@ fn joins(parts: usize) -> String {
 const HARMLESS: &str = "1";
 const HARMFUL: &str = "lo_unlink(1)";
 
+/// The size of a text that no program sends by intent.
+const LARGE_BYTES: usize = 256 << 10;
+
 /// A refusal that means: not read, and so not run.
-fn is_unread(rule: Option<&str>) -> bool {
-    matches!(rule, Some("too-complex" | "too-long" | "unparsable"))
+fn is_unread(rule: &Option<String>) -> bool {
+    matches!(rule.as_deref(), Some("too-complex" | "too-long" | "unparsable"))
 }
 
 #[test]
@@ -200,21 +198,16 @@ fn every_shape_is_allowed_where_it_is_ordinary_and_judged_where_it_is_not() {
     for (name, ordinary, shape) in SHAPES {
         assert_eq!(rule(shape(*ordinary, HARMLESS)), None, "{ordinary} {name}");
         assert_eq!(rule(shape(*ordinary, HARMFUL)).as_deref(), Some("large-object"), "{ordinary} {name}");
-        // Far beyond any program: as large as texts may be, or a hundred times the ordinary size.
+        // Far beyond any program: whatever is read of it, nothing harmful in it is missed.
         let part = shape(2, HARMLESS).len() - shape(1, HARMLESS).len();
-        let parts = (ordinary * 100).min((1 << 20) / part);
-        let found = rule(shape(parts, HARMLESS));
-        assert!(found.is_none() || is_unread(found.as_deref()), "{parts} {name}: {found:?}");
-        let found = rule(shape(parts, HARMFUL));
-        assert!(
-            found.as_deref() == Some("large-object") || is_unread(found.as_deref()),
-            "{parts} {name}: {found:?}"
-        );
-        let found = rule(shape(parts, HARMLESS) + "; DELETE FROM t");
-        assert!(
-            found.as_deref() == Some("delete-all") || is_unread(found.as_deref()),
-            "{parts} {name}: {found:?}"
-        );
+        let parts = (ordinary * 100).min(LARGE_BYTES / part);
+        for (expected, sql) in [
+            ("large-object", shape(parts, HARMFUL)),
+            ("delete-all", shape(parts, HARMLESS) + "; DELETE FROM t"),
+        ] {
+            let found = rule(sql);
+            assert!(found.as_deref() == Some(expected) || is_unread(&found), "{parts} {name}: {found:?}");
+        }
     }
 }
 
@@ -226,15 +219,8 @@ fn chains_of_every_operator_are_judged() {
         };
         assert_eq!(rule(chain(2_000, "c")), None, "{operator}");
         assert_eq!(rule(chain(2_000, HARMFUL)).as_deref(), Some("large-object"), "{operator}");
-        for parts in [20_000, 40_000] {
-            let found = rule(chain(parts, "c"));
-            assert!(found.is_none() || is_unread(found.as_deref()), "{parts} {operator}: {found:?}");
-            let found = rule(chain(parts, HARMFUL));
-            assert!(
-                found.as_deref() == Some("large-object") || is_unread(found.as_deref()),
-                "{parts} {operator}: {found:?}"
-            );
-        }
+        let found = rule(chain(20_000, HARMFUL));
+        assert!(found.as_deref() == Some("large-object") || is_unread(&found), "{operator}: {found:?}");
     }
 }
 
