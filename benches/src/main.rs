@@ -34,9 +34,11 @@ pub(crate) struct Outcome {
     pub(crate) json: String,
 }
 
+/// A comparison, from start to end.
+type Comparison = fn(&Args) -> Result<Outcome>;
+
 /// The comparisons by name; the first one runs where none is named.
-const COMPARISONS: [(&str, fn(&Args) -> Result<Outcome>); 2] =
-    [("backup", backup::compare), ("guard", guard::compare)];
+const COMPARISONS: [(&str, Comparison); 2] = [("backup", backup::compare), ("guard", guard::compare)];
 
 const HELP: &str = "cargo xtask bench [backup|guard] [--scale N] [--runs N]
 
@@ -97,11 +99,9 @@ fn as_child(first: &str, rest: &[String]) -> Option<Result<String>> {
     }
 }
 
-type Chosen = (fn(&Args) -> Result<Outcome>, Args);
-
-fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Chosen>> {
+fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<(Comparison, Args)>> {
     let (mut home, mut postgres_bin, mut scale, mut runs, mut corpus) = (None, None, 20, None, None);
-    let mut compare = COMPARISONS[0].1;
+    let [(_, mut compare), ..] = COMPARISONS;
     while let Some(word) = words.next() {
         let mut value = || words.next().with_context(|| format!("{word} needs a value"));
         match word.as_str() {

@@ -5,6 +5,7 @@ mod growth;
 mod judgement;
 mod memory;
 mod pairs;
+mod pool;
 mod report;
 mod statements;
 mod turns;

@@ -1,6 +1,7 @@
 //! A time-boxed run of the fuzz targets' bodies, without a fuzzer.
 //!
 //! `OPS_FUZZ_SECONDS` makes it a run of that length from a fresh seed; `OPS_FUZZ_SEED` repeats one.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a run says how it can be repeated")]
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
