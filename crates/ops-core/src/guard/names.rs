@@ -76,7 +76,7 @@ pub(super) fn object(node: Option<&ast::Node>) -> String {
 }
 
 /// Puts a name between double quotes where SQL would need them.
-pub(super) fn quoted(name: &str) -> String {
+pub(crate) fn quoted(name: &str) -> String {
     let is_plain = name.bytes().enumerate().all(|(index, byte)| {
         byte.is_ascii_lowercase()
             || byte == b'_'

@@ -89,6 +89,58 @@ fn parse<R>(sql: &str, read: impl FnOnce(Vec<Statement<'_>>) -> R) -> Result<R, 
     Ok(read(statements.collect()))
 }
 
+/// A token of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Token {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) kind: ast::Token,
+}
+
+impl Token {
+    pub(super) fn is_comment(&self) -> bool {
+        matches!(self.kind, ast::Token::SqlComment | ast::Token::CComment)
+    }
+
+    /// Tells whether it is a string of any kind, a bit string or a number.
+    pub(super) fn is_constant(&self) -> bool {
+        matches!(
+            self.kind,
+            ast::Token::Sconst
+                | ast::Token::Usconst
+                | ast::Token::Bconst
+                | ast::Token::Xconst
+                | ast::Token::Iconst
+                | ast::Token::Fconst
+        )
+    }
+}
+
+/// Cuts a text into tokens, comments included, with PostgreSQL's own scanner; none where it refuses the text.
+pub(super) fn scan(text: &str) -> Option<Vec<Token>> {
+    if text.is_empty() {
+        return Some(Vec::new());
+    }
+    if text.len() > MAX_BYTES || is_slow_to_scan(text) {
+        return None;
+    }
+    let scanned = pg_query::scan_tokens(text).ok()?;
+    let tokens = scanned.into_iter().map(|token| {
+        let (start, end) = (usize::try_from(token.start).ok()?, usize::try_from(token.end).ok()?);
+        // So that no later slice of the text can panic.
+        text.get(start..end)?;
+        Some(Token { start, end, kind: ast::Token::try_from(token.token).ok()? })
+    });
+    tokens.collect()
+}
+
+/// Returns the words and signs of a text, without comments.
+pub(super) fn tokens(text: &str) -> Option<Vec<Token>> {
+    let mut tokens = scan(text)?;
+    tokens.retain(|token| !token.is_comment());
+    Some(tokens)
+}
+
 fn failure(error: pg_query::Error) -> Failure {
     let message = match error {
         pg_query::Error::Parse(message) => message,

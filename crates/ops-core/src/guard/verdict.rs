@@ -94,7 +94,8 @@ pub struct StatementVerdict {
     pub reason: Option<String>,
     /// One sentence on what to do instead. None where it may run.
     pub hint: Option<String>,
-    /// How much it may change, where the decision is [`Decision::Limit`].
+    /// How much it may change, where the decision is [`Decision::Limit`], or where it is [`Decision::Approve`] and other
+    /// effects of the statement are limited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
     /// Whether it can run inside a transaction block, as `VACUUM` and `CREATE INDEX CONCURRENTLY` cannot.

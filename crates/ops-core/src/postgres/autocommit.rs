@@ -1,13 +1,14 @@
 //! A session's statements outside a transaction of the caller's own, each on the course that its effects ask for.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OnceCell, RwLock};
 use tokio_postgres::{Client, GenericClient, Row, Statement};
 
 use super::block::Block;
+use super::budget::{Account, Spent};
 use super::driver::Line;
 use super::observe::{Baseline, FLUSH, OBSERVE};
 use super::run::{Guard, Params, Rows};
@@ -28,6 +29,7 @@ pub(super) struct Session {
     /// Reads share the session and may be pipelined; a block of commands has it alone.
     pub(super) gate: RwLock<()>,
     observer: OnceCell<Statement>,
+    account: Mutex<Account>,
     renewed: Mutex<Option<Instant>>,
     /// Something ran that was not observed, so the server's counters of the next transaction do not begin at zero.
     is_unflushed: AtomicBool,
@@ -36,9 +38,9 @@ pub(super) struct Session {
 }
 
 /// A statement that did more than it may, and was rolled back.
-pub(super) struct Overstep {
-    pub(super) violation: Violation,
-    pub(super) observation: Observation,
+struct Overstep {
+    violation: Violation,
+    observation: Observation,
 }
 
 /// How an observed statement ended.
@@ -55,6 +57,7 @@ impl Session {
             line,
             gate: RwLock::new(()),
             observer: OnceCell::new(),
+            account: Mutex::default(),
             renewed: Mutex::new(None),
             is_unflushed: AtomicBool::new(true),
             is_outdated: AtomicBool::new(false),
@@ -200,12 +203,15 @@ impl Session {
         let answer = answer.map_err(|error| self.guard.failure(T::WORDS, error))?;
         immediate.map_err(|error| self.guard.failure(T::WORDS, error))?;
         let rows = rows.map_err(|error| self.guard.failure("observe a statement", error))?;
-        if let Err(overstep) = self.look(verdict, &rows) {
-            return Ok(Observed::RolledBack(overstep));
-        }
+        let observation = self.read(&rows);
+        let spent = match self.enforce(verdict, &[verdict], &observation, Spent::default()) {
+            Ok(spent) => spent,
+            Err(violation) => return Ok(Observed::RolledBack(Overstep { violation, observation })),
+        };
         let kept = client.batch_execute("COMMIT").await;
         kept.map_err(|error| self.guard.failure("commit a statement", error))?;
         block.close();
+        self.note_spent(spent);
         Ok(Observed::Kept(answer))
     }
 
@@ -226,27 +232,67 @@ impl Session {
         block: Block<'_, Client>,
         verdict: &Verdict,
     ) -> Result<(), Error> {
+        let observation = self.observe(client).await?;
+        let spent = match self.enforce(verdict, &[verdict], &observation, Spent::default()) {
+            Ok(spent) => spent,
+            Err(violation) => {
+                self.note_unpredicted(&violation);
+                return Err(self.guard.refusal(verdict, violation, observation));
+            }
+        };
+        let kept = client.batch_execute("COMMIT").await;
+        kept.map_err(|error| self.guard.failure("commit a statement", error))?;
+        block.close();
+        self.note_spent(spent);
+        Ok(())
+    }
+
+    /// Tells whether what happened may last, and what it takes from the budgets on top of what its transaction has spent
+    /// before. A policy that only reports finds nothing wrong.
+    pub(super) fn enforce(
+        &self,
+        verdict: &Verdict,
+        verdicts: &[&Verdict],
+        observation: &Observation,
+        before: Spent,
+    ) -> Result<Spent, Violation> {
+        let spent = before.and(Spent::of(observation));
+        let budgets = self.guard.judge.policy().budgets();
+        let checked = self
+            .guard
+            .check(verdicts, observation)
+            .and_then(|()| self.account().check(budgets, spent, Instant::now()));
+        match checked {
+            Err(violation) if verdict.shadow => {
+                self.guard.report(verdict, &violation, observation);
+                Ok(spent)
+            }
+            checked => checked.map(|()| spent),
+        }
+    }
+
+    pub(super) fn note_spent(&self, spent: Spent) {
+        self.account().note(self.guard.judge.policy().budgets(), spent, Instant::now());
+    }
+
+    fn account(&self) -> MutexGuard<'_, Account> {
+        self.account.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at what was done in the block at hand, deferred triggers and constraints included.
+    pub(super) async fn observe(&self, client: &Client) -> Result<Observation, Error> {
         let observer = self.observer(client).await?;
         let (immediate, rows) =
             futures_util::join!(client.batch_execute(IMMEDIATE), client.query(observer, &[]));
         immediate.map_err(|error| self.guard.failure("run a statement", error))?;
         let rows = rows.map_err(|error| self.guard.failure("observe a statement", error))?;
-        if let Err(Overstep { violation, observation }) = self.look(verdict, &rows) {
-            self.note_unpredicted(&violation);
-            return Err(self.guard.refusal(verdict, violation, observation));
-        }
-        let kept = client.batch_execute("COMMIT").await;
-        kept.map_err(|error| self.guard.failure("commit a statement", error))?;
-        block.close();
-        Ok(())
+        Ok(self.read(&rows))
     }
 
-    /// Reads what a statement in a block of its own did, and tells whether it may.
-    fn look(&self, verdict: &Verdict, rows: &[Row]) -> Result<(), Overstep> {
+    /// Reads what a block of its own did.
+    fn read(&self, rows: &[Row]) -> Observation {
         self.is_unflushed.store(false, Ordering::Relaxed);
-        let observation = Baseline::default().read(rows, self.guard.judge.catalog().as_deref());
-        let checked = self.guard.enforce(verdict, &[verdict], &observation);
-        checked.map_err(|violation| Overstep { violation, observation })
+        Baseline::default().read(rows, self.guard.judge.catalog().as_deref())
     }
 
     /// Runs a statement that cannot stand in a transaction block.

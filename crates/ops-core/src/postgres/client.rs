@@ -9,6 +9,7 @@ use super::autocommit::Session;
 use super::copy::{GuardedCopyIn, GuardedCopyOut};
 use super::driver::{Driver, Notifications};
 use super::failure::connect_failure;
+use super::preview::Preview;
 use super::run::Guard;
 use super::session::{Pins, SessionLimits};
 use super::statement::{GuardedStatement, ToStatement};
@@ -140,6 +141,19 @@ impl GuardedClient {
     pub async fn transaction(&mut self) -> Result<GuardedTransaction<'_>, Error> {
         self.session.renew_if_outdated(&self.client).await?;
         GuardedTransaction::begin(&mut self.client, &self.session).await
+    }
+
+    /// Runs a statement, observes what it does, and undoes it. It takes the statement's locks for as long as that takes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`] where a rollback might not undo everything: files, other servers, unknown code; else what the
+    /// server or the line reports.
+    pub async fn preview(
+        &self,
+        statement: &(impl ToStatement + ?Sized),
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Preview, Error> {
+        self.session.preview(&self.client, statement.source(), params).await
     }
 
     /// Begins to copy rows into a table: `COPY ledger FROM STDIN`.

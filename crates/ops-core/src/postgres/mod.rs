@@ -27,6 +27,7 @@
 
 mod autocommit;
 mod block;
+mod budget;
 mod catalog;
 mod client;
 mod copy;
@@ -37,16 +38,19 @@ mod failure;
 mod generic;
 mod observe;
 mod pool;
+mod preview;
 mod run;
 mod session;
 mod statement;
 mod transaction;
 
+pub use catalog::load_catalog;
 pub use client::{CancelToken, GuardedClient};
 pub use copy::{GuardedCopyIn, GuardedCopyOut};
 pub use driver::{Heard, Notifications};
 pub use generic::GenericClient;
 pub use pool::{Manager, Pool};
+pub use preview::Preview;
 pub use session::SessionLimits;
 pub use statement::{GuardedStatement, ToStatement};
 pub use transaction::GuardedTransaction;

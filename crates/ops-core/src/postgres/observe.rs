@@ -103,11 +103,14 @@ impl Baseline {
     }
 }
 
-/// Returns a relation's name; none for one that is gone and that nobody knew: an index, a TOAST table, or a table younger
-/// than the catalog, whose drop still shows in the system's own tables.
+/// Returns a relation's name; none for an index or a TOAST table that is gone, and for a table that is gone and younger than
+/// the catalog, whose drop still shows in the system's own tables.
 fn name(row: &Row, oid: u32, catalog: Option<&Catalog>) -> Option<String> {
     match (row.get::<_, Option<&str>>(4), row.get::<_, Option<&str>>(5)) {
         (Some(schema), Some(relation)) => Some(crate::guard::qualified(schema, relation)),
-        _ => catalog?.relation_name(oid),
+        _ => {
+            let (name, kind) = catalog?.relation_name(oid)?;
+            (!matches!(kind, 'i' | 'I' | 't')).then(|| name.to_owned())
+        }
     }
 }

@@ -30,14 +30,7 @@ impl Guard {
     ///
     /// A prepared statement keeps its verdict as long as the judge has no other: what one client may run, another may not.
     pub(super) fn admit(&self, source: Source<'_>) -> Result<Arc<Verdict>, Error> {
-        let now = self.now();
-        let verdict = match source {
-            Source::Statement(prepared) if prepared.epoch == self.judge.epoch(now) => {
-                Arc::clone(&prepared.verdict)
-            }
-            Source::Statement(prepared) => self.judge.judge(&prepared.sql, now),
-            Source::Text(sql) => self.judge.judge(sql, now),
-        };
+        let verdict = self.judge(source);
         let Some(denied) = verdict.denied().next() else { return Ok(verdict) };
         let rule = denied.rule.as_deref().unwrap_or("unknown");
         tracing::warn!(
@@ -61,6 +54,18 @@ impl Guard {
         Err(Error::denied(message, Verdict::clone(&verdict), None))
     }
 
+    /// Judges without refusing.
+    pub(super) fn judge(&self, source: Source<'_>) -> Arc<Verdict> {
+        let now = self.now();
+        match source {
+            Source::Statement(prepared) if prepared.epoch == self.judge.epoch(now) => {
+                Arc::clone(&prepared.verdict)
+            }
+            Source::Statement(prepared) => self.judge.judge(&prepared.sql, now),
+            Source::Text(sql) => self.judge.judge(sql, now),
+        }
+    }
+
     pub(super) fn course(&self, verdict: &Verdict) -> Course {
         Course::of(verdict, self.judge.policy().is_read_only())
     }
@@ -71,7 +76,7 @@ impl Guard {
     }
 
     /// Compares what happened with what the statements were predicted to do, and with what the policy allows.
-    fn check(&self, verdicts: &[&Verdict], observation: &Observation) -> Result<(), Violation> {
+    pub(super) fn check(&self, verdicts: &[&Verdict], observation: &Observation) -> Result<(), Violation> {
         if !observation.wrote && observation.relations.is_empty() {
             return Ok(());
         }
@@ -86,24 +91,8 @@ impl Guard {
         )
     }
 
-    /// As [`Guard::check`], but a policy that only reports finds nothing wrong.
-    pub(super) fn enforce(
-        &self,
-        verdict: &Verdict,
-        verdicts: &[&Verdict],
-        observation: &Observation,
-    ) -> Result<(), Violation> {
-        match self.check(verdicts, observation) {
-            Err(violation) if verdict.shadow => {
-                self.report(verdict, &violation, observation);
-                Ok(())
-            }
-            checked => checked,
-        }
-    }
-
     /// Says what a statement did more than it may.
-    fn report(&self, verdict: &Verdict, violation: &Violation, observation: &Observation) {
+    pub(super) fn report(&self, verdict: &Verdict, violation: &Violation, observation: &Observation) {
         tracing::warn!(
             rule = violation.rule,
             policy = verdict.policy,

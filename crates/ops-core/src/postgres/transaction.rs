@@ -7,6 +7,7 @@ use tokio_postgres::{Client, Row, Transaction};
 
 use super::autocommit::{IMMEDIATE, Session};
 use super::block::send_and_forget;
+use super::budget::Spent;
 use super::observe::{Baseline, FLUSH};
 use super::run::{Params, Rows};
 use super::statement::sealed::Source;
@@ -33,6 +34,7 @@ struct State {
     /// Everything that was sent, each verdict once.
     sent: Vec<Arc<Verdict>>,
     savepoints: u64,
+    spent: Spent,
 }
 
 impl<'a> GuardedTransaction<'a> {
@@ -132,7 +134,11 @@ impl<'a> GuardedTransaction<'a> {
         let Self { transaction, session, state } = self;
         let guard = &session.guard;
         if Arc::strong_count(&state) == 1 && !guard.judge.policy().is_read_only() {
-            Self::look_at_the_end(&transaction, session, &state).await?;
+            let spent = Self::look_at_the_end(&transaction, session, &state).await?;
+            let committed = transaction.commit().await;
+            committed.map_err(|error| guard.failure("commit a transaction", error))?;
+            session.note_spent(spent);
+            return Ok(());
         }
         transaction.commit().await.map_err(|error| guard.failure("commit a transaction", error))
     }
@@ -142,10 +148,13 @@ impl<'a> GuardedTransaction<'a> {
         transaction: &Transaction<'_>,
         session: &Session,
         state: &Mutex<State>,
-    ) -> Result<(), Error> {
+    ) -> Result<Spent, Error> {
         let guard = &session.guard;
-        let sent = lock(state).sent.clone();
-        let Some(last) = sent.last() else { return Ok(()) };
+        let (sent, before) = {
+            let state = lock(state);
+            (state.sent.clone(), state.spent)
+        };
+        let Some(last) = sent.last() else { return Ok(before) };
         let observer = session.observer(transaction).await?;
         let (immediate, rows) =
             futures_util::join!(transaction.batch_execute(IMMEDIATE), transaction.query(observer, &[]));
@@ -154,7 +163,7 @@ impl<'a> GuardedTransaction<'a> {
         session.take_unflushed();
         let observation = lock(state).baseline.read(&rows, guard.judge.catalog().as_deref());
         let verdicts: Vec<&Verdict> = sent.iter().map(AsRef::as_ref).collect();
-        guard.enforce(last, &verdicts, &observation).map_err(|violation| {
+        session.enforce(last, &verdicts, &observation, before).map_err(|violation| {
             session.note_unpredicted(&violation);
             guard.refusal(last, violation, observation)
         })
@@ -215,13 +224,16 @@ impl<'a> GuardedTransaction<'a> {
         let rows = rows.map_err(|error| guard.failure("observe a statement", error))?;
         let (pending, observation) = self.look(&rows);
         let pending: Vec<&Verdict> = pending.iter().map(AsRef::as_ref).collect();
-        if let Err(violation) = guard.enforce(verdict, &pending, &observation) {
+        let before = lock(&self.state).spent;
+        let checked = self.session.enforce(verdict, &pending, &observation, before);
+        if let Err(violation) = checked {
             let undo = format!("ROLLBACK TO SAVEPOINT {savepoint}; RELEASE SAVEPOINT {savepoint}");
             let undone = self.transaction.batch_execute(&undo).await;
             undone.map_err(|error| guard.failure("roll back to a savepoint", error))?;
             self.session.note_unpredicted(&violation);
             return Err(guard.refusal(verdict, violation, observation));
         }
+        lock(&self.state).spent = before.and(Spent::of(&observation));
         send_and_forget(self.transaction.client(), &format!("RELEASE SAVEPOINT {savepoint}"));
         Ok(answer)
     }
