@@ -115,8 +115,8 @@ impl<'a> Prediction<'a> {
         }
     }
 
-    /// Compares with what happened. `granted` is given where somebody approved the statements: then only its limits
-    /// and the prediction count.
+    /// Compares with what happened. `granted` is given where somebody approved the statements: then the prediction counts
+    /// and not what the policy refuses, and its limits count before those of the policy.
     pub(crate) fn check(
         &self,
         observation: &Observation,
@@ -124,7 +124,7 @@ impl<'a> Prediction<'a> {
         context: &Context,
         granted: Option<Limits>,
     ) -> Result<(), Violation> {
-        let mut limits = granted.unwrap_or_default();
+        let mut limits = Limits::default();
         let mut limited: Vec<(&str, u64)> = Vec::new();
         for touched in observation.relations.iter().filter(|touched| !touched.is_temporary()) {
             self.check_objects(touched, observation, policy, context, granted.is_some())?;
@@ -139,23 +139,20 @@ impl<'a> Prediction<'a> {
                 let Some(table) = self.table_of(touched, operation) else {
                     return Err(unpredicted(touched, operation, rows));
                 };
-                if granted.is_none() {
-                    let effect =
-                        Effect::Write { table: table.to_owned(), operation, bound: Bound::Conditional };
-                    let ruling = policy.rule_on(&effect, context);
-                    match (ruling.decision, ruling.words) {
-                        (Decision::Allow, _) => continue,
-                        (Decision::Limit, _) => limits = limits.and(ruling.limits),
-                        (_, Some(words)) => {
-                            return Err(found(words, &format!("{rows} rows, found when it ran")));
-                        }
-                        (_, None) => {}
+                let effect = Effect::Write { table: table.to_owned(), operation, bound: Bound::Conditional };
+                let ruling = policy.rule_on(&effect, context);
+                match (ruling.decision, ruling.words) {
+                    (Decision::Allow, _) if granted.is_none() => continue,
+                    (Decision::Limit, _) => limits = limits.and(ruling.limits),
+                    (Decision::Approve | Decision::Deny, Some(words)) if granted.is_none() => {
+                        return Err(found(words, &format!("{rows} rows, found when it ran")));
                     }
+                    _ => {}
                 }
                 limited.push((&touched.relation, rows));
             }
         }
-        check_limits(limits, &limited)
+        check_limits(granted.map_or(limits, |granted| granted.or(limits)), &limited)
     }
 
     /// Returns the table by whose name a write was predicted; the touched one itself where hidden code may have

@@ -32,6 +32,16 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Returns these limits, and the other's where there is none.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            rows: self.rows.or(other.rows),
+            rows_per_table: self.rows_per_table.or(other.rows_per_table),
+            tables: self.tables.or(other.tables),
+        }
+    }
+
     /// Returns the stricter of both, limit by limit.
     #[must_use]
     pub fn and(self, other: Self) -> Self {

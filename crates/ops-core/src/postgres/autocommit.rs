@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tokio::sync::{OnceCell, RwLock};
 use tokio_postgres::{Client, GenericClient, Row, Statement};
 
@@ -14,8 +15,10 @@ use super::observe::{Baseline, FLUSH, OBSERVE};
 use super::run::{Guard, Params, Rows};
 use super::session::Pins;
 use super::statement::sealed::Source;
+use super::warrant::{Wallet, Warrant, Whose};
+use crate::audit::Outcome;
 use crate::error::{Error, ErrorKind};
-use crate::guard::{Context, Course, Observation, Verdict, Violation};
+use crate::guard::{Context, Course, Limits, Observation, Verdict, Violation};
 
 /// How long a catalog counts as new when a statement calls something that it does not know.
 const NEW: Duration = Duration::from_secs(1);
@@ -26,6 +29,8 @@ pub(super) struct Session {
     pub(super) guard: Guard,
     pub(super) pins: Pins,
     pub(super) line: Arc<Line>,
+    pub(super) wallet: Wallet,
+    trace_id: Option<String>,
     /// Reads share the session and may be pipelined; a block of commands has it alone.
     pub(super) gate: RwLock<()>,
     observer: OnceCell<Statement>,
@@ -35,6 +40,14 @@ pub(super) struct Session {
     is_unflushed: AtomicBool,
     /// Something happened in a transaction that the catalog does not explain: it is read again before the next one.
     is_outdated: AtomicBool,
+    is_unguarded: AtomicBool,
+}
+
+/// A statement that may be sent.
+pub(super) struct Admitted {
+    pub(super) verdict: Arc<Verdict>,
+    /// The approval that it needs.
+    pub(super) warrant: Option<Warrant>,
 }
 
 /// A statement that did more than it may, and was rolled back.
@@ -45,22 +58,25 @@ struct Overstep {
 
 /// How an observed statement ended.
 enum Observed<T> {
-    Kept(T),
+    Kept(T, Observation),
     RolledBack(Overstep),
 }
 
 impl Session {
-    pub(super) fn new(guard: Guard, pins: Pins, line: Arc<Line>) -> Self {
+    pub(super) fn new(guard: Guard, pins: Pins, line: Arc<Line>, trace_id: Option<&str>) -> Self {
         Self {
             guard,
             pins,
             line,
+            wallet: Wallet::default(),
+            trace_id: trace_id.map(str::to_owned),
             gate: RwLock::new(()),
             observer: OnceCell::new(),
             account: Mutex::default(),
             renewed: Mutex::new(None),
             is_unflushed: AtomicBool::new(true),
             is_outdated: AtomicBool::new(false),
+            is_unguarded: AtomicBool::new(false),
         }
     }
 
@@ -71,28 +87,54 @@ impl Session {
         source: Source<'_>,
         params: Params<'_>,
     ) -> Result<T, Error> {
-        let verdict = self.admit(client, source).await?;
-        self.guard.traced(T::OPERATION, &verdict, self.send(client, source, params, &verdict)).await
-    }
-
-    /// Judges a statement; where it calls what the catalog does not know, a new catalog is asked first.
-    pub(super) async fn admit(&self, client: &Client, source: Source<'_>) -> Result<Arc<Verdict>, Error> {
-        self.usable()?;
-        match self.guard.admit(source) {
-            Err(error) if calls_unknown(&error) && self.renew_if_old(client).await? => {
-                self.guard.admit(source)
-            }
-            admitted => admitted,
+        let Admitted { verdict, warrant } = self.admit(client, source).await?;
+        let limits = warrant.as_ref().map(Warrant::limits);
+        let work = self.send(client, source, params, &verdict, limits);
+        let ended = self.guard.traced(T::OPERATION, &verdict, work).await;
+        if let Some(warrant) = warrant {
+            let observation = ended.as_ref().ok().and_then(|(_, observation)| observation.as_ref());
+            warrant.end(&ended, observation, Outcome::Committed).await;
         }
+        ended.map(|(answer, _)| answer)
     }
 
-    /// Judges a statement inside a transaction, where the catalog cannot be read again.
-    pub(super) fn admit_in_transaction(&self, source: Source<'_>) -> Result<Arc<Verdict>, Error> {
-        self.guard.admit(source).inspect_err(|error| {
-            if calls_unknown(error) {
-                self.is_outdated.store(true, Ordering::Relaxed);
-            }
-        })
+    /// Judges a statement and refuses it, unless an approval covers it; where it calls what the catalog does not know, a
+    /// new catalog is asked first.
+    pub(super) async fn admit(&self, client: &Client, source: Source<'_>) -> Result<Admitted, Error> {
+        self.usable()?;
+        let mut verdict = self.guard.judge(source);
+        if calls_unknown(&verdict) && self.renew_if_old(client).await? {
+            verdict = self.guard.judge(source);
+        }
+        self.admit_verdict(source, verdict).await
+    }
+
+    /// Admits a statement inside a transaction, where the catalog cannot be read again.
+    pub(super) async fn admit_in_transaction(&self, source: Source<'_>) -> Result<Admitted, Error> {
+        self.usable()?;
+        let verdict = self.guard.judge(source);
+        if calls_unknown(&verdict) {
+            self.is_outdated.store(true, Ordering::Relaxed);
+        }
+        self.admit_verdict(source, verdict).await
+    }
+
+    async fn admit_verdict(&self, source: Source<'_>, verdict: Arc<Verdict>) -> Result<Admitted, Error> {
+        let warrant = self.wallet.claim(&self.guard, source, &verdict, || self.whose()).await?;
+        if warrant.is_none() {
+            self.guard.deny(&verdict)?;
+        }
+        Ok(Admitted { verdict, warrant })
+    }
+
+    /// Returns whose session it is, for the audit log.
+    pub(super) fn whose(&self) -> Whose {
+        let context = self.guard.judge.context(Timestamp::UNIX_EPOCH);
+        Whose {
+            principal: context.principal.unwrap_or_default(),
+            database: context.database.unwrap_or_default(),
+            trace_id: self.trace_id.clone().unwrap_or_default(),
+        }
     }
 
     pub(super) fn note_unpredicted(&self, violation: &Violation) {
@@ -115,19 +157,24 @@ impl Session {
         source: Source<'_>,
         params: Params<'_>,
         verdict: &Arc<Verdict>,
-    ) -> Result<T, Error> {
-        match self.guard.course(verdict) {
-            Course::Nothing => Ok(T::default()),
+        granted: Option<Limits>,
+    ) -> Result<(T, Option<Observation>), Error> {
+        let answer = match self.guard.course(verdict) {
+            Course::Nothing => T::default(),
             Course::Read => {
                 let _shared = self.gate.read().await;
                 let statement = self.guard.prepare_source(client, source, verdict).await?;
                 let answer = T::send(client, &statement, params).await;
-                answer.map_err(|error| self.guard.failure(T::WORDS, error))
+                answer.map_err(|error| self.guard.failure(T::WORDS, error))?
             }
-            Course::StrictRead => self.read_strictly(client, source, params, verdict).await,
-            Course::Write => self.write(client, source, params, verdict).await,
-            Course::Alone => self.run_alone(client, source, params, verdict).await,
-        }
+            Course::StrictRead => self.read_strictly(client, source, params, verdict).await?,
+            Course::Alone => self.run_alone(client, source, params, verdict).await?,
+            Course::Write => {
+                let (answer, observation) = self.write(client, source, params, verdict, granted).await?;
+                return Ok((answer, Some(observation)));
+            }
+        };
+        Ok((answer, None))
     }
 
     /// Reads in a transaction that cannot be turned read-write: the snapshot is taken and a savepoint set first.
@@ -160,11 +207,12 @@ impl Session {
         source: Source<'_>,
         params: Params<'_>,
         verdict: &Arc<Verdict>,
-    ) -> Result<T, Error> {
+        granted: Option<Limits>,
+    ) -> Result<(T, Observation), Error> {
         let _alone = self.gate.write().await;
         let Overstep { violation, observation } =
-            match self.write_once(client, source, params, verdict).await? {
-                Observed::Kept(answer) => return Ok(answer),
+            match self.write_once(client, source, params, verdict, granted).await? {
+                Observed::Kept(answer, observation) => return Ok((answer, observation)),
                 Observed::RolledBack(overstep) => overstep,
             };
         if !violation.is_unpredicted {
@@ -172,9 +220,12 @@ impl Session {
         }
         // Perhaps the catalog is old: a trigger that it does not have, a table that was partitioned since.
         self.renew(client).await?;
-        let verdict = self.guard.admit(source)?;
-        match self.write_once(client, source, params, &verdict).await? {
-            Observed::Kept(answer) => Ok(answer),
+        let verdict = self.guard.judge(source);
+        if granted.is_none() {
+            self.guard.deny(&verdict)?;
+        }
+        match self.write_once(client, source, params, &verdict, granted).await? {
+            Observed::Kept(answer, observation) => Ok((answer, observation)),
             Observed::RolledBack(Overstep { violation, observation }) => {
                 Err(self.guard.refusal(&verdict, violation, observation))
             }
@@ -187,6 +238,7 @@ impl Session {
         source: Source<'_>,
         params: Params<'_>,
         verdict: &Arc<Verdict>,
+        granted: Option<Limits>,
     ) -> Result<Observed<T>, Error> {
         let statement = self.guard.prepare_source(client, source, verdict).await?;
         let observer = self.observer(client).await?;
@@ -204,7 +256,7 @@ impl Session {
         immediate.map_err(|error| self.guard.failure(T::WORDS, error))?;
         let rows = rows.map_err(|error| self.guard.failure("observe a statement", error))?;
         let observation = self.read(&rows);
-        let spent = match self.enforce(verdict, &[verdict], &observation, Spent::default()) {
+        let spent = match self.enforce(verdict, &[verdict], &observation, Spent::default(), granted) {
             Ok(spent) => spent,
             Err(violation) => return Ok(Observed::RolledBack(Overstep { violation, observation })),
         };
@@ -212,7 +264,7 @@ impl Session {
         kept.map_err(|error| self.guard.failure("commit a statement", error))?;
         block.close();
         self.note_spent(spent);
-        Ok(Observed::Kept(answer))
+        Ok(Observed::Kept(answer, observation))
     }
 
     /// Begins the block of a statement that is not sent in one go.
@@ -231,9 +283,10 @@ impl Session {
         client: &Client,
         block: Block<'_, Client>,
         verdict: &Verdict,
-    ) -> Result<(), Error> {
+        granted: Option<Limits>,
+    ) -> Result<Observation, Error> {
         let observation = self.observe(client).await?;
-        let spent = match self.enforce(verdict, &[verdict], &observation, Spent::default()) {
+        let spent = match self.enforce(verdict, &[verdict], &observation, Spent::default(), granted) {
             Ok(spent) => spent,
             Err(violation) => {
                 self.note_unpredicted(&violation);
@@ -244,7 +297,7 @@ impl Session {
         kept.map_err(|error| self.guard.failure("commit a statement", error))?;
         block.close();
         self.note_spent(spent);
-        Ok(())
+        Ok(observation)
     }
 
     /// Tells whether what happened may last, and what it takes from the budgets on top of what its transaction has spent
@@ -255,12 +308,14 @@ impl Session {
         verdicts: &[&Verdict],
         observation: &Observation,
         before: Spent,
+        granted: Option<Limits>,
     ) -> Result<Spent, Violation> {
         let spent = before.and(Spent::of(observation));
-        let budgets = self.guard.judge.policy().budgets();
+        // What somebody approved does not count against the budgets that hold without an approval.
+        let budgets = if granted.is_some() { &[] } else { self.guard.judge.policy().budgets() };
         let checked = self
             .guard
-            .check(verdicts, observation)
+            .check(verdicts, observation, granted)
             .and_then(|()| self.account().check(budgets, spent, Instant::now()));
         match checked {
             Err(violation) if verdict.shadow => {
@@ -355,6 +410,21 @@ impl Session {
         Err(Error::new(ErrorKind::SessionChanged, message))
     }
 
+    /// The raw client was given away: what the session is now, nobody knows.
+    pub(super) fn note_unguarded(&self) {
+        self.note_unobserved();
+        self.is_unguarded.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells whether a pool may take the session back.
+    pub(super) fn reusable(&self) -> Result<(), Error> {
+        if !self.is_unguarded.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let message = format!("session on {} was used without the guard", self.guard.target);
+        Err(Error::new(ErrorKind::SessionChanged, message))
+    }
+
     /// Reads the role, the database and the catalog, and judges by them from now on.
     pub(super) async fn renew(&self, client: &Client) -> Result<(), Error> {
         let context = self.context(client).await?;
@@ -407,8 +477,6 @@ async fn batch_unless_empty(client: &Client, commands: &str) -> Result<(), tokio
     if commands.is_empty() { Ok(()) } else { client.batch_execute(commands).await }
 }
 
-fn calls_unknown(error: &Error) -> bool {
-    let rule =
-        error.denial().and_then(|verdict| verdict.denied().next()).and_then(|denied| denied.rule.as_deref());
-    rule == Some("unknown-function")
+fn calls_unknown(verdict: &Verdict) -> bool {
+    verdict.denied().any(|denied| denied.rule.as_deref() == Some("unknown-function"))
 }

@@ -14,6 +14,8 @@ use super::run::Guard;
 use super::session::{Pins, SessionLimits};
 use super::statement::{GuardedStatement, ToStatement};
 use super::transaction::GuardedTransaction;
+use super::warrant::Oversight;
+use crate::approval::Approval;
 use crate::connection::ConnectionSettings;
 use crate::error::{Error, ErrorKind};
 use crate::guard::{Context, Judge, Policy};
@@ -69,7 +71,7 @@ impl GuardedClient {
         let (driver, line) = Driver::spawn(connection);
         let pins = pins.open(&client, &target).await?;
         line.watch(pins.is_watched());
-        let session = Session::new(Guard { judge, target: target.into() }, pins, line);
+        let session = Session::new(Guard { judge, target: target.into() }, pins, line, settings.trace_id());
         if session.guard.judge.catalog().is_none() {
             session.renew(&client).await?;
         }
@@ -143,6 +145,33 @@ impl GuardedClient {
         GuardedTransaction::begin(&mut self.client, &self.session).await
     }
 
+    /// Says whose approvals count for this session, and where their use is written down.
+    pub fn oversee(&self, oversight: Oversight) {
+        self.session.wallet.oversee(oversight);
+    }
+
+    /// Presents an approval. It is used up by the first statement that it covers and that the policy would not just let
+    /// run, or that may be limited; a break-glass approval holds for this session until it ends.
+    ///
+    /// # Errors
+    /// What [`Approval::verify`] says, and [`ErrorKind::InvalidApproval`] where [`GuardedClient::oversee`] was not called.
+    pub fn present(&self, approval: &Approval) -> Result<(), Error> {
+        self.session.wallet.present(approval, &self.session.whose())
+    }
+
+    /// Gives the raw client to whoever presented a break-glass approval. Nothing is judged or observed on it; the use of
+    /// the approval is in the audit log before, and a pool does not take the session back.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidApproval`] where no break-glass approval was presented; what
+    /// [`AuditLog::claim`](crate::audit::AuditLog::claim) says.
+    pub async fn unguarded(&self) -> Result<&Client, Error> {
+        self.session.usable()?;
+        self.session.wallet.break_glass(self.session.whose()).await?;
+        self.session.note_unguarded();
+        Ok(&self.client)
+    }
+
     /// Runs a statement, observes what it does, and undoes it. It takes the statement's locks for as long as that takes.
     ///
     /// # Errors
@@ -201,6 +230,7 @@ impl GuardedClient {
     }
 
     pub(super) async fn restore(&self) -> Result<(), Error> {
+        self.session.reusable()?;
         self.session.note_unobserved();
         self.session.pins.restore(&self.client, &self.session.guard.target).await
     }

@@ -9,10 +9,12 @@ use futures_util::{Sink, SinkExt as _, Stream};
 use tokio::sync::{RwLockReadGuard, RwLockWriteGuard};
 use tokio_postgres::{Client, CopyInSink, CopyOutStream};
 
-use super::autocommit::Session;
+use super::autocommit::{Admitted, Session};
 use super::block::Block;
 use super::run::Guard;
 use super::statement::sealed::Source;
+use super::warrant::Warrant;
+use crate::audit::Outcome;
 use crate::error::{Error, ErrorKind};
 use crate::guard::{Course, Verdict};
 
@@ -27,18 +29,19 @@ pub struct GuardedCopyIn<'a> {
     client: &'a Client,
     session: &'a Session,
     verdict: Arc<Verdict>,
+    warrant: Option<Warrant>,
     _alone: RwLockWriteGuard<'a, ()>,
 }
 
 impl<'a> GuardedCopyIn<'a> {
     pub(super) async fn open(client: &'a Client, session: &'a Session, sql: &str) -> Result<Self, Error> {
-        let verdict = session.admit(client, Source::Text(sql)).await?;
+        let Admitted { verdict, warrant } = session.admit(client, Source::Text(sql)).await?;
         let alone = session.gate.write().await;
         let statement = session.guard.prepare_source(client, Source::Text(sql), &verdict).await?;
         let block = session.begin(client).await?;
         let sink = client.copy_in(&statement).await;
         let sink = Box::pin(sink.map_err(|error| session.guard.failure("copy rows in", error))?);
-        Ok(Self { sink, block, client, session, verdict, _alone: alone })
+        Ok(Self { sink, block, client, session, verdict, warrant, _alone: alone })
     }
 
     /// Sends a piece; waits while the server is behind.
@@ -56,11 +59,17 @@ impl<'a> GuardedCopyIn<'a> {
     /// [`ErrorKind::Denied`] where more was done than the policy allows; else what the server or the line reports. No row
     /// lasts then.
     pub async fn finish(self) -> Result<u64, Error> {
-        let Self { mut sink, block, client, session, verdict, _alone } = self;
-        let rows = sink.as_mut().finish().await;
-        let rows = rows.map_err(|error| session.guard.failure("copy rows in", error))?;
-        session.keep(client, block, &verdict).await?;
-        Ok(rows)
+        let Self { mut sink, block, client, session, verdict, warrant, _alone } = self;
+        let limits = warrant.as_ref().map(Warrant::limits);
+        let ended = match sink.as_mut().finish().await {
+            Ok(rows) => session.keep(client, block, &verdict, limits).await.map(|seen| (rows, seen)),
+            Err(error) => Err(session.guard.failure("copy rows in", error)),
+        };
+        if let Some(warrant) = warrant {
+            let observation = ended.as_ref().ok().map(|(_, observation)| observation);
+            warrant.end(&ended, observation, Outcome::Committed).await;
+        }
+        ended.map(|(rows, _)| rows)
     }
 
     fn failed<T>(guard: &Guard, polled: Poll<Result<T, tokio_postgres::Error>>) -> Poll<Result<T, Error>> {
@@ -107,7 +116,7 @@ pub struct GuardedCopyOut<'a> {
 
 impl<'a> GuardedCopyOut<'a> {
     pub(super) async fn open(client: &'a Client, session: &'a Session, sql: &str) -> Result<Self, Error> {
-        let verdict = session.admit(client, Source::Text(sql)).await?;
+        let Admitted { verdict, .. } = session.admit(client, Source::Text(sql)).await?;
         if session.guard.course(&verdict) != Course::Read {
             // Its rows would be gone before anybody could look at what else it did.
             let message = "copy out takes a statement that only reads, and calls nothing unknown";

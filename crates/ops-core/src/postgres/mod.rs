@@ -43,6 +43,7 @@ mod run;
 mod session;
 mod statement;
 mod transaction;
+mod warrant;
 
 pub use catalog::load_catalog;
 pub use client::{CancelToken, GuardedClient};
@@ -54,3 +55,4 @@ pub use preview::Preview;
 pub use session::SessionLimits;
 pub use statement::{GuardedStatement, ToStatement};
 pub use transaction::GuardedTransaction;
+pub use warrant::Oversight;

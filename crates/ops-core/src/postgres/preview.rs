@@ -45,7 +45,8 @@ impl Session {
         let rows = u64::send(client, &statement, params).await;
         let rows = rows.map_err(|error| self.guard.failure("preview a statement", error))?;
         let observation = self.observe(client).await?;
-        let refusal = self.guard.check(&[&verdict], &observation).err().map(|violation| violation.reason);
+        let refusal =
+            self.guard.check(&[&verdict], &observation, None).err().map(|violation| violation.reason);
         Ok(Preview { verdict: Verdict::clone(&verdict), observation, rows, refusal })
     }
 }

@@ -13,7 +13,9 @@ use super::failure::failure;
 use super::statement::GuardedStatement;
 use super::statement::sealed::Source;
 use crate::error::{Error, ErrorKind};
-use crate::guard::{Course, Decision, Judge, Observation, Prediction, StatementVerdict, Verdict, Violation};
+use crate::guard::{
+    Course, Decision, Judge, Limits, Observation, Prediction, StatementVerdict, Verdict, Violation,
+};
 
 pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
@@ -26,23 +28,20 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    /// Judges a text that is to run as one statement.
-    ///
-    /// A prepared statement keeps its verdict as long as the judge has no other: what one client may run, another may not.
-    pub(super) fn admit(&self, source: Source<'_>) -> Result<Arc<Verdict>, Error> {
-        let verdict = self.judge(source);
-        let Some(denied) = verdict.denied().next() else { return Ok(verdict) };
+    /// Refuses a statement that may not run: nothing is sent.
+    pub(super) fn deny(&self, verdict: &Verdict) -> Result<(), Error> {
+        let Some(denied) = verdict.denied().next() else { return Ok(()) };
         let rule = denied.rule.as_deref().unwrap_or("unknown");
         tracing::warn!(
             rule,
             policy = verdict.policy,
             policy_hash = verdict.policy_hash,
-            effects = effects(&verdict),
+            effects = effects(verdict),
             shadow = verdict.shadow,
             "statement refused"
         );
         if verdict.shadow {
-            return Ok(verdict);
+            return Ok(());
         }
         // A parser's message quotes the text, which may hold what no log should; the verdict has it.
         let reason = denied
@@ -50,19 +49,21 @@ impl Guard {
             .as_deref()
             .filter(|_| rule != "unparsable")
             .unwrap_or("it is not SQL that the guard can read");
-        let message = format!("statement refused by policy {}, rule {rule}: {reason}", verdict.policy);
-        Err(Error::denied(message, Verdict::clone(&verdict), None))
+        let refused = if denied.decision == Decision::Approve { "needs an approval" } else { "refused" };
+        let message = format!("statement {refused} by policy {}, rule {rule}: {reason}", verdict.policy);
+        Err(Error::denied(message, Verdict::clone(verdict), None))
     }
 
-    /// Judges without refusing.
+    /// Judges a text that is to run as one statement.
+    ///
+    /// A prepared statement keeps its verdict as long as the judge has no other: what one client may run, another may not.
     pub(super) fn judge(&self, source: Source<'_>) -> Arc<Verdict> {
         let now = self.now();
         match source {
             Source::Statement(prepared) if prepared.epoch == self.judge.epoch(now) => {
                 Arc::clone(&prepared.verdict)
             }
-            Source::Statement(prepared) => self.judge.judge(&prepared.sql, now),
-            Source::Text(sql) => self.judge.judge(sql, now),
+            source => self.judge.judge(source.text(), now),
         }
     }
 
@@ -76,7 +77,12 @@ impl Guard {
     }
 
     /// Compares what happened with what the statements were predicted to do, and with what the policy allows.
-    pub(super) fn check(&self, verdicts: &[&Verdict], observation: &Observation) -> Result<(), Violation> {
+    pub(super) fn check(
+        &self,
+        verdicts: &[&Verdict],
+        observation: &Observation,
+        granted: Option<Limits>,
+    ) -> Result<(), Violation> {
         if !observation.wrote && observation.relations.is_empty() {
             return Ok(());
         }
@@ -87,7 +93,7 @@ impl Guard {
             observation,
             self.judge.policy(),
             &context,
-            None,
+            granted,
         )
     }
 
@@ -124,7 +130,8 @@ impl Guard {
     ) -> Result<GuardedStatement, Error> {
         // The epoch first: if the verdict is of a later one, it is only given once more than needed.
         let epoch = self.judge.epoch(self.now());
-        let verdict = self.admit(Source::Text(sql))?;
+        let verdict = self.judge(Source::Text(sql));
+        self.deny(&verdict)?;
         let statement = self.prepare_source(client, Source::Text(sql), &verdict).await?;
         Ok(GuardedStatement { statement, sql: sql.into(), verdict, epoch })
     }
@@ -184,8 +191,8 @@ impl Guard {
         &self,
         operation: &'static str,
         verdict: &Verdict,
-        work: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Error> {
+        work: impl Future<Output = Result<(T, Option<Observation>), Error>>,
+    ) -> Result<(T, Option<Observation>), Error> {
         let span = self.span(operation, verdict);
         if span.is_disabled() {
             return work.await;
@@ -194,7 +201,7 @@ impl Guard {
         let result = work.instrument(span.clone()).await;
         span.record("duration_ms", began.elapsed().as_secs_f64() * 1e3);
         match &result {
-            Ok(answer) => span.record("rows", answer.rows()),
+            Ok((answer, _)) => span.record("rows", answer.rows()),
             Err(error) => span.record("sqlstate", error.sqlstate().unwrap_or("none")),
         };
         span.in_scope(|| tracing::debug!("statement finished"));

@@ -62,6 +62,15 @@ pub(super) mod sealed {
         Statement(&'a GuardedStatement),
     }
 
+    impl<'a> Source<'a> {
+        pub(in crate::postgres) fn text(self) -> &'a str {
+            match self {
+                Self::Text(sql) => sql,
+                Self::Statement(prepared) => &prepared.sql,
+            }
+        }
+    }
+
     impl Sealed for str {
         fn source(&self) -> Source<'_> {
             Source::Text(self)

@@ -5,15 +5,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Transaction};
 
-use super::autocommit::{IMMEDIATE, Session};
+use super::autocommit::{Admitted, IMMEDIATE, Session};
 use super::block::send_and_forget;
 use super::budget::Spent;
 use super::observe::{Baseline, FLUSH};
 use super::run::{Params, Rows};
 use super::statement::sealed::Source;
 use super::statement::{GuardedStatement, ToStatement};
+use super::warrant::Warrant;
+use crate::audit::Outcome;
 use crate::error::Error;
-use crate::guard::{Course, Observation, Verdict};
+use crate::guard::{Course, Limits, Observation, Verdict};
 
 /// A transaction whose every statement is judged before it is sent and observed after. Dropping it rolls back.
 ///
@@ -163,7 +165,7 @@ impl<'a> GuardedTransaction<'a> {
         session.take_unflushed();
         let observation = lock(state).baseline.read(&rows, guard.judge.catalog().as_deref());
         let verdicts: Vec<&Verdict> = sent.iter().map(AsRef::as_ref).collect();
-        session.enforce(last, &verdicts, &observation, before).map_err(|violation| {
+        session.enforce(last, &verdicts, &observation, before, None).map_err(|violation| {
             session.note_unpredicted(&violation);
             guard.refusal(last, violation, observation)
         })
@@ -180,11 +182,11 @@ impl<'a> GuardedTransaction<'a> {
 
     async fn run<T: Rows>(&self, source: Source<'_>, params: Params<'_>) -> Result<T, Error> {
         let guard = &self.session.guard;
-        self.session.usable()?;
-        let verdict = self.session.admit_in_transaction(source)?;
+        let Admitted { verdict, warrant } = self.session.admit_in_transaction(source).await?;
+        let limits = warrant.as_ref().map(Warrant::limits);
         let work = async {
             match guard.course(&verdict) {
-                Course::Nothing => Ok(T::default()),
+                Course::Nothing => Ok((T::default(), None)),
                 // Inside a transaction that cannot write there is nothing to observe; VACUUM and its kin the server
                 // refuses.
                 Course::Read | Course::StrictRead | Course::Alone => {
@@ -192,12 +194,20 @@ impl<'a> GuardedTransaction<'a> {
                     let statement = guard.prepare_source(&self.transaction, source, &verdict).await?;
                     self.note(&verdict);
                     let answer = T::send(&self.transaction, &statement, params).await;
-                    answer.map_err(|error| guard.failure(T::WORDS, error))
+                    answer.map(|answer| (answer, None)).map_err(|error| guard.failure(T::WORDS, error))
                 }
-                Course::Write => self.write(source, params, &verdict).await,
+                Course::Write => {
+                    let (answer, seen) = self.write(source, params, &verdict, limits).await?;
+                    Ok((answer, Some(seen)))
+                }
             }
         };
-        guard.traced(T::OPERATION, &verdict, work).await
+        let ended: Result<(T, Option<Observation>), Error> = guard.traced(T::OPERATION, &verdict, work).await;
+        if let Some(warrant) = warrant {
+            let observation = ended.as_ref().ok().and_then(|(_, observation)| observation.as_ref());
+            warrant.end(&ended, observation, Outcome::Pending).await;
+        }
+        ended.map(|(answer, _)| answer)
     }
 
     /// Runs a statement behind a savepoint, and goes back to it where the statement does more than it may.
@@ -206,7 +216,8 @@ impl<'a> GuardedTransaction<'a> {
         source: Source<'_>,
         params: Params<'_>,
         verdict: &Arc<Verdict>,
-    ) -> Result<T, Error> {
+        granted: Option<Limits>,
+    ) -> Result<(T, Observation), Error> {
         let _alone = self.session.gate.write().await;
         let guard = &self.session.guard;
         let statement = guard.prepare_source(&self.transaction, source, verdict).await?;
@@ -225,7 +236,7 @@ impl<'a> GuardedTransaction<'a> {
         let (pending, observation) = self.look(&rows);
         let pending: Vec<&Verdict> = pending.iter().map(AsRef::as_ref).collect();
         let before = lock(&self.state).spent;
-        let checked = self.session.enforce(verdict, &pending, &observation, before);
+        let checked = self.session.enforce(verdict, &pending, &observation, before, granted);
         if let Err(violation) = checked {
             let undo = format!("ROLLBACK TO SAVEPOINT {savepoint}; RELEASE SAVEPOINT {savepoint}");
             let undone = self.transaction.batch_execute(&undo).await;
@@ -233,9 +244,11 @@ impl<'a> GuardedTransaction<'a> {
             self.session.note_unpredicted(&violation);
             return Err(guard.refusal(verdict, violation, observation));
         }
-        lock(&self.state).spent = before.and(Spent::of(&observation));
+        if granted.is_none() {
+            lock(&self.state).spent = before.and(Spent::of(&observation));
+        }
         send_and_forget(self.transaction.client(), &format!("RELEASE SAVEPOINT {savepoint}"));
-        Ok(answer)
+        Ok((answer, observation))
     }
 
     /// Notes a statement that is about to be sent, and names a savepoint for it.
