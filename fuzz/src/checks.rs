@@ -102,10 +102,9 @@ pub fn one_after_the_other(first: &str, second: &str) {
 
 /// Checks that a redacted text keeps no constant of the text.
 pub fn redacted(text: &str) {
-    // TEMPORARY
-    if text.len() > MOST_BYTES
-        || text.bytes().all(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c))
-    {
+    // With debug assertions the library's scanner ends the process over a text of blanks alone.
+    const BLANKS: [char; 6] = [' ', '\t', '\n', '\r', '\x0b', '\x0c'];
+    if text.len() > MOST_BYTES || text.trim_matches(BLANKS).is_empty() {
         return;
     }
     let redacted = redact(text);
