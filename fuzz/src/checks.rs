@@ -129,7 +129,7 @@ pub fn policy_document(text: &str) {
             return;
         }
     };
-    let again = Policy::from_toml(&format!("# the same\n{text}\n# the same"));
+    let again = Policy::from_toml(&format!("{text}\n# the same"));
     assert_eq!(again.as_ref().map(Policy::hash).ok(), Some(policy.hash()), "{text:?}");
     for outcome in policy.run_tests() {
         let _ = format!("{outcome:?}");
