@@ -40,6 +40,6 @@ pub use verdict::{Decision, Limits, Predicted, StatementVerdict, Verdict};
 
 pub(crate) use cache::Judge;
 pub(crate) use catalog::{
-    CastRow, Dependent, DependsRow, ForeignKeyRow, FunctionRow, Oid, OperatorRow, RelationRow, RuleRow, Rows,
+    CastRow, Dependent, DependsRow, ForeignKeyRow, FunctionRow, OperatorRow, RelationRow, Rows, RuleRow,
     TriggerRow, TypeRow,
 };

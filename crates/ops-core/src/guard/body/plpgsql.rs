@@ -129,9 +129,10 @@ impl Reader<'_> {
                 self.expression(&array);
             }
             "end" => {
-                let rest = self.at..self.tokens.len();
-                let end = self.find(&rest, &[";"]).unwrap_or(rest.end);
-                if end - rest.start > 2 || (rest.start..end).any(|index| !self.is_name(index)) {
+                let mut rest = self.at..self.tokens.len();
+                let end = rest.find(|index| self.is(*index, ";")).unwrap_or(self.tokens.len());
+                let rest = self.at..end;
+                if rest.len() > 2 || (rest.start..end).any(|index| !self.is_name(index)) {
                     return None;
                 }
                 self.at = end + 1;
@@ -271,8 +272,10 @@ impl Reader<'_> {
             self.expression(&((by + 1).min(run.end)..run.end));
             return Some(());
         }
-        const QUERIES: &[&str] =
-            &["select", "with", "values", "table", "insert", "update", "delete", "merge", "explain", "show", "("];
+        const QUERIES: &[&str] = &[
+            "select", "with", "values", "table", "insert", "update", "delete", "merge", "explain", "show",
+            "(",
+        ];
         if self.is_any(run.start, QUERIES) {
             return self.sql(&run);
         }
@@ -399,7 +402,9 @@ mod tests {
             assert_eq!(found.sql.trim_end().replace('\n', "|"), *sql, "{block}");
             assert_eq!(found.executed, *executed, "{block}");
         }
-        for unread in ["BEGIN x", "BEGIN FETCH RELATIVE f(1) FROM c; END", "BEGIN IF a; b THEN END", "BEGIN 'x"] {
+        for unread in
+            ["BEGIN x", "BEGIN FETCH RELATIVE f(1) FROM c; END", "BEGIN IF a; b THEN END", "BEGIN 'x"]
+        {
             assert_eq!(pieces(unread), None, "{unread}");
         }
     }
