@@ -35,6 +35,7 @@ const EXAMPLES: &str = "Examples:
   echo 'DELETE FROM orders' | ops-guard check -
   ops-guard check --policy migration --format json release.sql
   ops-guard check --policy shop.toml
+  ops-guard exec --preview --url postgresql://shop_app@db.example/shop -c 'DELETE FROM orders WHERE id = 7'
   ops-guard doctor --url postgresql://shop_app@db.example/shop
   ops-guard explain -c 'DELETE FROM orders WHERE id = 7'
   ops-guard check --policy shop.toml --principal shop_app --at 2026-11-21T23:00:00+01:00 nightly.sql
@@ -59,6 +60,8 @@ pub(crate) struct Args {
 pub(crate) enum Action {
     /// Judge every statement of the files, without a server
     Check(CheckArgs),
+    /// Run SQL through the guard: judged before, observed before it lasts
+    Exec(Box<ExecArgs>),
     /// Examine the role that an application uses, and print the script that makes it safe
     Doctor(DoctorArgs),
     /// Tell what each statement would do, why, and what the policy says to it
@@ -103,16 +106,71 @@ impl Args {
         let policy = match &self.action {
             Some(Action::Check(check)) => check.policy.clone(),
             Some(Action::Explain(explain)) => explain.policy.clone(),
+            Some(Action::Exec(exec)) => exec.policy.clone(),
             _ => None,
         };
         let url = match &self.action {
             Some(Action::Doctor(doctor)) => doctor.url.clone(),
             Some(Action::Explain(explain)) => explain.url.clone(),
+            Some(Action::Exec(exec)) => exec.url.clone(),
             _ => None,
         };
         let policy = Flag::given("guard.policy", "--policy", policy);
         policy.into_iter().chain(Flag::given("guard.url", "--url", url)).collect()
     }
+}
+
+const EXEC_NOTES: &str = "Examples:
+  ops-guard exec --url postgresql://shop_app@db.example/shop -c 'SELECT count(*) FROM orders'
+  ops-guard exec --preview -c 'DELETE FROM customers WHERE id = 7'
+  ops-guard exec --undo keep.t42 -c 'DELETE FROM orders WHERE placed < now() - interval $$1 year$$'
+  ops-guard exec -f repair.sql --approval ok.json --approvers approvers.toml --audit audit.jsonl
+
+Several statements run in one transaction: all of them last, or none. What a statement does is observed before it lasts, \
+cascades, triggers and deferred triggers included, and rolled back where the policy does not allow it.
+
+Exit codes: 0 done, 20 a statement was denied, needs an approval or was rolled back, 22 there was no statement, 64 usage, \
+65 a file cannot be read or the server refuses the statement, 69 the server does not answer, 74 the audit log cannot be written, \
+78 configuration.";
+
+/// The arguments of `exec`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = EXEC_NOTES)]
+#[command(group = clap::ArgGroup::new("text").required(true))]
+pub(crate) struct ExecArgs {
+    /// Run this text
+    #[arg(short = 'c', long, group = "text", value_name = "SQL")]
+    pub(crate) command: Option<String>,
+    /// Run the text of this file
+    #[arg(short = 'f', long, group = "text", value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// `-` runs standard input
+    #[arg(group = "text", value_name = "-", value_parser = ["-"])]
+    pub(crate) stdin: Option<String>,
+    /// The policy to judge by: a name, or a TOML file
+    #[arg(long, value_name = "NAME_OR_FILE")]
+    pub(crate) policy: Option<String>,
+    /// The server and the role, as a libpq URL or key=value pairs
+    #[arg(long, value_name = "CONNECTION")]
+    pub(crate) url: Option<String>,
+    /// Run each statement, show what it does, and undo it
+    #[arg(long, conflicts_with_all = ["undo", "each", "approval"])]
+    pub(crate) preview: bool,
+    /// Keep the rows that a DELETE or UPDATE removes or changes in tables guard_undo_NAME_…, and print what puts them back
+    #[arg(long, value_name = "[SCHEMA.]NAME", conflicts_with = "each")]
+    pub(crate) undo: Option<String>,
+    /// Run every statement in a transaction of its own
+    #[arg(long)]
+    pub(crate) each: bool,
+    /// An approval to present; may be given several times
+    #[arg(long, value_name = "FILE", requires = "approvers", requires = "audit")]
+    pub(crate) approval: Vec<PathBuf>,
+    /// The people whose approvals count
+    #[arg(long, value_name = "FILE", requires = "audit")]
+    pub(crate) approvers: Option<PathBuf>,
+    /// The audit log that gets every use of an approval, before the statement is sent
+    #[arg(long, value_name = "FILE", requires = "approvers")]
+    pub(crate) audit: Option<PathBuf>,
 }
 
 const DOCTOR_NOTES: &str = "Examples:

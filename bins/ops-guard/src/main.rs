@@ -6,6 +6,7 @@ mod audit;
 mod check;
 mod connect;
 mod doctor;
+mod exec;
 mod explain;
 mod keygen;
 mod policy;
@@ -32,6 +33,7 @@ impl Command for Args {
     async fn run(self, context: Context<Settings>) -> Result<Exit, Failure> {
         match self.action {
             Some(Action::Check(args)) => check::run(&args, &context),
+            Some(Action::Exec(args)) => exec::run(&args, &context).await,
             Some(Action::Doctor(args)) => doctor::run(&args, &context).await,
             Some(Action::Explain(args)) => explain::run(&args, &context).await,
             Some(Action::Keygen(args)) => keygen::run(&args, context.format),

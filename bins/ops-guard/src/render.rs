@@ -150,12 +150,8 @@ fn object(file: &str, index: usize, statement: &StatementVerdict, verdict: &Verd
 
 fn refusal(file: &str, sql: &str, statement: &StatementVerdict, verdict: &Verdict) -> String {
     let (line, column, source) = place(sql, statement.position);
-    let what = match (verdict.shadow, statement.decision) {
-        (false, Decision::Approve) => "held for approval",
-        (true, Decision::Approve) => "would be held for approval",
-        (false, _) => "denied",
-        (true, _) => "would be denied",
-    };
+    let would = if verdict.shadow { "would be " } else { "" };
+    let what = format!("{would}{}", refused(statement.decision));
     let rule = statement.rule.as_deref().unwrap_or("?");
     let mut text =
         format!("{file}:{line}:{}: {what} by rule {rule} of policy {}", column + 1, verdict.policy);
@@ -166,6 +162,11 @@ fn refusal(file: &str, sql: &str, statement: &StatementVerdict, verdict: &Verdic
         }
     }
     text
+}
+
+/// What became of a statement that may not run.
+pub(crate) fn refused(decision: Decision) -> &'static str {
+    if decision == Decision::Approve { "held for approval" } else { "denied" }
 }
 
 /// The characters of a line that a terminal may see; tabs would move the caret.

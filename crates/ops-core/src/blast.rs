@@ -59,7 +59,7 @@ async fn look(client: &mut Client, target: &str, sql: &str, table: &str) -> Resu
     let transaction = begun.await.map_err(fail)?;
     // A snapshot and a savepoint: from here on the transaction cannot be made one that writes.
     transaction.batch_execute("SELECT 1; SAVEPOINT estimate").await.map_err(fail)?;
-    let shapes = crate::undo::load(&transaction, table).await?;
+    let shapes = crate::postgres::load_shapes(&transaction, table).await?;
     let reached = undo::reached(sql, &shapes).unwrap_or_default();
     let (rows, unknown) = match estimate(&transaction, sql).await {
         Ok(Ok(rows)) => (rows, None),

@@ -7,7 +7,7 @@
 //!   allows it. Pure; no connection.
 //! - `postgres`: `postgres::GuardedClient`, its transactions and its pool: `tokio_postgres` behind a policy.
 //! - `doctor`: `doctor::examine`: what a role and its database allow that the guard cannot stop, with the SQL that ends it.
-//! - `undo`: `undo::load`, what `guard::undo` must know to keep doomed rows; `blast`: how far a statement would reach.
+//! - `blast`: how far a statement would reach.
 //! - `approval`: `approval::Approval`, a signed permission of somebody else's to run what a policy refuses.
 //! - `audit`: `audit::AuditLog`, an append-only, hash-chained file of what was refused, approved and run.
 //! - [`evidence`]: [`evidence::Record`], signed with ed25519 in a DSSE envelope, chained, verified offline.
@@ -32,9 +32,11 @@
 //!
 //! # What the guard is, and is not
 //!
-//! It protects against honest mistakes, and against a confused program that tries again. It judges the text: code that
-//! the text does not show (a view, a trigger, a cascade, a user's operator, a function in attribute notation) runs unseen.
-//! Against somebody who writes hostile SQL only a role with few privileges helps; the guard does not replace it.
+//! It protects against honest mistakes, and against a confused program that tries again. What a statement would do is
+//! predicted from its text and the database's catalog, and what it did is observed before it lasts: cascades, triggers
+//! and hidden code included. What leaves the transaction cannot be observed: files, programs, other servers. Against
+//! somebody who writes hostile SQL only a role with few privileges helps; [`doctor`] checks the role, and the guard does not
+//! replace it.
 
 #[cfg(feature = "guard")]
 pub mod approval;
@@ -54,7 +56,5 @@ pub mod guard;
 pub mod postgres;
 #[cfg(feature = "guard")]
 mod trusted;
-#[cfg(feature = "guard")]
-pub mod undo;
 
 pub use error::{Error, ErrorKind, ServerError};

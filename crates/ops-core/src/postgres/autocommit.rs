@@ -87,6 +87,16 @@ impl Session {
         source: Source<'_>,
         params: Params<'_>,
     ) -> Result<T, Error> {
+        self.run_observed(client, source, params).await.map(|(answer, _)| answer)
+    }
+
+    /// Judges and runs a statement, and tells what was observed, where something was.
+    pub(super) async fn run_observed<T: Rows>(
+        &self,
+        client: &Client,
+        source: Source<'_>,
+        params: Params<'_>,
+    ) -> Result<(T, Option<Observation>), Error> {
         let Admitted { verdict, warrant } = self.admit(client, source).await?;
         let limits = warrant.as_ref().map(Warrant::limits);
         let work = self.send(client, source, params, &verdict, limits);
@@ -95,7 +105,7 @@ impl Session {
             let observation = ended.as_ref().ok().and_then(|(_, observation)| observation.as_ref());
             warrant.end(&ended, observation, Outcome::Committed).await;
         }
-        ended.map(|(answer, _)| answer)
+        ended
     }
 
     /// Judges a statement and refuses it, unless an approval covers it; where it calls what the catalog does not know, a
@@ -164,7 +174,7 @@ impl Session {
             Course::Read => {
                 let _shared = self.gate.read().await;
                 let statement = self.guard.prepare_source(client, source, verdict).await?;
-                let answer = T::send(client, &statement, params).await;
+                let answer = T::send(client, &statement, source.text(), params).await;
                 answer.map_err(|error| self.guard.failure(T::WORDS, error))?
             }
             Course::StrictRead => self.read_strictly(client, source, params, verdict).await?,
@@ -190,7 +200,7 @@ impl Session {
         let block = Block::open(client, "ROLLBACK");
         let (begun, answer, ended) = futures_util::join!(
             client.batch_execute(STRICTLY_READ_ONLY),
-            T::send(client, &statement, params),
+            T::send(client, &statement, source.text(), params),
             client.batch_execute("ROLLBACK"),
         );
         block.close();
@@ -247,7 +257,7 @@ impl Session {
         let (flushed, begun, answer, immediate, rows) = futures_util::join!(
             batch_unless_empty(client, before),
             client.batch_execute(BEGIN),
-            T::send(client, &statement, params),
+            T::send(client, &statement, source.text(), params),
             client.batch_execute(IMMEDIATE),
             observer.look(client),
         );
@@ -263,19 +273,24 @@ impl Session {
                 return Ok(Observed::RolledBack(Overstep { violation, observation }));
             }
         };
-        let kept = client.batch_execute("COMMIT").await;
-        kept.map_err(|error| self.guard.failure("commit a statement", error))?;
-        block.close();
-        self.note_spent(spent);
+        self.commit(client, block, spent).await?;
         Ok(Observed::Kept(answer, observation))
     }
 
     /// Begins the block of a statement that is not sent in one go.
     pub(super) async fn begin<'a>(&self, client: &'a Client) -> Result<Block<'a, Client>, Error> {
+        self.begin_as(client, BEGIN).await
+    }
+
+    pub(super) async fn begin_as<'a>(
+        &self,
+        client: &'a Client,
+        command: &str,
+    ) -> Result<Block<'a, Client>, Error> {
         let before = self.flush_if_needed();
         let block = Block::open(client, "ROLLBACK");
         let (flushed, begun) =
-            futures_util::join!(batch_unless_empty(client, before), client.batch_execute(BEGIN));
+            futures_util::join!(batch_unless_empty(client, before), client.batch_execute(command));
         flushed.and(begun).map_err(|error| self.guard.failure("begin a transaction", error))?;
         Ok(block)
     }
@@ -297,11 +312,22 @@ impl Session {
                 return Err(self.guard.refusal(verdict, violation, observation));
             }
         };
+        self.commit(client, block, spent).await?;
+        Ok(observation)
+    }
+
+    /// Makes a block's changes last.
+    pub(super) async fn commit(
+        &self,
+        client: &Client,
+        block: Block<'_, Client>,
+        spent: Spent,
+    ) -> Result<(), Error> {
         let kept = client.batch_execute("COMMIT").await;
         kept.map_err(|error| self.guard.failure("commit a statement", error))?;
         block.close();
         self.note_spent(spent);
-        Ok(observation)
+        Ok(())
     }
 
     /// Undoes what was done in a block, and returns once its locks are gone.
@@ -376,7 +402,7 @@ impl Session {
         let block = Block::open(client, READ_ONLY);
         let (opened, answer, closed) = futures_util::join!(
             client.batch_execute(READ_WRITE),
-            T::send(client, &statement, params),
+            T::send(client, &statement, source.text(), params),
             client.batch_execute(READ_ONLY),
         );
         block.close();

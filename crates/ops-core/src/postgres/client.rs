@@ -13,11 +13,14 @@ use super::preview::Preview;
 use super::run::Guard;
 use super::session::{Pins, SessionLimits};
 use super::statement::{GuardedStatement, ToStatement};
+use super::text::TextAnswer;
 use super::transaction::GuardedTransaction;
+use super::undo::Undo;
 use super::warrant::Oversight;
 use crate::approval::Approval;
 use crate::connection::ConnectionSettings;
 use crate::error::{Error, ErrorKind};
+use crate::guard::undo::Naming;
 use crate::guard::{Context, Judge, Policy};
 
 /// A session whose every statement is judged before it is sent.
@@ -125,6 +128,29 @@ impl GuardedClient {
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<u64, Error> {
         self.session.run(&self.client, statement.source(), params).await
+    }
+
+    /// Runs a statement without parameters and returns its answer as text, for programs that show what they do not know.
+    ///
+    /// # Errors
+    /// As [`GuardedClient::query`].
+    pub async fn query_text(&self, sql: &str) -> Result<TextAnswer, Error> {
+        self.session.run_text(&self.client, sql).await
+    }
+
+    /// Runs a DELETE or UPDATE, and keeps the rows that it removes or changes, cascades included, in new tables beside it:
+    /// all of it lasts, or nothing. The role needs the right to create tables in the schema of `naming`.
+    ///
+    /// # Errors
+    /// As [`GuardedClient::execute`]; [`ErrorKind::InvalidParameter`] where the rows cannot be kept, or where those that were
+    /// kept are not those that were changed.
+    pub async fn execute_with_undo(
+        &self,
+        sql: &str,
+        params: &[&(dyn ToSql + Sync)],
+        naming: &Naming,
+    ) -> Result<Undo, Error> {
+        self.session.execute_with_undo(&self.client, sql, params, naming).await
     }
 
     /// Judges and prepares a statement for repeated use on this session.

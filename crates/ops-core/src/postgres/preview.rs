@@ -42,7 +42,7 @@ impl Session {
         let statement = self.guard.prepare_source(client, source, &verdict).await?;
         // Dropped where something fails: that undoes it too.
         let block = self.begin(client).await?;
-        let rows = u64::send(client, &statement, params).await;
+        let rows = u64::send(client, &statement, source.text(), params).await;
         let rows = rows.map_err(|error| self.guard.failure("preview a statement", error))?;
         let observation = self.observe(client).await?;
         self.roll_back(client, block).await?;

@@ -214,7 +214,7 @@ fn effects(verdict: &Verdict) -> String {
     effects.map(|predicted| predicted.effect.to_string()).collect::<Vec<_>>().join(" ")
 }
 
-/// The two forms of an answer, each got from a prepared statement.
+/// The forms of an answer.
 pub(super) trait Rows: Sized + Default + Send {
     /// The name of the operation in spans and messages.
     const OPERATION: &'static str;
@@ -225,9 +225,11 @@ pub(super) trait Rows: Sized + Default + Send {
     /// How many rows the statement gave or concerned.
     fn rows(&self) -> u64;
 
+    /// Sends a prepared statement; `sql` is its text.
     fn send<C: GenericClient + Sync>(
         client: &C,
         statement: &Statement,
+        sql: &str,
         params: Params<'_>,
     ) -> impl Future<Output = Result<Self, tokio_postgres::Error>> + Send;
 }
@@ -243,6 +245,7 @@ impl Rows for Vec<Row> {
     async fn send<C: GenericClient + Sync>(
         client: &C,
         statement: &Statement,
+        _: &str,
         params: Params<'_>,
     ) -> Result<Self, tokio_postgres::Error> {
         client.query(statement, params).await
@@ -260,6 +263,7 @@ impl Rows for u64 {
     async fn send<C: GenericClient + Sync>(
         client: &C,
         statement: &Statement,
+        _: &str,
         params: Params<'_>,
     ) -> Result<Self, tokio_postgres::Error> {
         client.execute(statement, params).await

@@ -12,6 +12,7 @@ use super::observe::{Baseline, FLUSH};
 use super::run::{Params, Rows};
 use super::statement::sealed::Source;
 use super::statement::{GuardedStatement, ToStatement};
+use super::text::TextAnswer;
 use super::warrant::Warrant;
 use crate::audit::Outcome;
 use crate::error::Error;
@@ -104,6 +105,15 @@ impl<'a> GuardedTransaction<'a> {
         self.run(statement.source(), params).await
     }
 
+    /// Runs a statement without parameters and returns its answer as text.
+    ///
+    /// # Errors
+    /// As [`GuardedClient::query_text`](super::GuardedClient::query_text).
+    pub async fn query_text(&self, sql: &str) -> Result<TextAnswer, Error> {
+        let (answer, observation) = self.run_observed::<TextAnswer>(Source::Text(sql), &[]).await?;
+        Ok(TextAnswer { observation, ..answer })
+    }
+
     /// Judges and prepares a statement for repeated use on this session.
     ///
     /// # Errors
@@ -181,6 +191,14 @@ impl<'a> GuardedTransaction<'a> {
     }
 
     async fn run<T: Rows>(&self, source: Source<'_>, params: Params<'_>) -> Result<T, Error> {
+        self.run_observed(source, params).await.map(|(answer, _)| answer)
+    }
+
+    async fn run_observed<T: Rows>(
+        &self,
+        source: Source<'_>,
+        params: Params<'_>,
+    ) -> Result<(T, Option<Observation>), Error> {
         let guard = &self.session.guard;
         let Admitted { verdict, warrant } = self.session.admit_in_transaction(source).await?;
         let limits = warrant.as_ref().map(Warrant::limits);
@@ -193,7 +211,7 @@ impl<'a> GuardedTransaction<'a> {
                     let _shared = self.session.gate.read().await;
                     let statement = guard.prepare_source(&self.transaction, source, &verdict).await?;
                     self.note(&verdict);
-                    let answer = T::send(&self.transaction, &statement, params).await;
+                    let answer = T::send(&self.transaction, &statement, source.text(), params).await;
                     answer.map(|answer| (answer, None)).map_err(|error| guard.failure(T::WORDS, error))
                 }
                 Course::Write => {
@@ -207,7 +225,7 @@ impl<'a> GuardedTransaction<'a> {
             let observation = ended.as_ref().ok().and_then(|(_, observation)| observation.as_ref());
             warrant.end(&ended, observation, Outcome::Pending).await;
         }
-        ended.map(|(answer, _)| answer)
+        ended
     }
 
     /// Runs a statement behind a savepoint, and goes back to it where the statement does more than it may.
@@ -226,7 +244,7 @@ impl<'a> GuardedTransaction<'a> {
         let set = format!("SAVEPOINT {savepoint}");
         let (begun, answer, rows) = futures_util::join!(
             self.transaction.batch_execute(&set),
-            T::send(&self.transaction, &statement, params),
+            T::send(&self.transaction, &statement, source.text(), params),
             observer.look(&self.transaction),
         );
         begun.map_err(|error| guard.failure("set a savepoint", error))?;

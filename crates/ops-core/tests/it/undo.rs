@@ -294,7 +294,7 @@ async fn what_was_deleted_or_changed_comes_back_byte_for_byte() {
         ("UPDATE part SET v = upper(v)", &[], &[50]),
     ];
     for (number, (sql, params, counts)) in cases.iter().enumerate() {
-        let shapes = ops_core::undo::load(&client, &undo::target(sql).unwrap()).await.unwrap();
+        let shapes = ops_core::postgres::load_shapes(&client, &undo::target(sql).unwrap()).await.unwrap();
         let plan = undo::plan(sql, &Naming::new(format!("case_{number}")), &shapes).unwrap();
         assert_eq!(run(&mut client, &plan, sql, params).await, *counts, "{sql} {:?}", plan.copies);
         assert_ne!(dump(&client).await, before, "{sql}");
@@ -324,7 +324,9 @@ async fn the_shapes_are_those_of_the_server() {
         )
         .unwrap();
     let client = connect(&postgres).await;
-    let load = async |sql: &str| ops_core::undo::load(&client, &undo::target(sql).unwrap()).await.unwrap();
+    let load = async |sql: &str| {
+        ops_core::postgres::load_shapes(&client, &undo::target(sql).unwrap()).await.unwrap()
+    };
     let order = load("DELETE FROM \"Order\"").await;
     let names: Vec<&str> = order.tables.iter().map(|table| table.name.name.as_str()).collect();
     assert_eq!(names, ["Order", "line", "remark"]);

@@ -5,7 +5,7 @@
 //! use ops_core::guard::undo::{self, Naming};
 //!
 //! let sql = "DELETE FROM orders WHERE placed < $1";
-//! let shapes = ops_core::undo::load(client, &undo::target(sql)?).await?;
+//! let shapes = ops_core::postgres::load_shapes(client, &undo::target(sql)?).await?;
 //! let plan = undo::plan(sql, &Naming::new("20261121"), &shapes)?;
 //! # let _ = plan;
 //! # Ok(())
@@ -14,9 +14,9 @@
 
 use tokio_postgres::{GenericClient, Row};
 
+use super::failure::failure;
 use crate::error::Error;
 use crate::guard::undo::{Action, ColumnShape, ForeignKey, Shapes, TableName, TableShape};
-use crate::postgres::failure::failure;
 
 /// The target and every table that is reached from it through foreign keys, from the referred to the referring one. Partitions share
 /// the keys of their table, and the target may be a partition.
@@ -62,7 +62,7 @@ const FOREIGN_KEYS: &str = "
 ///
 /// # Errors
 /// What the server or the line reports.
-pub async fn load(client: &impl GenericClient, target: &str) -> Result<Shapes, Error> {
+pub async fn load_shapes(client: &impl GenericClient, target: &str) -> Result<Shapes, Error> {
     let fail = |error| failure("read the shapes of tables", "the session's server", error);
     let rows = client.query(TABLES, &[&target]).await.map_err(fail)?;
     let oids: Vec<u32> = rows.iter().map(|row| row.get("oid")).collect();
