@@ -31,7 +31,8 @@ impl Show<'_> {
             Format::Text => {
                 let mut text = table(&answer.columns, &answer.rows);
                 let changes = answer.observation.as_ref().map(changes).unwrap_or_default();
-                let _ = write!(text, "{} rows{changes}", answer.count);
+                let count = answer.count.max(answer.rows.len() as u64);
+                let _ = write!(text, "{}{changes}", counted(count));
                 output::text(&text)
             }
         };
@@ -87,7 +88,7 @@ impl Show<'_> {
                 }))
             }
             Format::Text => {
-                let mut text = format!("{} rows{}", undo.rows, changes(&undo.observation));
+                let mut text = format!("{}{}", counted(undo.rows), changes(&undo.observation));
                 for copy in &undo.copies {
                     let _ = write!(text, "\n  kept: rows of {} in {}", copy.table, copy.name);
                 }
@@ -168,6 +169,10 @@ impl Show<'_> {
 fn sentences(judged: &StatementVerdict) -> impl Iterator<Item = (&'static str, &str)> {
     let both = [("reason", judged.reason.as_deref()), ("hint", judged.hint.as_deref())];
     both.into_iter().filter_map(|(name, sentence)| sentence.map(|sentence| (name, sentence)))
+}
+
+fn counted(rows: u64) -> String {
+    format!("{rows} row{}", if rows == 1 { "" } else { "s" })
 }
 
 /// Tells what was observed: `: 3 removed from public.child, public.old dropped`.
