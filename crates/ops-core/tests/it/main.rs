@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
+#[cfg(feature = "guard")]
+mod differential;
 mod evidence;
 #[cfg(feature = "guard")]
 mod live;
