@@ -16,6 +16,7 @@
 //!
 //! What no text can tell is said in [`Policy`]: least privilege of the role is the other half of the protection.
 
+mod body;
 mod cache;
 mod catalog;
 mod classify;
@@ -38,3 +39,7 @@ pub use policy::Policy;
 pub use verdict::{Decision, Limits, Predicted, StatementVerdict, Verdict};
 
 pub(crate) use cache::Judge;
+pub(crate) use catalog::{
+    CastRow, Dependent, DependsRow, ForeignKeyRow, FunctionRow, Oid, OperatorRow, RelationRow, RuleRow, Rows,
+    TriggerRow, TypeRow,
+};

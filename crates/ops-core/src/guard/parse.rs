@@ -89,6 +89,32 @@ fn parse<R>(sql: &str, read: impl FnOnce(Vec<Statement<'_>>) -> R) -> Result<R, 
     Ok(read(statements.collect()))
 }
 
+/// A word or sign of a text; comments are none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Token {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) kind: ast::Token,
+}
+
+/// Returns the words and signs of a text; none where the scanner refuses it.
+pub(super) fn tokens(text: &str) -> Option<Vec<Token>> {
+    if text.len() > MAX_BYTES || is_slow_to_scan(text) {
+        return None;
+    }
+    let scanned = pg_query::scan_tokens(text).ok()?;
+    let tokens = scanned.into_iter().map(|token| {
+        let (start, end) = (usize::try_from(token.start).ok()?, usize::try_from(token.end).ok()?);
+        // So that no later slice of the text can panic.
+        text.get(start..end)?;
+        Some(Token { start, end, kind: ast::Token::try_from(token.token).ok()? })
+    });
+    let is_comment = |token: &Option<Token>| {
+        token.is_some_and(|token| matches!(token.kind, ast::Token::SqlComment | ast::Token::CComment))
+    };
+    tokens.filter(|token| !is_comment(token)).collect()
+}
+
 fn failure(error: pg_query::Error) -> Failure {
     let message = match error {
         pg_query::Error::Parse(message) => message,

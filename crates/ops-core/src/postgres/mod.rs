@@ -35,6 +35,7 @@ mod run;
 mod session;
 mod transaction;
 
+pub use catalog::load_catalog;
 pub use client::GuardedClient;
 pub use pool::{Manager, Pool};
 pub use run::{GuardedStatement, ToStatement};

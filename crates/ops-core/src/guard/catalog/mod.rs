@@ -1,8 +1,197 @@
 //! The catalog: what the names of one database mean, as plain data. Read from a server elsewhere; nothing here asks one.
 
+mod build;
+mod extensions;
+mod model;
+
+use std::collections::{BTreeSet, HashMap};
+
+pub(crate) use build::{
+    CastRow, Dependent, DependsRow, ForeignKeyRow, FunctionRow, OperatorRow, RelationRow, RuleRow, Rows,
+    TriggerRow, TypeRow,
+};
+pub(in crate::guard) use model::{
+    Access, Body, Function, Operator, Reference, Relation, Rule, Summary, Type, Use,
+};
+
+/// The number by which a server knows an object.
+pub(crate) type Oid = u32;
+
+/// The first number that a server gives to an object that did not come with it.
+const FIRST_OWN_OID: Oid = 16_384;
+
 /// A picture of a database's own functions, operators, casts, views, rules, triggers and foreign keys.
 ///
 /// It is old as soon as it is taken. That is why it only predicts: what really happened is observed, and where the two
 /// do not agree the picture is taken again before a statement is refused.
 #[derive(Clone, Debug, Default)]
-pub struct Catalog {}
+pub struct Catalog {
+    search_path: Vec<String>,
+    relations: HashMap<Oid, Relation>,
+    /// By the name without its schema.
+    relation_names: HashMap<String, Vec<Oid>>,
+    /// By the name with its schema, quoted where SQL needs it.
+    relation_titles: HashMap<String, Oid>,
+    functions: HashMap<Oid, Function>,
+    function_names: HashMap<String, Vec<Oid>>,
+    operators: HashMap<String, Vec<Operator>>,
+    types: HashMap<Oid, Type>,
+    type_names: HashMap<String, Vec<Oid>>,
+}
+
+impl Catalog {
+    /// Returns the schemas in which a name without one is looked for, in order.
+    pub(in crate::guard) fn search_path(&self) -> &[String] {
+        &self.search_path
+    }
+
+    /// Returns a relation's name with its schema, quoted where SQL needs it, and its kind as `pg_class.relkind` has it.
+    /// It knows relations that have vanished since.
+    pub(crate) fn relation_name(&self, oid: Oid) -> Option<(&str, char)> {
+        self.relations.get(&oid).map(|relation| (relation.title.as_str(), relation.kind))
+    }
+
+    /// Tells whether a relation was there when the picture was taken.
+    pub(crate) fn is_known(&self, oid: Oid) -> bool {
+        oid < FIRST_OWN_OID || self.relations.contains_key(&oid)
+    }
+
+    /// Tells whether a write that was announced for one relation explains that another one was touched: a partition of
+    /// it, a table below a view, an index or the TOAST table of it, a temporary table that took its name.
+    ///
+    /// Both are names as effects have them, quoted where SQL needs it.
+    pub(crate) fn covers(&self, written: &str, touched: &str) -> bool {
+        if written == touched {
+            return true;
+        }
+        let is_bare = !written.contains('.');
+        let last = touched.strip_suffix(written).and_then(|schema| schema.strip_suffix('.'));
+        if is_bare && last.is_some() {
+            return true;
+        }
+        let Some(&touched_oid) = self.relation_titles.get(touched) else {
+            // Made since the picture was taken; a session's own temporary table hides one of its name.
+            let name = written.rsplit_once('.').map_or(written, |(_, name)| name);
+            return touched.strip_prefix("pg_temp_").is_some_and(|rest| {
+                rest.split_once('.').is_some_and(|(_, touched_name)| touched_name == name)
+            });
+        };
+        let Some(&written_oid) = self.relation_titles.get(written) else { return false };
+        let touched = self.relations.get(&touched_oid);
+        let owner = touched.and_then(|relation| relation.table).unwrap_or(touched_oid);
+        self.below(written_oid).contains(&owner)
+    }
+
+    /// Returns a relation and all that a write on it may reach as part of itself: partitions, inheritors, what a view
+    /// stands on.
+    pub(in crate::guard) fn below(&self, oid: Oid) -> BTreeSet<Oid> {
+        let mut found = BTreeSet::new();
+        let mut todo = vec![oid];
+        while let Some(oid) = todo.pop() {
+            if !found.insert(oid) {
+                continue;
+            }
+            if let Some(relation) = self.relations.get(&oid) {
+                todo.extend(&relation.children);
+                todo.extend(relation.base);
+            }
+        }
+        found
+    }
+
+    pub(in crate::guard) fn relation(&self, oid: Oid) -> Option<&Relation> {
+        self.relations.get(&oid)
+    }
+
+    pub(in crate::guard) fn function(&self, oid: Oid) -> Option<&Function> {
+        self.functions.get(&oid)
+    }
+
+    pub(in crate::guard) fn type_of(&self, oid: Oid) -> Option<&Type> {
+        self.types.get(&oid)
+    }
+
+    /// Finds the relation that a name means in a search path.
+    pub(in crate::guard) fn find_relation(
+        &self,
+        schema: Option<&str>,
+        name: &str,
+        path: &[String],
+    ) -> Option<(Oid, &Relation)> {
+        let candidates = self.relation_names.get(name)?;
+        let in_schema = |wanted: &str| {
+            candidates.iter().find_map(|oid| {
+                let relation = self.relations.get(oid)?;
+                (relation.schema == wanted).then_some((*oid, relation))
+            })
+        };
+        match schema {
+            Some("pg_temp") => path.iter().filter(|schema| is_temporary(schema)).find_map(|s| in_schema(s)),
+            Some(schema) => in_schema(schema),
+            None => path.iter().find_map(|schema| in_schema(schema)),
+        }
+    }
+
+    /// Finds every function that a call may mean; `arguments` is none where their number says nothing.
+    pub(in crate::guard) fn find_functions<'a>(
+        &'a self,
+        schema: Option<&'a str>,
+        name: &str,
+        arguments: Option<usize>,
+        path: &'a [String],
+    ) -> impl Iterator<Item = (Oid, &'a Function)> {
+        let candidates = self.function_names.get(name).map_or(&[][..], Vec::as_slice);
+        candidates.iter().filter_map(move |oid| {
+            let function = self.functions.get(oid)?;
+            let is_meant = is_reachable(&function.schema, schema, path)
+                && arguments.is_none_or(|count| function.takes(count));
+            is_meant.then_some((*oid, function))
+        })
+    }
+
+    /// Tells whether any function has this name, wherever it is.
+    pub(in crate::guard) fn has_function(&self, name: &str) -> bool {
+        self.function_names.contains_key(name)
+    }
+
+    /// Finds every operator that a name may mean.
+    pub(in crate::guard) fn find_operators<'a>(
+        &'a self,
+        schema: Option<&'a str>,
+        name: &str,
+        path: &'a [String],
+    ) -> impl Iterator<Item = &'a Operator> {
+        let candidates = self.operators.get(name).map_or(&[][..], Vec::as_slice);
+        candidates.iter().filter(move |operator| is_reachable(&operator.schema, schema, path))
+    }
+
+    /// Finds the type that a name means.
+    pub(in crate::guard) fn find_type(
+        &self,
+        schema: Option<&str>,
+        name: &str,
+        path: &[String],
+    ) -> Option<Oid> {
+        let candidates = self.type_names.get(name)?;
+        let in_schema = |wanted: &str| {
+            candidates.iter().find(|oid| self.types.get(oid).is_some_and(|found| found.schema == wanted))
+        };
+        match schema {
+            Some(schema) => in_schema(schema).copied(),
+            None => path.iter().find_map(|schema| in_schema(schema)).copied(),
+        }
+    }
+}
+
+fn is_temporary(schema: &str) -> bool {
+    schema.starts_with("pg_temp_")
+}
+
+/// Functions and operators are not looked for in the schema of temporary objects, unless it is named.
+fn is_reachable(own: &str, wanted: Option<&str>, path: &[String]) -> bool {
+    match wanted {
+        Some("pg_temp") => is_temporary(own),
+        Some(wanted) => own == wanted,
+        None => !is_temporary(own) && path.iter().any(|schema| schema == own),
+    }
+}

@@ -1,10 +1,13 @@
 //! The classifier: walks a statement's tree and collects its effects. One file for each family of nodes.
 
+mod behind;
+mod code;
 mod query;
 mod schema;
 mod session;
 
-use super::catalog::Catalog;
+use super::body::Reading;
+use super::catalog::{Access, Catalog, Oid, Reference, Summary};
 use super::effect::Effect;
 use super::parse::{NodeRef, ast};
 use super::verdict::Predicted;
@@ -26,17 +29,34 @@ pub(super) struct Analysis {
     pub(super) transactional: bool,
 }
 
-/// Analyses one statement; with a catalog, names are resolved and the code behind them is looked into.
-pub(super) fn analyse(statement: NodeRef<'_>, catalog: Option<&Catalog>) -> Analysis {
-    let _ = catalog;
-    Analysis { effects: effects(statement), transactional: transactional(statement) }
+/// What names mean: a catalog, and the schemas in which a name without one is looked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Names<'c> {
+    pub(super) catalog: &'c Catalog,
+    pub(super) path: &'c [String],
 }
 
-fn effects(statement: NodeRef<'_>) -> Vec<Located> {
-    let mut walker = Walker::new();
+/// Analyses one statement; with a catalog, names are resolved and the code behind them is looked into.
+pub(super) fn analyse(statement: NodeRef<'_>, catalog: Option<&Catalog>) -> Analysis {
+    let names = catalog.map(|catalog| Names { catalog, path: catalog.search_path() });
+    let mut walker = Walker::new(Reading::new(names));
     walker.walk(statement);
-    walker.effects.sort_by_key(|located| located.offset.unwrap_or(0));
-    walker.effects
+    let Walker { mut effects, references, .. } = walker;
+    if let Some(catalog) = catalog {
+        behind::expand(catalog, references, &mut effects);
+    }
+    effects.sort_by_key(|located| located.offset.unwrap_or(0));
+    Analysis { effects, transactional: transactional(statement) }
+}
+
+/// Tells what a statement inside other code does, without looking behind its names.
+pub(super) fn summarise(statement: NodeRef<'_>, reading: Reading<'_>) -> Summary {
+    let mut walker = Walker::new(reading);
+    walker.walk(statement);
+    Summary {
+        effects: walker.effects.into_iter().map(|located| located.predicted.effect).collect(),
+        references: walker.references.into_iter().map(|(reference, _)| reference).collect(),
+    }
 }
 
 /// Tells whether PostgreSQL lets a statement run inside a transaction block (`PreventInTransactionBlock` in its source).
@@ -90,8 +110,11 @@ struct Scope<'a> {
 }
 
 /// The walk is a loop over its own stack, so that depth costs no stack of the thread.
-struct Walker<'a> {
+struct Walker<'a, 'c> {
+    reading: Reading<'c>,
     effects: Vec<Located>,
+    /// What the statement names, and where.
+    references: Vec<(Reference, Option<usize>)>,
     todo: Vec<(NodeRef<'a>, Option<usize>)>,
     scopes: Vec<Scope<'a>>,
     /// The scope of the node at hand.
@@ -100,9 +123,17 @@ struct Walker<'a> {
     targets: Vec<*const ast::RangeVar>,
 }
 
-impl<'a> Walker<'a> {
-    fn new() -> Self {
-        Self { effects: Vec::new(), todo: Vec::new(), scopes: Vec::new(), scope: None, targets: Vec::new() }
+impl<'a, 'c> Walker<'a, 'c> {
+    fn new(reading: Reading<'c>) -> Self {
+        Self {
+            reading,
+            effects: Vec::new(),
+            references: Vec::new(),
+            todo: Vec::new(),
+            scopes: Vec::new(),
+            scope: None,
+            targets: Vec::new(),
+        }
     }
 
     fn walk(&mut self, root: NodeRef<'a>) {
@@ -111,7 +142,7 @@ impl<'a> Walker<'a> {
             self.scope = scope;
             let (family, name) = walk::family(node);
             let descend = match family {
-                Family::Part => Descend::Yes,
+                Family::Part => self.part(node),
                 Family::Query => self.query(node),
                 Family::Session => self.session(node, name),
                 Family::Schema => self.schema(node, name),
@@ -131,13 +162,45 @@ impl<'a> Walker<'a> {
     }
 
     fn add(&mut self, effect: Effect, location: i32) -> Descend {
-        // The parser gives -1 where it does not know, and 0 in nodes that have no location.
-        let offset = usize::try_from(location).ok().filter(|offset| *offset > 0);
+        self.add_via(effect, None, location)
+    }
+
+    /// Adds an effect that other text has, which the statement runs.
+    fn add_via(&mut self, effect: Effect, via: Option<&str>, location: i32) -> Descend {
+        let predicted = Predicted { effect, via: via.map(str::to_owned) };
         // A list of a thousand values would repeat one effect a thousand times; the last few are looked through.
-        if !self.effects.iter().rev().take(64).any(|known| known.predicted.effect == effect) {
-            self.effects.push(Located { predicted: Predicted { effect, via: None }, offset });
+        if !self.effects.iter().rev().take(64).any(|known| known.predicted == predicted) {
+            self.effects.push(Located { predicted, offset: offset(location) });
         }
         Descend::Yes
+    }
+
+    /// Notes that code may stand behind a name.
+    fn refer(&mut self, reference: Reference, location: i32) {
+        if !self.references.iter().rev().take(64).any(|(known, _)| *known == reference) {
+            self.references.push((reference, offset(location)));
+        }
+    }
+
+    /// Takes over what a text does that the statement runs.
+    fn adopt(&mut self, summary: Summary, via: &str, location: i32) {
+        for effect in summary.effects {
+            self.add_via(effect, Some(via), location);
+        }
+        for reference in summary.references {
+            self.refer(reference, location);
+        }
+    }
+
+    /// Finds the relation that a name means, and its name with its schema.
+    fn relation_named(&self, table: &ast::RangeVar) -> (String, Option<Oid>) {
+        let schema = Some(table.schemaname.as_str()).filter(|schema| !schema.is_empty());
+        let names = self.reading.names;
+        let found = names.and_then(|names| names.catalog.find_relation(schema, &table.relname, names.path));
+        match found {
+            Some((oid, relation)) => (relation.title.clone(), Some(oid)),
+            None => (super::names::table(table), None),
+        }
     }
 
     fn opaque(&mut self, node: &'static str) -> Descend {
@@ -146,13 +209,20 @@ impl<'a> Walker<'a> {
 
     /// Marks a table as written or defined, so that the walk does not report it as read.
     fn target(&mut self, table: Option<&'a ast::RangeVar>) -> (String, i32) {
-        match table {
-            Some(table) => {
-                self.targets.push(std::ptr::from_ref(table));
-                (super::names::table(table), table.location)
-            }
-            None => (String::new(), -1),
+        let Some(table) = table else { return (String::new(), -1) };
+        self.targets.push(std::ptr::from_ref(table));
+        (self.relation_named(table).0, table.location)
+    }
+
+    /// As [`Walker::target`], where something is done to the table behind which there may be code.
+    fn accessed(&mut self, table: Option<&'a ast::RangeVar>, access: Access) -> (String, i32) {
+        let Some(table) = table else { return (String::new(), -1) };
+        self.targets.push(std::ptr::from_ref(table));
+        let (name, oid) = self.relation_named(table);
+        if let Some(oid) = oid {
+            self.refer(Reference::Relation(oid, access), table.location);
         }
+        (name, table.location)
     }
 
     /// Opens the scope of a statement that has a `WITH` clause.
@@ -198,6 +268,11 @@ impl<'a> Walker<'a> {
         }
         false
     }
+}
+
+/// The parser gives -1 where it does not know, and 0 in nodes that have no location.
+fn offset(location: i32) -> Option<usize> {
+    usize::try_from(location).ok().filter(|offset| *offset > 0)
 }
 
 /// Returns an option of a statement (`EXPLAIN (ANALYZE off)`): none where it is absent, else whether it is on.

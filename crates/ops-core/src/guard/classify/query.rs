@@ -2,21 +2,24 @@
 
 use super::super::condition::{self, Target};
 use super::super::effect::{Bound, Effect, Operation};
-use super::super::functions::{self, Hazard};
-use super::super::names::{self, Name, strings};
+use super::super::catalog::{Access, Reference};
+use super::super::names::strings;
 use super::super::parse::ast::node::Node as NodeEnum;
 use super::super::parse::{NodeRef, ast};
-use super::{Descend, Walker, effects, option};
+use super::{Descend, Walker, option};
 
-impl<'a> Walker<'a> {
+impl<'a> Walker<'a, '_> {
     pub(super) fn query(&mut self, node: NodeRef<'a>) -> Descend {
         match node {
             NodeRef::RangeVar(table) => self.range_var(table),
             NodeRef::FuncCall(call) => self.call(call),
-            NodeRef::AExpr(expression) => self.operator(strings(&expression.name), expression.location),
-            NodeRef::SubLink(link) => self.operator(strings(&link.oper_name), link.location),
-            NodeRef::SortBy(sort) => self.operator(strings(&sort.use_op), sort.location),
-            NodeRef::RangeTableSample(sample) => self.function(strings(&sample.method), sample.location),
+            NodeRef::AExpr(expression) => self.expression(expression),
+            NodeRef::SubLink(link) => self.operator(strings(&link.oper_name), false, link.location),
+            NodeRef::SortBy(sort) => self.operator(strings(&sort.use_op), false, sort.location),
+            NodeRef::RangeTableSample(sample) => {
+                self.function(strings(&sample.method), None, sample.location);
+                Descend::Yes
+            }
             NodeRef::LockingClause(_) => self.add(Effect::LockRows, -1),
             NodeRef::SelectStmt(select) => self.select(select),
             NodeRef::InsertStmt(insert) => self.insert(insert),
@@ -32,10 +35,7 @@ impl<'a> Walker<'a> {
             NodeRef::WithClause(with) => self.with_clause(with),
             NodeRef::CopyStmt(copy) => self.copy(copy),
             NodeRef::CallStmt(call) => self.procedure(call),
-            NodeRef::DoStmt(_) => {
-                self.add(Effect::DynamicCode { construct: "DO".into() }, -1);
-                Descend::No
-            }
+            NodeRef::DoStmt(block) => self.block(block),
             NodeRef::ExplainStmt(explain) => self.explain(explain),
             NodeRef::CreateTableAsStmt(create) => {
                 let kind = if create.objtype() == ast::ObjectType::ObjectMatview {
@@ -52,7 +52,11 @@ impl<'a> Walker<'a> {
     fn range_var(&mut self, table: &'a ast::RangeVar) -> Descend {
         let is_target = self.targets.iter().any(|target| std::ptr::eq(*target, table));
         if !is_target && !self.is_common_table(table) {
-            self.add(Effect::Read { table: names::table(table) }, table.location);
+            let (name, oid) = self.relation_named(table);
+            if let Some(oid) = oid {
+                self.refer(Reference::Relation(oid, Access::Read), table.location);
+            }
+            self.add(Effect::Read { table: name }, table.location);
         }
         Descend::Yes
     }
@@ -68,8 +72,7 @@ impl<'a> Walker<'a> {
     fn table_from_query(&mut self, into: Option<&'a ast::IntoClause>, kind: &str) -> Descend {
         let table = into.and_then(|into| into.rel.as_ref());
         let temporary = table.is_some_and(|table| table.relpersistence == "t");
-        let (name, location) = self.target(table);
-        self.add(Effect::SchemaAdd { kind: kind.into(), name, temporary }, location)
+        self.add_relation(kind, table, temporary)
     }
 
     fn write(
@@ -88,7 +91,7 @@ impl<'a> Walker<'a> {
         operation: Operation,
         bound: Bound,
     ) -> Descend {
-        let (table, location) = self.target(table);
+        let (table, location) = self.accessed(table, operation.into());
         self.add(Effect::Write { table, operation, bound }, location)
     }
 
@@ -144,21 +147,15 @@ impl<'a> Walker<'a> {
         Descend::Yes
     }
 
-    fn procedure(&mut self, call: &'a ast::CallStmt) -> Descend {
-        if let Some(call) = call.funccall.as_deref() {
-            let function = strings(&call.funcname).to_string();
-            self.add(Effect::Call { function }, call.location);
-        }
-        Descend::Yes
-    }
-
     /// Without ANALYZE nothing is written, but the planner may run functions.
     fn explain(&mut self, explain: &'a ast::ExplainStmt) -> Descend {
         let Some(query) = explain.query.as_deref().and_then(|node| node.node.as_ref()) else {
             return self.opaque("ExplainStmt");
         };
         let analyze = option(&explain.options, "analyze").unwrap_or(false);
-        for mut located in effects(query.to_ref()) {
+        let mut walker = Walker::new(self.reading);
+        walker.walk(query.to_ref());
+        for mut located in walker.effects {
             match located.predicted.effect {
                 Effect::Write { table, .. } if !analyze => located.predicted.effect = Effect::Read { table },
                 Effect::SchemaAdd { .. } | Effect::LockRows | Effect::Rewrite { .. } if !analyze => continue,
@@ -166,76 +163,19 @@ impl<'a> Walker<'a> {
             }
             self.effects.push(located);
         }
+        for (reference, offset) in walker.references {
+            let reference = match reference {
+                Reference::Relation(oid, _) if !analyze => Reference::Relation(oid, Access::Read),
+                // The planner runs a function only where its value is the same for the whole statement.
+                Reference::Function(oid) if !analyze && self.is_volatile(oid) => continue,
+                reference => reference,
+            };
+            self.references.push((reference, offset));
+        }
         Descend::No
-    }
-
-    fn call(&mut self, call: &'a ast::FuncCall) -> Descend {
-        let name = strings(&call.funcname);
-        match name.last() {
-            Some("set_config") => {
-                let setting = call
-                    .args
-                    .first()
-                    .and_then(text)
-                    .map_or_else(|| "(computed)".to_owned(), str::to_lowercase);
-                let value = call.args.get(1).and_then(text);
-                let reach = super::session::reach(&setting, value);
-                self.add(Effect::Setting { name: setting, reach }, call.location)
-            }
-            _ => self.function(name, call.location),
-        }
-    }
-
-    fn function(&mut self, name: Name<'a>, location: i32) -> Descend {
-        let Some(last) = name.last() else { return self.opaque("FuncCall") };
-        let schema = name.qualifier();
-        let function = name.to_string();
-        let effect = match functions::hazard(schema, last) {
-            Some(Hazard::DynamicCode) => Effect::DynamicCode { construct: function },
-            Some(Hazard::External) => Effect::External { construct: function },
-            Some(Hazard::Cluster) => Effect::Cluster { construct: function },
-            Some(Hazard::LargeObject) => Effect::LargeObject { function },
-            Some(Hazard::AdvisoryLock) => Effect::AdvisoryLock { function },
-            Some(Hazard::SequenceAdvance) => Effect::SequenceAdvance,
-            Some(Hazard::SequenceReset) => Effect::SequenceReset,
-            Some(Hazard::Notification) => Effect::Notification,
-            None if matches!(schema, None | Some("pg_catalog")) && functions::is_harmless(last) => {
-                return Descend::Yes;
-            }
-            None => Effect::Call { function },
-        };
-        self.add(effect, location)
-    }
-
-    fn operator(&mut self, name: Name<'a>, location: i32) -> Descend {
-        let Some(last) = name.last() else { return Descend::Yes };
-        let is_known = functions::is_known_operator(last)
-            // The grammar's own names: BETWEEN, its opposite, and their symmetric forms.
-            || last.ends_with(|last: char| last.is_ascii_alphabetic());
-        if is_known && matches!(name.qualifier(), None | Some("pg_catalog")) {
-            return Descend::Yes;
-        }
-        let function = match name.qualifier() {
-            Some(schema) => format!("operator {}.{last}", names::quoted(schema)),
-            None => format!("operator {last}"),
-        };
-        self.add(Effect::Call { function }, location)
     }
 }
 
 fn target(table: &ast::RangeVar) -> Target<'_> {
     Target { name: table.alias.as_ref().map_or(table.relname.as_str(), |alias| &alias.aliasname), table }
-}
-
-/// Returns the text of a string constant, also under a cast.
-fn text(node: &ast::Node) -> Option<&str> {
-    match node.node.as_ref()? {
-        NodeEnum::AConst(constant) => match constant.val.as_ref()? {
-            ast::a_const::Val::Sval(text) => Some(&text.sval),
-            _ => None,
-        },
-        NodeEnum::TypeCast(cast) => text(cast.arg.as_deref()?),
-        NodeEnum::NamedArgExpr(argument) => text(argument.arg.as_deref()?),
-        _ => None,
-    }
 }

@@ -1,5 +1,6 @@
 //! Objects: CREATE, ALTER, DROP, TRUNCATE, GRANT and the maintenance commands.
 
+use super::super::catalog::Access;
 use super::super::effect::Effect;
 use super::super::names::{self, strings};
 use super::super::parse::ast::node::Node as NodeEnum;
@@ -7,7 +8,7 @@ use super::super::parse::ast::{AlterTableType, DropBehavior, ObjectType};
 use super::super::parse::{NodeRef, ast};
 use super::{Descend, Walker, option};
 
-impl<'a> Walker<'a> {
+impl<'a> Walker<'a, '_> {
     pub(super) fn schema(&mut self, node: NodeRef<'a>, name: &'static str) -> Descend {
         self.relation(node)
             .or_else(|| self.code(node))
@@ -65,8 +66,11 @@ impl<'a> Walker<'a> {
             NodeRef::TruncateStmt(truncate) => {
                 let cascade = is_cascade(truncate.behavior());
                 for table in truncate.relations.iter().filter_map(range_var) {
-                    let (name, location) = self.target(Some(table));
+                    let (name, location) = self.accessed(Some(table), Access::Truncate);
                     self.add(Effect::Truncate { table: name, cascade }, location);
+                    if let (true, Some(oid)) = (cascade, self.relation_named(table).1) {
+                        self.truncate_cascade(oid, location);
+                    }
                 }
                 Descend::No
             }
@@ -82,7 +86,7 @@ impl<'a> Walker<'a> {
                 Descend::No
             }
             NodeRef::RefreshMatViewStmt(refresh) => {
-                let (name, location) = self.target(refresh.relation.as_ref());
+                let (name, location) = self.accessed(refresh.relation.as_ref(), Access::Refresh);
                 self.add(Effect::Rewrite { name }, location)
             }
             NodeRef::ReindexStmt(reindex) => {
@@ -99,9 +103,47 @@ impl<'a> Walker<'a> {
         })
     }
 
-    fn add_relation(&mut self, kind: &str, table: Option<&'a ast::RangeVar>, temporary: bool) -> Descend {
-        let (name, location) = self.target(table);
+    pub(super) fn add_relation(
+        &mut self,
+        kind: &str,
+        table: Option<&'a ast::RangeVar>,
+        temporary: bool,
+    ) -> Descend {
+        let (_, location) = self.target(table);
+        let name = table.map(|table| self.new_name(table, temporary)).unwrap_or_default();
         self.add(Effect::SchemaAdd { kind: kind.into(), name, temporary }, location)
+    }
+
+    /// Returns the name that a new relation gets: what is in the first schema, whatever is called so in a later one.
+    fn new_name(&self, table: &ast::RangeVar, temporary: bool) -> String {
+        let name = names::table(table);
+        let path = self.reading.names.map_or(&[][..], |names| names.path);
+        let first = path.iter().find(|schema| *schema != "pg_catalog" && !schema.starts_with("pg_temp"));
+        match first {
+            Some(schema) if table.schemaname.is_empty() && !temporary => {
+                format!("{}.{name}", names::quoted(schema))
+            }
+            _ => name,
+        }
+    }
+
+    /// Returns the name of an object that is dropped or described, with its schema where it is a known relation.
+    fn object_name(&self, kind: ObjectType, object: Option<&ast::Node>) -> String {
+        let is_relation = matches!(
+            kind,
+            ObjectType::ObjectTable
+                | ObjectType::ObjectView
+                | ObjectType::ObjectMatview
+                | ObjectType::ObjectIndex
+                | ObjectType::ObjectSequence
+                | ObjectType::ObjectForeignTable
+        );
+        let found = self.reading.names.zip(object).filter(|_| is_relation).and_then(|(names, object)| {
+            let Some(NodeEnum::List(list)) = object.node.as_ref() else { return None };
+            let name = strings(&list.items);
+            names.catalog.find_relation(name.qualifier(), name.last()?, names.path)
+        });
+        found.map_or_else(|| names::object(object), |(_, relation)| relation.title.clone())
     }
 
     fn create(&mut self, kind: &str, name: String) -> Descend {
@@ -178,7 +220,7 @@ impl<'a> Walker<'a> {
             NodeRef::DropStmt(drop) => {
                 let cascade = is_cascade(drop.behavior());
                 for object in &drop.objects {
-                    let name = names::object(Some(object));
+                    let name = self.object_name(drop.remove_type(), Some(object));
                     let effect = match drop.remove_type() {
                         ObjectType::ObjectForeignServer
                         | ObjectType::ObjectFdw
@@ -229,7 +271,7 @@ impl<'a> Walker<'a> {
                 self.add(Effect::SchemaChange { kind: kind(alter.object_type()), name }, location)
             }
             NodeRef::CommentStmt(comment) => {
-                let name = names::object(comment.object.as_deref());
+                let name = self.object_name(comment.objtype(), comment.object.as_deref());
                 self.add(Effect::SchemaChange { kind: kind(comment.objtype()), name }, -1);
                 Descend::No
             }

@@ -1,13 +1,12 @@
 //! Session, transaction and server state: SET, BEGIN, PREPARE, LISTEN, LOCK, LOAD, CHECKPOINT.
 
 use super::super::effect::{Effect, Reach};
-use super::super::names;
 use super::super::parse::ast::a_const::Val;
 use super::super::parse::ast::node::Node as NodeEnum;
 use super::super::parse::{NodeRef, ast};
 use super::{Descend, Walker};
 
-impl<'a> Walker<'a> {
+impl<'a> Walker<'a, '_> {
     pub(super) fn session(&mut self, node: NodeRef<'a>, name: &'static str) -> Descend {
         match node {
             NodeRef::VariableSetStmt(set) => self.set(set),
@@ -80,7 +79,8 @@ impl<'a> Walker<'a> {
             usize::try_from(lock.mode).ok().and_then(|mode| MODES.get(mode)).copied().unwrap_or("UNKNOWN");
         for relation in &lock.relations {
             if let Some(NodeEnum::RangeVar(table)) = relation.node.as_ref() {
-                self.add(Effect::LockTable { table: names::table(table), mode }, table.location);
+                let (name, _) = self.relation_named(table);
+                self.add(Effect::LockTable { table: name, mode }, table.location);
             }
         }
         Descend::No

@@ -1,5 +1,8 @@
 //! The functions whose call is an effect of its own, by name.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 /// What a call does beyond computing a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::guard) enum Hazard {
@@ -81,16 +84,26 @@ const PREFIXES: &[(Hazard, &str)] = &[
     (AdvisoryLock, "pg_try_advisory_"),
 ];
 
+/// The names without their schema, each with the schemas in which it is meant; no schema means any.
+static BY_NAME: LazyLock<HashMap<&str, Vec<(Option<&str>, Hazard)>>> = LazyLock::new(|| {
+    let mut by_name: HashMap<&str, Vec<_>> = HashMap::new();
+    for (hazard, names) in NAMES {
+        for name in names.split_ascii_whitespace() {
+            let (schema, name) = name.split_once('.').map_or((None, name), |(schema, name)| (Some(schema), name));
+            by_name.entry(name).or_default().push((schema, *hazard));
+        }
+    }
+    by_name
+});
+
 /// Returns what a call of this function does beyond computing, where that is known.
 ///
 /// The schema is none where the statement does not name one.
 pub(in crate::guard) fn hazard(schema: Option<&str>, name: &str) -> Option<Hazard> {
-    let is_meant = |known: &str| match known.split_once('.') {
-        Some((known_schema, known)) => known == name && schema == Some(known_schema),
-        None => known == name,
-    };
-    let by_name = NAMES.iter().find(|(_, names)| names.split_ascii_whitespace().any(is_meant));
-    by_name
-        .or_else(|| PREFIXES.iter().find(|(_, prefix)| name.starts_with(prefix)))
-        .map(|(hazard, _)| *hazard)
+    let meant = BY_NAME.get(name).into_iter().flatten();
+    meant
+        .filter(|(known, _)| known.is_none() || *known == schema)
+        .map(|(_, hazard)| *hazard)
+        .next()
+        .or_else(|| PREFIXES.iter().find(|(_, prefix)| name.starts_with(prefix)).map(|(hazard, _)| *hazard))
 }
