@@ -27,6 +27,7 @@ pub(super) enum Outcome {
 
 /// A session as superuser, without any guard.
 pub(super) struct Session {
+    url: String,
     client: Client,
     /// What holds before a statement, by role.
     before: BTreeMap<String, String>,
@@ -34,9 +35,9 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) async fn open(postgres: &Postgres) -> Self {
-        let (client, connection) = tokio_postgres::connect(&postgres.url(), NoTls).await.unwrap();
-        tokio::spawn(connection);
-        Self { client, before: BTreeMap::new() }
+        let url = postgres.url();
+        let client = connect(&url).await;
+        Self { url, client, before: BTreeMap::new() }
     }
 
     /// Returns for each table the tables that it is a part of.
@@ -77,18 +78,28 @@ impl Session {
         };
         let (begun, before) = tokio::join!(self.client.simple_query(&begin), own_before);
         begun.unwrap();
-        let constraints = self.client.simple_query("SET CONSTRAINTS ALL IMMEDIATE");
-        let ran = self.statement(entry);
         // What a COPY sends and receives leaves no room for other messages: it goes first, the rest in one go.
+        let late = "SET CONSTRAINTS ALL IMMEDIATE";
         let (ran, (late, after, end)) = if is_copy(entry) {
-            let ran = ran.await;
-            (ran, tokio::join!(constraints, self.look(), self.client.simple_query(END)))
+            let ran = self.statement(entry).await;
+            if let Err(error) = ran {
+                // The driver is one answer late from here on.
+                self.client = connect(&self.url).await;
+                return outcome(entry, &error);
+            }
+            let client = &self.client;
+            (ran, tokio::join!(client.simple_query(late), self.look(), client.simple_query(END)))
         } else {
-            let (ran, late, after, end) =
-                tokio::join!(ran, constraints, self.look(), self.client.simple_query(END));
+            let client = &self.client;
+            let (ran, late, after, end) = tokio::join!(
+                self.statement(entry),
+                client.simple_query(late),
+                self.look(),
+                client.simple_query(END)
+            );
             (ran, (late, after, end))
         };
-        end.unwrap();
+        end.unwrap_or_else(|error| panic!("{}: {error:?}: {}", entry.place, entry.sql));
         if let Err(error) = ran.and(late.map(drop)) {
             return outcome(entry, &error);
         }
@@ -136,6 +147,12 @@ impl Session {
         });
         Ok(look.unwrap_or_default().to_owned())
     }
+}
+
+async fn connect(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
 }
 
 /// Ends the transaction, and what outlives one. The last call makes the server forget the rows that it counted.
