@@ -6,6 +6,7 @@ CREATE TABLE observe.relations AS
     SELECT c.oid, n.nspname || '.' || c.relname AS name, c.relkind::text AS kind, c.relfilenode AS filenode
     FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
     WHERE n.nspname IN ('app', 'other', 'public');
+CREATE TABLE observe.schemas AS SELECT oid FROM pg_catalog.pg_namespace WHERE nspname IN ('app', 'other', 'public');
 CREATE TABLE observe.functions AS
     SELECT oid FROM pg_catalog.pg_proc WHERE pronamespace IN ('app'::regnamespace, 'other'::regnamespace);
 
@@ -32,7 +33,7 @@ BEGIN
         UNION ALL SELECT pg_catalog.concat_ws(' ', oid, proowner, proacl)
             FROM pg_catalog.pg_proc WHERE oid IN (SELECT oid FROM observe.functions)
         UNION ALL SELECT pg_catalog.concat_ws(' ', oid, nspowner, nspacl)
-            FROM pg_catalog.pg_namespace WHERE nspname IN ('app', 'other', 'public')
+            FROM pg_catalog.pg_namespace WHERE oid IN (SELECT oid FROM observe.schemas)
         UNION ALL SELECT pg_catalog.concat_ws(' ', attrelid, attnum, attacl)
             FROM pg_catalog.pg_attribute WHERE attrelid >= 16384 AND attacl IS NOT NULL
         UNION ALL SELECT pg_catalog.concat_ws(' ', oid, datdba, datacl) FROM pg_catalog.pg_database

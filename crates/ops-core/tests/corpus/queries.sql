@@ -74,7 +74,7 @@ WITH RECURSIVE down(id, depth) AS (SELECT id, 0 FROM tree WHERE parent_id IS NUL
 WITH RECURSIVE walk AS (SELECT id, parent_id FROM tree WHERE id = 1 UNION ALL SELECT t.id, t.parent_id FROM tree AS t, walk AS w WHERE t.parent_id = w.id) SEARCH DEPTH FIRST BY id SET ordering SELECT * FROM walk ORDER BY ordering
 WITH RECURSIVE walk AS (SELECT id, parent_id FROM tree WHERE id = 1 UNION ALL SELECT t.id, t.parent_id FROM tree AS t, walk AS w WHERE t.parent_id = w.id) CYCLE id SET looped USING path SELECT * FROM walk
 WITH orders AS (SELECT 1 AS id) SELECT * FROM orders
-SELECT (SELECT max(total) FROM orders), ARRAY(SELECT id FROM orders), ARRAY[[1, 2], [3, 4]][2][1], (ARRAY[1, 2, 3])[1:2]
+SELECT (SELECT max(total) FROM orders), ARRAY(SELECT id FROM orders), (ARRAY[[1, 2], [3, 4]])[2][1], (ARRAY[1, 2, 3])[1:2]
 SELECT CASE WHEN id > 2 THEN 'big' WHEN id = 2 THEN 'two' ELSE 'small' END, CASE id WHEN 1 THEN 'one' END FROM customers
 SELECT coalesce(note, name), nullif(id, 1), greatest(id, 2), least(id, 2) FROM customers
 SELECT id::text, CAST(id AS numeric(10, 2)), date '2024-01-01', interval '1 day' YEAR, '{1,2}'::int[], 1::"char" FROM customers
@@ -226,7 +226,7 @@ SELECT wipe_all(v) FROM victim AS v LIMIT 1
 SELECT (v).wipe_all FROM victim AS v WHERE id = 1
 SELECT 1 === 2
 SELECT 1 OPERATOR(app.===) 2
-SELECT 1 WHERE 1 = 'a'::text
+SELECT 1 WHERE 1 ?| 'a'::text
 SELECT CAST(ROW(1)::wiper AS int)
 SELECT ROW(1)::wiper::int
 SELECT ROW(1)::wiper::text

@@ -5,7 +5,7 @@ INSERT INTO victim (id) VALUES (20), (21), (22)
 INSERT INTO victim (id, n) VALUES (20, DEFAULT)
 INSERT INTO journal DEFAULT VALUES
 INSERT INTO journal (what) SELECT name FROM customers
-INSERT INTO journal (what) TABLE other.things
+INSERT INTO journal (id, what) TABLE other.things
 INSERT INTO journal (id, what) OVERRIDING SYSTEM VALUE VALUES (99, 'x')
 INSERT INTO identities (id, v) OVERRIDING USER VALUE VALUES (7, 'x')
 INSERT INTO identities (id, v) OVERRIDING SYSTEM VALUE VALUES (7, 'x')
@@ -81,7 +81,7 @@ UPDATE victim SET n = 1 FROM customers
 UPDATE customers SET tags[1] = 'x', meta['a'] = '1' WHERE id = 1
 UPDATE customers SET id = id + 100 WHERE id = 1
 UPDATE customers SET name = (SELECT max(v) FROM other.things) WHERE id IN (SELECT customer_id FROM orders)
-UPDATE orders SET id = id + 1000 WHERE id = 3
+UPDATE orders SET id = 1003 FROM (SELECT 1) AS s WHERE orders.id = (SELECT max(id) FROM orders WHERE total < 0)
 UPDATE invoices SET id = 77 WHERE id = 2
 UPDATE tree SET label = 'x' WHERE parent_id = 1
 UPDATE measurements SET value = 0 WHERE day < '2024-01-01'
@@ -116,7 +116,7 @@ UPDATE secrets SET body = 'x' WHERE id = 1
 UPDATE secrets SET body = 'x' WHERE id = 3
 UPDATE watched SET v = 5 WHERE id = 1
 UPDATE "Odd Name" SET "select" = 'b' WHERE "Id" = 1
-UPDATE victim SET n = wipe() WHERE id = 1
+UPDATE counters SET value = wipe() WHERE name = 'calls'
 UPDATE victim SET n = 1 WHERE id = bump()
 UPDATE victim SET n = 1 WHERE id = 1 RETURNING bump()
 UPDATE victim AS v SET n = 1 FROM lines_of(1) AS l WHERE l.line = v.id
@@ -133,7 +133,7 @@ DELETE FROM victim WHERE ctid = '(0,1)'
 DELETE FROM victim WHERE ctid = ANY (ARRAY(SELECT ctid FROM victim LIMIT 2))
 DELETE FROM victim WHERE false
 DELETE FROM victim WHERE id > 1000
-DELETE FROM victim WHERE wipe() = 1
+DELETE FROM counters WHERE wipe() = 1 AND name = 'calls'
 DELETE FROM victim WHERE id = 1 RETURNING note('gone')
 DELETE FROM customers WHERE id = 5
 DELETE FROM customers WHERE id = 2
@@ -177,7 +177,7 @@ DELETE FROM secrets WHERE tenant = 'b'
 DELETE FROM watched WHERE id = 1
 DELETE FROM "Odd Name" WHERE "Id" = 1
 DELETE FROM other.things WHERE id = 1
-DELETE FROM victim AS v USING LATERAL (SELECT wipe() AS n) AS w WHERE v.id = w.n
+DELETE FROM journal AS v USING LATERAL (SELECT wipe() AS n) AS w WHERE v.id = w.n
 DECLARE c CURSOR FOR SELECT * FROM victim FOR UPDATE |> FETCH 1 FROM c
 DECLARE c CURSOR FOR SELECT * FROM victim FOR UPDATE |> FETCH 1 FROM c |> DELETE FROM victim WHERE CURRENT OF c
 DECLARE c CURSOR FOR SELECT * FROM victim FOR UPDATE |> FETCH 2 FROM c |> UPDATE victim SET n = 99 WHERE CURRENT OF c
@@ -302,7 +302,7 @@ MERGE INTO victim AS v USING customers AS c ON v.id = c.id WHEN MATCHED THEN UPD
 MERGE INTO victim AS v USING customers AS c ON v.id = c.id WHEN MATCHED THEN DELETE
 MERGE INTO victim AS v USING customers AS c ON v.id = c.id + 100 WHEN NOT MATCHED THEN INSERT (id, n) VALUES (c.id + 100, 1)
 MERGE INTO victim AS v USING customers AS c ON v.id = c.id WHEN MATCHED AND c.id < 3 THEN DELETE WHEN MATCHED THEN DO NOTHING WHEN NOT MATCHED THEN INSERT VALUES (c.id, 0)
-MERGE INTO victim AS v USING (SELECT 1 AS id) AS s ON v.id = s.id WHEN MATCHED AND wipe() = 1 THEN UPDATE SET n = 5
+MERGE INTO counters AS v USING (SELECT 'calls' AS id) AS s ON v.name = s.id WHEN MATCHED AND wipe() = 1 THEN UPDATE SET value = 5
 MERGE INTO victim USING (VALUES (1), (2)) AS s(k) ON victim.id = s.k WHEN MATCHED THEN UPDATE SET (n) = ROW (9)
 MERGE INTO victim AS v USING (SELECT 500 AS id) AS s ON v.id = s.id WHEN NOT MATCHED THEN INSERT VALUES (s.id, bump())
 MERGE INTO victim AS v USING customers AS c ON true WHEN MATCHED AND v.id = 1 AND c.id = 1 THEN DELETE

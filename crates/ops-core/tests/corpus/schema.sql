@@ -95,7 +95,7 @@ CREATE FUNCTION pairs(n int) RETURNS TABLE (a int, b int) LANGUAGE plpgsql AS 'B
 CREATE FUNCTION wipe_rows() RETURNS SETOF victim LANGUAGE sql AS 'DELETE FROM app.victim RETURNING *';
 CREATE FUNCTION grants_something() RETURNS int LANGUAGE plpgsql AS 'BEGIN GRANT SELECT ON app.victim TO corpus_group; RETURN 1; END';
 CREATE FUNCTION makes_table() RETURNS int LANGUAGE plpgsql AS 'BEGIN CREATE TABLE app.made (id int); RETURN 1; END';
-CREATE FUNCTION drops_table() RETURNS int LANGUAGE plpgsql AS 'BEGIN DROP TABLE app.journal; RETURN 1; END';
+CREATE FUNCTION drops_table() RETURNS int LANGUAGE plpgsql AS 'BEGIN DROP TABLE app.spare_alone; RETURN 1; END';
 CREATE FUNCTION truncates() RETURNS int LANGUAGE plpgsql AS 'BEGIN TRUNCATE app.journal; RETURN 1; END';
 CREATE FUNCTION locks_table() RETURNS int LANGUAGE plpgsql AS 'BEGIN LOCK TABLE app.victim IN EXCLUSIVE MODE; RETURN 1; END';
 CREATE FUNCTION sets_path() RETURNS int LANGUAGE plpgsql AS 'BEGIN SET LOCAL search_path = other; RETURN 1; END';
@@ -114,7 +114,7 @@ CREATE FUNCTION app_now() RETURNS timestamptz LANGUAGE sql STABLE AS 'SELECT now
 CREATE FUNCTION equals_wiping(int, text) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN DELETE FROM app.victim; RETURN true; END';
 CREATE FUNCTION adds_wiping(int, int) RETURNS int LANGUAGE plpgsql AS 'BEGIN DELETE FROM app.victim; RETURN $1 + $2; END';
 CREATE OPERATOR === (LEFTARG = int, RIGHTARG = int, FUNCTION = adds_wiping);
-CREATE OPERATOR = (LEFTARG = int, RIGHTARG = text, FUNCTION = equals_wiping);
+CREATE OPERATOR ?| (LEFTARG = int, RIGHTARG = text, FUNCTION = equals_wiping);
 CREATE OPERATOR @#@ (RIGHTARG = int, FUNCTION = add_one);
 RESET ROLE;
 CREATE CAST (wiper AS int) WITH FUNCTION wipe(wiper);

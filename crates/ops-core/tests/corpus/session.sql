@@ -37,7 +37,7 @@ SET check_function_bodies = off
 SET extra_float_digits = 0
 SET synchronous_commit = off
 SET idle_in_transaction_session_timeout = 0
-SET temp_buffers = '2MB'
+SET cursor_tuple_fraction = 0.5
 SET plpgsql.variable_conflict = 'use_column'
 SET ROLE NONE
 SET LOCAL ROLE NONE

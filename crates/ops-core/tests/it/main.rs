@@ -8,6 +8,8 @@ mod evidence;
 #[cfg(feature = "guard")]
 mod live;
 #[cfg(feature = "guard")]
+mod payloads;
+#[cfg(feature = "guard")]
 mod robustness;
 #[cfg(feature = "guard")]
 mod statements;

@@ -34,10 +34,12 @@ impl Prediction<'_> {
         let mut words = fact.split(' ');
         let (kind, first) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let rest: Vec<&str> = words.collect();
+        // The number of rows stands last.
+        let table = fact.split_once(' ').and_then(|(_, rest)| rest.rsplit_once(' ')).map_or(first, |(table, _)| table);
         match kind {
-            "insert" => self.writes(first, Operation::Insert),
-            "update" => self.writes(first, Operation::Update),
-            "delete" => self.writes(first, Operation::Delete),
+            "insert" => self.writes(table, Operation::Insert),
+            "update" => self.writes(table, Operation::Update),
+            "delete" => self.writes(table, Operation::Delete),
             "gone" => self.any(|effect| {
                 matches!(effect, Effect::SchemaDrop { .. } | Effect::Rewrite { .. })
                     || matches!(effect, Effect::SchemaChange { .. }) && first != "r"
@@ -54,10 +56,16 @@ impl Prediction<'_> {
                     Effect::SchemaAdd { .. } | Effect::SchemaChange { .. } | Effect::Rewrite { .. }
                 )
             }),
-            "lock" => self.locks(first, rest.first().copied().unwrap_or_default()),
+            "lock" => self.locks(first, &rest.join(" ")),
             "catalog" => self.changes_catalog(first, rest.first().is_some_and(|rows| rows.starts_with('-'))),
             "privileges" => self.any(|effect| {
-                matches!(effect, Effect::Privilege { .. } | Effect::Role { .. } | Effect::SchemaDrop { .. })
+                matches!(
+                    effect,
+                    Effect::Privilege { .. }
+                        | Effect::Role { .. }
+                        | Effect::SchemaDrop { .. }
+                        | Effect::LargeObject { .. }
+                )
             }),
             "sequence" => self.any(|effect| {
                 matches!(
@@ -113,7 +121,9 @@ impl Prediction<'_> {
         let strength = |mode: &str| MODES.iter().position(|(server, sql)| *server == mode || *sql == mode);
         self.any(|effect| match effect {
             Effect::LockTable { table: locked, mode: predicted } => {
-                is_named(table, locked) && strength(predicted) >= strength(mode)
+                let parents = self.parents.get(table).into_iter().flatten().map(String::as_str);
+                parents.chain([table]).any(|table| is_named(table, locked))
+                    && strength(predicted) >= strength(mode)
             }
             Effect::SchemaAdd { .. }
             | Effect::SchemaChange { .. }
@@ -145,11 +155,17 @@ impl Prediction<'_> {
         let drops = |effect: &Effect| matches!(effect, Effect::SchemaDrop { .. });
         let privilege = |effect: &Effect| matches!(effect, Effect::Privilege { .. });
         let role = |effect: &Effect| matches!(effect, Effect::Role { .. });
+        let everything = |effect: &Effect| matches!(effect, Effect::SchemaDrop { kind, .. } if kind == "everything owned");
+        let written = format!("pg_catalog.{catalog}");
+        let itself = |effect: &Effect| matches!(effect, Effect::Write { table, .. } if *table == written);
         self.any(|effect| match catalog {
+            _ if everything(effect) || itself(effect) => true,
             "pg_authid" | "pg_auth_members" | "pg_db_role_setting" => role(effect),
             "pg_largeobject" | "pg_largeobject_metadata" => {
                 matches!(effect, Effect::LargeObject { .. }) || privilege(effect) || role(effect)
             }
+            // Renamed.
+            "pg_policy" if matches!(effect, Effect::SchemaChange { kind, .. } if kind == "policy") => true,
             "pg_default_acl" | "pg_policy" | "pg_seclabel" | "pg_shseclabel" => {
                 privilege(effect) || role(effect) || drops(effect)
             }
@@ -169,8 +185,8 @@ impl Prediction<'_> {
             | "pg_user_mapping" | "pg_event_trigger" => {
                 privilege(effect) || role(effect) || matches!(effect, Effect::SchemaChange { .. })
             }
-            // Fewer rows: something is dropped. A constraint also goes with DROP NOT NULL, a comment with COMMENT.
-            "pg_constraint" | "pg_description" | "pg_shdescription" if fewer => {
+            // Fewer rows: something is dropped. Some also go with what they belong to: DROP DEFAULT, DROP NOT NULL, COMMENT.
+            "pg_attrdef" | "pg_constraint" | "pg_description" | "pg_shdescription" | "pg_ts_config_map" if fewer => {
                 drops(effect) || schema(effect) || role(effect)
             }
             _ if fewer => drops(effect) || matches!(effect, Effect::Rewrite { .. }) || role(effect),

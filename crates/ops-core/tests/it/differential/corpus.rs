@@ -25,7 +25,7 @@ const FILES: [&str; 7] =
     ["queries.sql", "rows.sql", "tables.sql", "objects.sql", "server.sql", "session.sql", "templates.sql"];
 
 /// Reads one file of the corpus.
-pub(super) fn text(file: &str) -> String {
+pub(crate) fn text(file: &str) -> String {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(file);
     std::fs::read_to_string(path).unwrap()
 }

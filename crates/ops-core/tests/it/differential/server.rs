@@ -104,7 +104,11 @@ impl Session {
             return outcome(entry, &error);
         }
         let before = before.as_ref().unwrap_or(&self.before[role]);
-        let facts = difference(before, &after.unwrap());
+        let after = match after {
+            Ok(after) => after,
+            Err(error) => return outcome(entry, &error),
+        };
+        let facts = difference(before, &after);
         // A sequence does not go back when its transaction does.
         if facts.iter().any(|fact| fact.starts_with("sequence ")) {
             self.before.clear();
