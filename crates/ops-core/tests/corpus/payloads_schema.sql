@@ -45,8 +45,8 @@ CREATE FUNCTION lower(varchar) RETURNS text LANGUAGE plpgsql AS 'BEGIN DELETE FR
 CREATE FUNCTION now(int) RETURNS int LANGUAGE sql AS 'SELECT app.wipe()';
 CREATE FUNCTION wipe_state(int, wiper) RETURNS int LANGUAGE plpgsql AS 'BEGIN DELETE FROM app.victim; RETURN 1; END';
 CREATE AGGREGATE max(wiper) (SFUNC = wipe_state, STYPE = int);
-GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA app TO corpus_app;
 GRANT TRUNCATE ON victim TO corpus_app;
 GRANT CREATE ON SCHEMA app TO corpus_app;
 RESET ROLE;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA app TO corpus_app;
 GRANT corpus_owner TO corpus_group;

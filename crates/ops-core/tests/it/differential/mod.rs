@@ -96,7 +96,7 @@ async fn check(major: u32) {
             let transactional = verdict.statements.iter().all(|statement| statement.transactional);
             let wrong = match outcome {
                 Outcome::Broken(message) if entry.since <= major => vec![format!("an error: {message}")],
-                Outcome::Unknown if entry.since <= major && !entry.made => {
+                Outcome::Unknown if entry.since <= major && !entry.made && entry.setup.is_empty() => {
                     vec!["the server does not know it".to_owned()]
                 }
                 Outcome::Unknown | Outcome::Broken(_) => {

@@ -64,20 +64,19 @@ impl Session {
             let look = self.look_before(role).await;
             self.before.insert(role.to_owned(), look);
         }
-        let own_before = async {
-            if entry.setup.is_empty() {
-                return None;
-            }
-            for sql in &entry.setup {
-                self.client
-                    .simple_query(sql)
-                    .await
-                    .unwrap_or_else(|error| panic!("{}: {error:?}: {sql}", entry.place));
-            }
-            Some(self.look().await.unwrap())
-        };
-        let (begun, before) = tokio::join!(self.client.simple_query(&begin), own_before);
+        let (begun, before) = tokio::join!(self.client.simple_query(&begin), self.set_up(entry));
         begun.unwrap();
+        let before = match before {
+            Ok(before) => before,
+            Err(error) => {
+                self.client.simple_query(END).await.unwrap();
+                return match error.code().map(tokio_postgres::error::SqlState::code) {
+                    // An extension that is not there, or does not load.
+                    Some("0A000" | "58P01") => Outcome::Unknown,
+                    _ => Outcome::Broken(format!("{error:?}")),
+                };
+            }
+        };
         // What a COPY sends and receives leaves no room for other messages: it goes first, the rest in one go.
         let late = "SET CONSTRAINTS ALL IMMEDIATE";
         let (ran, (late, after, end)) = if is_copy(entry) {
@@ -123,6 +122,17 @@ impl Session {
         begun.unwrap();
         end.unwrap();
         look.unwrap()
+    }
+
+    /// Runs what must run before, and looks at what it has done.
+    async fn set_up(&self, entry: &Entry) -> Result<Option<String>, tokio_postgres::Error> {
+        if entry.setup.is_empty() {
+            return Ok(None);
+        }
+        for sql in &entry.setup {
+            self.client.simple_query(sql).await?;
+        }
+        self.look().await.map(Some)
     }
 
     async fn statement(&self, entry: &Entry) -> Result<(), tokio_postgres::Error> {
