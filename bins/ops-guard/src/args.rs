@@ -21,7 +21,7 @@ pub(crate) struct Settings {
 /// The table `[guard]`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct GuardSettings {
-    /// The name of a built-in policy.
+    /// The name of a built-in policy, or the path of a policy file.
     pub(crate) policy: String,
 }
 
@@ -29,10 +29,13 @@ const EXAMPLES: &str = "Examples:
   ops-guard check migrations/*.sql
   echo 'DELETE FROM orders' | ops-guard check -
   ops-guard check --policy migration --format json release.sql
+  ops-guard check --policy shop.toml
+  ops-guard check --policy shop.toml --principal shop_app --at 2026-11-21T23:00:00+01:00 nightly.sql
 
-Policies: read-only, app (default), migration, break-glass.
+Policies: read-only, app (default), migration, break-glass, or a policy file, whose tests are run first.
 
-Exit codes: 0 every statement is allowed, 20 one is denied, 22 there was no statement, 64 usage, 65 a file cannot be read.";
+Exit codes: 0 every statement is allowed, perhaps within limits, or the policy only reports; 20 one is denied or needs \
+an approval, 22 there was no statement and no test, 64 usage, 65 a file cannot be read or a test of the policy fails.";
 
 /// Judge SQL by what it would do, before a server sees it
 #[derive(Debug, Parser)]
@@ -55,11 +58,25 @@ pub(crate) enum Action {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct CheckArgs {
     /// Files of SQL; `-` is standard input
-    #[arg(required = true, value_name = "FILE")]
+    ///
+    /// Without any, only the tests of the policy are run.
+    #[arg(value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
-    /// The policy to judge by
-    #[arg(long, value_name = "NAME")]
+    /// The policy to judge by: a name, or a TOML file
+    #[arg(long, value_name = "NAME_OR_FILE")]
     pub(crate) policy: Option<String>,
+    /// Judge for sessions of this role
+    ///
+    /// Without it rules that refuse certain roles refuse, and rules that allow something to certain roles do not allow
+    /// it; the same goes for --database and --at.
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) principal: Option<String>,
+    /// Judge for sessions in this database
+    #[arg(long, value_name = "NAME")]
+    pub(crate) database: Option<String>,
+    /// Judge for this time, for example 2026-11-21T23:00:00+01:00
+    #[arg(long, value_name = "TIME")]
+    pub(crate) at: Option<jiff::Timestamp>,
 }
 
 impl Args {

@@ -1,40 +1,46 @@
-//! `check`: reads files, lets the guard judge them, and decides the exit code.
+//! `check`: runs the policy's tests, lets the guard judge the files, and decides the exit code.
 
 use crate::args::{CheckArgs, Settings};
-use crate::render;
+use crate::policy;
+use crate::render::{self, Counts, unwritten};
 use ops_cli::{Context, Exit, Failure};
-use ops_core::guard::Policy;
 use std::io::Read as _;
 use std::path::Path;
 
 /// The name that stands for standard input.
 const STDIN: &str = "-";
 
-/// Judges every file, in order; a file that cannot be read ends the run before anything is printed.
+/// Judges every file, in order; a file that cannot be read ends the run before any verdict is printed.
 pub(crate) fn run(args: &CheckArgs, context: &Context<Settings>) -> Result<Exit, Failure> {
-    let name = context.settings.guard.policy.as_str();
-    let policy = Policy::by_name(name).ok_or_else(|| {
-        Failure::new(Exit::Config, format!("there is no policy `{name}`"))
-            .hint("the policies are read-only, app, migration and break-glass")
-    })?;
-    let files: Vec<(String, String)> = args.files.iter().map(|path| read(path)).collect::<Result<_, _>>()?;
-    let (mut statements, mut denied) = (0, 0);
-    for (file, sql) in &files {
-        let verdict = policy.judge(sql);
-        statements += verdict.statements.len();
-        denied += verdict.denied().count();
-        render::verdict(file, sql, &verdict, context.format).map_err(written)?;
+    let given = context.settings.guard.policy.as_str();
+    let policy = policy::load(given)?;
+    let tests = policy::test(&policy, given, context.format, args.files.is_empty())?;
+    if args.files.is_empty() && tests > 0 {
+        render::tests(tests, policy.name(), context.format).map_err(unwritten)?;
+        return Ok(Exit::Done);
     }
-    render::summary(statements, denied, policy.name(), context.format).map_err(written)?;
-    Ok(match (statements, denied) {
-        (0, _) => Exit::Nothing,
-        (_, 0) => Exit::Done,
+    let files: Vec<(String, String)> = args.files.iter().map(|path| read(path)).collect::<Result<_, _>>()?;
+    let circumstances = circumstances(args);
+    let mut counts = Counts::default();
+    for (file, sql) in &files {
+        let verdict = policy.judge_in(sql, &circumstances);
+        counts.add(&verdict);
+        render::verdict(file, sql, &verdict, context.format).map_err(unwritten)?;
+    }
+    render::summary(&counts, &policy, context.format).map_err(unwritten)?;
+    Ok(match counts.all() {
+        0 => Exit::Nothing,
+        _ if policy.is_shadow() || counts.refused() == 0 => Exit::Done,
         _ => Exit::No,
     })
 }
 
-fn written(error: std::io::Error) -> Failure {
-    Failure::new(Exit::Io, format!("the verdicts cannot be written: {error}"))
+fn circumstances(args: &CheckArgs) -> ops_core::guard::Context {
+    let mut context = ops_core::guard::Context::default();
+    context.principal.clone_from(&args.principal);
+    context.database.clone_from(&args.database);
+    context.at = args.at;
+    context
 }
 
 /// The name to show and the text. Bytes that are no UTF-8 are refused, because the server might read them otherwise.

@@ -2,6 +2,7 @@
 
 mod args;
 mod check;
+mod policy;
 mod render;
 
 use args::{Action, Args, Settings};

@@ -16,6 +16,8 @@ pub enum ErrorKind {
     Server,
     /// The guard refused a statement before it reached the server.
     Denied,
+    /// A policy file cannot be read, or is no policy.
+    InvalidPolicy,
     /// The session no longer has the settings that the guard relies on.
     SessionChanged,
     /// The answer has another number of rows than asked for.
@@ -38,8 +40,26 @@ pub enum ErrorKind {
     UnknownKey,
     /// A signature of a known key does not fit the payload.
     InvalidSignature,
-    /// The records do not form an unbroken chain.
+    /// The records, or the lines of an audit log, do not form an unbroken chain.
     BrokenChain,
+    /// A file on which trust rests is a symbolic link, or others can write it.
+    UnsafeFile,
+    /// An approval lacks something, lasts too long, or is evidence of something else.
+    InvalidApproval,
+    /// An approval was signed by whom it is for.
+    SelfApproval,
+    /// An approval is for another role or database.
+    ApprovalForAnother,
+    /// An approval does not hold yet.
+    ApprovalNotYetValid,
+    /// An approval does not hold any more.
+    ApprovalExpired,
+    /// An approval was used before.
+    ApprovalUsed,
+    /// An audit log ends in the middle of a line, as a crash leaves it; recovering it is a decision of its own.
+    TornLog,
+    /// An audit log is held by another process for too long.
+    LogBusy,
 }
 
 impl ErrorKind {
@@ -50,6 +70,7 @@ impl ErrorKind {
             Self::Unavailable => "unavailable",
             Self::Server => "server",
             Self::Denied => "denied",
+            Self::InvalidPolicy => "invalid_policy",
             Self::SessionChanged => "session_changed",
             Self::UnexpectedRows => "unexpected_rows",
             Self::InvalidParameter => "invalid_parameter",
@@ -62,6 +83,15 @@ impl ErrorKind {
             Self::UnknownKey => "unknown_key",
             Self::InvalidSignature => "invalid_signature",
             Self::BrokenChain => "broken_chain",
+            Self::UnsafeFile => "unsafe_file",
+            Self::InvalidApproval => "invalid_approval",
+            Self::SelfApproval => "self_approval",
+            Self::ApprovalForAnother => "approval_for_another",
+            Self::ApprovalNotYetValid => "approval_not_yet_valid",
+            Self::ApprovalExpired => "approval_expired",
+            Self::ApprovalUsed => "approval_used",
+            Self::TornLog => "torn_log",
+            Self::LogBusy => "log_busy",
         }
     }
 }
@@ -79,6 +109,8 @@ struct Inner {
     source: Option<Source>,
     #[cfg(feature = "guard")]
     denial: Option<crate::guard::Verdict>,
+    #[cfg(feature = "guard")]
+    observed: Option<crate::guard::Observation>,
 }
 
 impl Error {
@@ -102,6 +134,12 @@ impl Error {
         self.server().map(ServerError::sqlstate)
     }
 
+    /// Returns what the statement did before it was rolled back, where that is why it was refused.
+    #[cfg(feature = "guard")]
+    pub fn observed(&self) -> Option<&crate::guard::Observation> {
+        self.0.observed.as_ref()
+    }
+
     /// Returns the verdict that refused the statement, where the kind is [`ErrorKind::Denied`].
     #[cfg(feature = "guard")]
     pub fn denial(&self) -> Option<&crate::guard::Verdict> {
@@ -115,6 +153,8 @@ impl Error {
             source: None,
             #[cfg(feature = "guard")]
             denial: None,
+            #[cfg(feature = "guard")]
+            observed: None,
         }))
     }
 
@@ -124,9 +164,14 @@ impl Error {
     }
 
     #[cfg(feature = "guard")]
-    pub(crate) fn denied(message: impl Into<String>, verdict: crate::guard::Verdict) -> Self {
+    pub(crate) fn denied(
+        message: impl Into<String>,
+        verdict: crate::guard::Verdict,
+        observed: Option<crate::guard::Observation>,
+    ) -> Self {
         let mut error = Self::new(ErrorKind::Denied, message);
         error.0.denial = Some(verdict);
+        error.0.observed = observed;
         error
     }
 }
@@ -134,6 +179,17 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.message)
+    }
+}
+
+#[cfg(feature = "guard")]
+impl From<crate::guard::PolicyError> for Error {
+    fn from(error: crate::guard::PolicyError) -> Self {
+        let message = error.to_string();
+        match error.into_unread() {
+            Some(unread) => Self::new(ErrorKind::InvalidPolicy, message).caused_by(unread),
+            None => Self::new(ErrorKind::InvalidPolicy, message),
+        }
     }
 }
 

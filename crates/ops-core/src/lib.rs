@@ -6,6 +6,8 @@
 //! - `guard`: tells from a statement's text what it does, with PostgreSQL's own grammar, and whether a `guard::Policy`
 //!   allows it. Pure; no connection.
 //! - `postgres`: `postgres::GuardedClient`, its transactions and its pool: `tokio_postgres` behind a policy.
+//! - `approval`: `approval::Approval`, a signed permission of somebody else's to run what a policy refuses.
+//! - `audit`: `audit::AuditLog`, an append-only, hash-chained file of what was refused, approved and run.
 //! - [`evidence`]: [`evidence::Record`], signed with ed25519 in a DSSE envelope, chained, verified offline.
 //! - [`connection`]: [`connection::ConnectionSettings`], from a URL or `key=value` pairs, with TLS through rustls.
 //!
@@ -32,6 +34,10 @@
 //! the text does not show (a view, a trigger, a cascade, a user's operator, a function in attribute notation) runs unseen.
 //! Against somebody who writes hostile SQL only a role with few privileges helps; the guard does not replace it.
 
+#[cfg(feature = "guard")]
+pub mod approval;
+#[cfg(feature = "guard")]
+pub mod audit;
 pub mod connection;
 mod digest;
 mod error;
@@ -40,5 +46,7 @@ pub mod evidence;
 pub mod guard;
 #[cfg(feature = "guard")]
 pub mod postgres;
+#[cfg(feature = "guard")]
+mod trusted;
 
 pub use error::{Error, ErrorKind, ServerError};

@@ -46,6 +46,7 @@ const APPLICATION_NAME_BYTES: usize = 63;
 pub struct ConnectionSettings {
     config: Config,
     verification: Verification,
+    trace_id: Option<String>,
 }
 
 impl ConnectionSettings {
@@ -67,7 +68,7 @@ impl ConnectionSettings {
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(options::invalid("connection settings name no host"));
         }
-        Ok(Self { config, verification })
+        Ok(Self { config, verification, trace_id: None })
     }
 
     /// Sets the password. It may hold any character; one in the connection string is replaced.
@@ -83,7 +84,13 @@ impl ConnectionSettings {
     #[must_use]
     pub fn with_application(mut self, service: &str, trace_id: Option<&str>) -> Self {
         self.config.application_name(application_name(service, trace_id));
+        self.trace_id = trace_id.map(str::to_owned);
         self
+    }
+
+    /// Returns the trace id that the session is named with.
+    pub fn trace_id(&self) -> Option<&str> {
+        self.trace_id.as_deref()
     }
 
     /// Returns `user@host:port/database`, for messages and logs.

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::catalog::Catalog;
 
-/// The circumstances of a judgement. What is not known is taken for the worst: a rule that refuses applies, a rule that
-/// allows does not.
+/// The circumstances of a judgement. What is not known is taken for the worst: of all decisions that a policy may come to
+/// in such circumstances the strictest holds. A rule that refuses applies, a rule that allows does not.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Context {

@@ -1,6 +1,6 @@
 //! The guard: what a statement does, told from its text by PostgreSQL's own grammar, and whether a policy allows it.
 //!
-//! Pure: no connection, no file, no clock. A text goes in, a [`Verdict`] comes out, whatever the text is.
+//! Pure: no connection, no clock, and no file but that of a policy. A text goes in, a [`Verdict`] comes out, whatever the text is.
 //!
 //! ```
 //! use ops_core::guard::Policy;
@@ -22,24 +22,30 @@ mod catalog;
 mod classify;
 mod condition;
 mod context;
+mod course;
 mod effect;
 mod functions;
 mod names;
 mod observed;
 mod parse;
 mod policy;
+mod redact;
 mod verdict;
 mod walk;
 
+pub use cache::Judge;
 pub use catalog::Catalog;
 pub use context::Context;
 pub use effect::{Bound, Effect, Operation, Reach};
 pub use observed::{Observation, Touched};
-pub use policy::Policy;
+pub use policy::{Budget, Policy, PolicyError, PolicyProblem, TestOutcome};
+pub use redact::redact;
 pub use verdict::{Decision, Limits, Predicted, StatementVerdict, Verdict};
 
-pub(crate) use cache::Judge;
 pub(crate) use catalog::{
-    CastRow, Dependent, DependsRow, ForeignKeyRow, FunctionRow, Oid, OperatorRow, RelationRow, RuleRow, Rows,
+    CastRow, Dependent, DependsRow, ForeignKeyRow, FunctionRow, OperatorRow, RelationRow, Rows, RuleRow,
     TriggerRow, TypeRow,
 };
+pub(crate) use course::Course;
+pub(crate) use names::{qualified, quoted};
+pub(crate) use observed::{Prediction, Violation};

@@ -76,7 +76,7 @@ pub(super) fn object(node: Option<&ast::Node>) -> String {
 }
 
 /// Puts a name between double quotes where SQL would need them.
-pub(super) fn quoted(name: &str) -> String {
+pub(crate) fn quoted(name: &str) -> String {
     let is_plain = name.bytes().enumerate().all(|(index, byte)| {
         byte.is_ascii_lowercase()
             || byte == b'_'
@@ -84,4 +84,28 @@ pub(super) fn quoted(name: &str) -> String {
             || index > 0 && (byte.is_ascii_digit() || byte == b'$')
     });
     if is_plain && !name.is_empty() { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+}
+
+/// Returns a relation's name with its schema, as SQL would write it.
+pub(crate) fn qualified(schema: &str, relation: &str) -> String {
+    format!("{}.{}", quoted(schema), quoted(relation))
+}
+
+/// Tells whether a name, written as SQL would, has a schema before it.
+pub(super) fn has_qualifier(name: &str) -> bool {
+    last_part(name).len() < name.len()
+}
+
+/// Returns the part of a name, written as SQL would, after its last dot outside quotes; still quoted.
+pub(super) fn last_part(name: &str) -> &str {
+    let mut is_quoted = false;
+    let mut from = 0;
+    for (at, byte) in name.bytes().enumerate() {
+        match byte {
+            b'"' => is_quoted = !is_quoted,
+            b'.' if !is_quoted => from = at + 1,
+            _ => {}
+        }
+    }
+    &name[from..]
 }

@@ -89,7 +89,7 @@ fn parse<R>(sql: &str, read: impl FnOnce(Vec<Statement<'_>>) -> R) -> Result<R, 
     Ok(read(statements.collect()))
 }
 
-/// A word or sign of a text; comments are none.
+/// A token of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Token {
     pub(super) start: usize,
@@ -97,8 +97,30 @@ pub(super) struct Token {
     pub(super) kind: ast::Token,
 }
 
-/// Returns the words and signs of a text; none where the scanner refuses it.
-pub(super) fn tokens(text: &str) -> Option<Vec<Token>> {
+impl Token {
+    pub(super) fn is_comment(&self) -> bool {
+        matches!(self.kind, ast::Token::SqlComment | ast::Token::CComment)
+    }
+
+    /// Tells whether it is a string of any kind, a bit string or a number.
+    pub(super) fn is_constant(&self) -> bool {
+        matches!(
+            self.kind,
+            ast::Token::Sconst
+                | ast::Token::Usconst
+                | ast::Token::Bconst
+                | ast::Token::Xconst
+                | ast::Token::Iconst
+                | ast::Token::Fconst
+        )
+    }
+}
+
+/// Cuts a text into tokens, comments included, with PostgreSQL's own scanner; none where it refuses the text.
+pub(super) fn scan(text: &str) -> Option<Vec<Token>> {
+    if text.is_empty() {
+        return Some(Vec::new());
+    }
     if text.len() > MAX_BYTES || is_slow_to_scan(text) {
         return None;
     }
@@ -109,10 +131,14 @@ pub(super) fn tokens(text: &str) -> Option<Vec<Token>> {
         text.get(start..end)?;
         Some(Token { start, end, kind: ast::Token::try_from(token.token).ok()? })
     });
-    let is_comment = |token: &Option<Token>| {
-        token.is_some_and(|token| matches!(token.kind, ast::Token::SqlComment | ast::Token::CComment))
-    };
-    tokens.filter(|token| !is_comment(token)).collect()
+    tokens.collect()
+}
+
+/// Returns the words and signs of a text, without comments.
+pub(super) fn tokens(text: &str) -> Option<Vec<Token>> {
+    let mut tokens = scan(text)?;
+    tokens.retain(|token| !token.is_comment());
+    Some(tokens)
 }
 
 fn failure(error: pg_query::Error) -> Failure {

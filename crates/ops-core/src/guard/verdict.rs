@@ -32,6 +32,16 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Returns these limits, and the other's where there is none.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            rows: self.rows.or(other.rows),
+            rows_per_table: self.rows_per_table.or(other.rows_per_table),
+            tables: self.tables.or(other.tables),
+        }
+    }
+
     /// Returns the stricter of both, limit by limit.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
@@ -94,7 +104,8 @@ pub struct StatementVerdict {
     pub reason: Option<String>,
     /// One sentence on what to do instead. None where it may run.
     pub hint: Option<String>,
-    /// How much it may change, where the decision is [`Decision::Limit`].
+    /// How much it may change, where the decision is [`Decision::Limit`], or where it is [`Decision::Approve`] and other
+    /// effects of the statement are limited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
     /// Whether it can run inside a transaction block, as `VACUUM` and `CREATE INDEX CONCURRENTLY` cannot.

@@ -6,8 +6,8 @@ use super::failure::{connect_failure, failure};
 use crate::connection::ConnectionSettings;
 use crate::error::Error;
 use crate::guard::{
-    CastRow, Catalog, Dependent, DependsRow, ForeignKeyRow, FunctionRow, OperatorRow, RelationRow, RuleRow,
-    Rows, TriggerRow, TypeRow,
+    CastRow, Catalog, Dependent, DependsRow, ForeignKeyRow, FunctionRow, OperatorRow, RelationRow, Rows,
+    RuleRow, TriggerRow, TypeRow,
 };
 
 // The numbers from 16384 on are those of objects that did not come with the server (`FirstNormalObjectId`).

@@ -1,18 +1,23 @@
 //! The guarded client: owns the raw client, and gives it to nobody.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::task::JoinHandle;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
+use super::autocommit::Session;
+use super::copy::{GuardedCopyIn, GuardedCopyOut};
+use super::driver::{Driver, Notifications};
 use super::failure::connect_failure;
-use super::run::{Guard, GuardedStatement, ToStatement};
+use super::preview::Preview;
+use super::run::Guard;
 use super::session::{Pins, SessionLimits};
+use super::statement::{GuardedStatement, ToStatement};
 use super::transaction::GuardedTransaction;
+use super::warrant::Oversight;
+use crate::approval::Approval;
 use crate::connection::ConnectionSettings;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::guard::{Context, Judge, Policy};
 
 /// A session whose every statement is judged before it is sent.
@@ -23,8 +28,8 @@ pub struct GuardedClient {
     // Before the driver: when the client goes, its driver says goodbye to the server and ends.
     client: Client,
     _driver: Driver,
-    guard: Guard,
-    pins: Pins,
+    session: Session,
+    settings: ConnectionSettings,
 }
 
 impl GuardedClient {
@@ -48,7 +53,7 @@ impl GuardedClient {
         limits: &SessionLimits,
     ) -> Result<Self, Error> {
         let pins = Pins::new(&policy, limits);
-        Self::open(settings, Arc::new(Judge::new(policy)), pins).await
+        Self::open(settings, Arc::new(Judge::new(policy, Context::default())), pins).await
     }
 
     pub(super) async fn open(
@@ -63,10 +68,14 @@ impl GuardedClient {
         }
         let (client, connection) =
             config.connect(settings.tls()?).await.map_err(|error| connect_failure(&target, error))?;
-        // An error of the line reaches whoever waits for an answer; here it only ends the task.
-        let driver = Driver(tokio::spawn(async move { drop(connection.await) }));
-        pins.open(&client, &target).await?;
-        Ok(Self { client, _driver: driver, guard: Guard { judge, target: target.into() }, pins })
+        let (driver, line) = Driver::spawn(connection);
+        let pins = pins.open(&client, &target).await?;
+        line.watch(pins.is_watched());
+        let session = Session::new(Guard { judge, target: target.into() }, pins, line, settings.trace_id());
+        if session.guard.judge.catalog().is_none() {
+            session.renew(&client).await?;
+        }
+        Ok(Self { client, _driver: driver, session, settings: settings.clone() })
     }
 
     /// Runs a query and returns its rows.
@@ -79,7 +88,7 @@ impl GuardedClient {
         statement: &(impl ToStatement + ?Sized),
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Error> {
-        self.guard.query(&self.client, statement, params).await
+        self.session.run(&self.client, statement.source(), params).await
     }
 
     /// Runs a query that returns exactly one row.
@@ -91,7 +100,7 @@ impl GuardedClient {
         statement: &(impl ToStatement + ?Sized),
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Row, Error> {
-        self.guard.query_one(&self.client, statement, params).await
+        self.session.guard.exactly_one(self.query(statement, params).await?)
     }
 
     /// Runs a query that returns one row or none.
@@ -103,7 +112,7 @@ impl GuardedClient {
         statement: &(impl ToStatement + ?Sized),
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Option<Row>, Error> {
-        self.guard.query_opt(&self.client, statement, params).await
+        self.session.guard.one_at_most(self.query(statement, params).await?)
     }
 
     /// Runs a statement and returns how many rows it concerned.
@@ -115,7 +124,7 @@ impl GuardedClient {
         statement: &(impl ToStatement + ?Sized),
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<u64, Error> {
-        self.guard.execute(&self.client, statement, params).await
+        self.session.run(&self.client, statement.source(), params).await
     }
 
     /// Judges and prepares a statement for repeated use on this session.
@@ -123,7 +132,8 @@ impl GuardedClient {
     /// # Errors
     /// As [`GuardedClient::query`].
     pub async fn prepare(&self, sql: &str) -> Result<GuardedStatement, Error> {
-        self.guard.prepare(&self.client, sql).await
+        self.session.usable()?;
+        self.session.guard.prepare(&self.client, sql).await
     }
 
     /// Begins a transaction. Dropping it rolls back.
@@ -131,9 +141,74 @@ impl GuardedClient {
     /// # Errors
     /// What the server or the line reports.
     pub async fn transaction(&mut self) -> Result<GuardedTransaction<'_>, Error> {
-        let begun = self.client.transaction().await;
-        let transaction = begun.map_err(|error| self.guard.failure("begin a transaction", error))?;
-        Ok(GuardedTransaction::new(transaction, &self.guard))
+        self.session.renew_if_outdated(&self.client).await?;
+        GuardedTransaction::begin(&mut self.client, &self.session).await
+    }
+
+    /// Says whose approvals count for this session, and where their use is written down.
+    pub fn oversee(&self, oversight: Oversight) {
+        self.session.wallet.oversee(oversight);
+    }
+
+    /// Presents an approval. It is used up by the first statement that it covers and that the policy would not just let
+    /// run, or that may be limited; a break-glass approval holds for this session until it ends.
+    ///
+    /// # Errors
+    /// What [`Approval::verify`] says, and [`ErrorKind::InvalidApproval`] where [`GuardedClient::oversee`] was not called.
+    pub fn present(&self, approval: &Approval) -> Result<(), Error> {
+        self.session.wallet.present(approval, &self.session.whose())
+    }
+
+    /// Gives the raw client to whoever presented a break-glass approval. Nothing is judged or observed on it; the use of
+    /// the approval is in the audit log before, and a pool does not take the session back.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidApproval`] where no break-glass approval was presented; what
+    /// [`AuditLog::claim`](crate::audit::AuditLog::claim) says.
+    pub async fn unguarded(&self) -> Result<&Client, Error> {
+        self.session.usable()?;
+        self.session.wallet.break_glass(self.session.whose()).await?;
+        self.session.note_unguarded();
+        Ok(&self.client)
+    }
+
+    /// Runs a statement, observes what it does, and undoes it. It takes the statement's locks for as long as that takes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`] where a rollback might not undo everything: files, other servers, unknown code; else what the
+    /// server or the line reports.
+    pub async fn preview(
+        &self,
+        statement: &(impl ToStatement + ?Sized),
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Preview, Error> {
+        self.session.preview(&self.client, statement.source(), params).await
+    }
+
+    /// Begins to copy rows into a table: `COPY ledger FROM STDIN`.
+    ///
+    /// # Errors
+    /// As [`GuardedClient::query`].
+    pub async fn copy_in(&self, sql: &str) -> Result<GuardedCopyIn<'_>, Error> {
+        GuardedCopyIn::open(&self.client, &self.session, sql).await
+    }
+
+    /// Begins to copy rows out: `COPY (SELECT …) TO STDOUT`.
+    ///
+    /// # Errors
+    /// As [`GuardedClient::query`], and [`ErrorKind::InvalidParameter`] where the statement does more than read.
+    pub async fn copy_out(&self, sql: &str) -> Result<GuardedCopyOut<'_>, Error> {
+        GuardedCopyOut::open(&self.client, &self.session, sql).await
+    }
+
+    /// Returns what cancels the statement that this session is running, from anywhere.
+    pub fn cancel_token(&self) -> CancelToken {
+        CancelToken { token: self.client.cancel_token(), settings: self.settings.clone() }
+    }
+
+    /// Hears the channels that this session listens to, from now on; `LISTEN` is a statement like any other.
+    pub fn notifications(&self) -> Notifications {
+        Notifications(self.session.line.subscribe())
     }
 
     /// Asks the server for what a judgement may know beside the text: the role, the database, and what names mean there.
@@ -141,52 +216,49 @@ impl GuardedClient {
     /// # Errors
     /// What the server or the line reports.
     pub async fn context(&self) -> Result<Context, Error> {
-        let fail = |error| self.guard.failure("read the catalog", error);
-        let row = self
-            .client
-            .query_one("SELECT session_user::text, current_database()::text", &[])
-            .await
-            .map_err(fail)?;
-        let mut context = Context::default();
-        context.principal = Some(row.get(0));
-        context.database = Some(row.get(1));
-        context.catalog = Some(Arc::new(super::catalog::load(&self.client).await.map_err(fail)?));
-        Ok(context)
+        self.session.context(&self.client).await
     }
 
-    /// Tells whether the session has ended.
+    /// Tells whether the session has ended, or can no longer be guarded.
     pub fn is_closed(&self) -> bool {
-        self.client.is_closed()
+        self.client.is_closed() || self.session.line.has_drifted()
     }
 
     /// Returns the policy.
     pub fn policy(&self) -> &Policy {
-        self.guard.judge.policy()
+        self.session.guard.judge.policy()
     }
 
     pub(super) async fn restore(&self) -> Result<(), Error> {
-        self.pins.restore(&self.client, &self.guard.target).await
+        self.session.reusable()?;
+        self.session.note_unobserved();
+        self.session.pins.restore(&self.client, &self.session.guard.target).await
     }
 }
 
-/// The task that moves bytes between the client and its socket.
-#[derive(Debug)]
-struct Driver(JoinHandle<()>);
+/// Asks the server to cancel what a session is running.
+#[derive(Clone)]
+pub struct CancelToken {
+    token: tokio_postgres::CancelToken,
+    settings: ConnectionSettings,
+}
 
-/// How long the driver may take to say goodbye.
-const GOODBYE: Duration = Duration::from_secs(2);
+impl CancelToken {
+    /// Asks the server to cancel the statement that runs now. Whether one was cancelled shows only in its own error.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] where the server cannot be asked.
+    pub async fn cancel(&self) -> Result<(), Error> {
+        let asked = self.token.cancel_query(self.settings.tls()?).await;
+        asked.map_err(|error| {
+            let message = format!("cannot cancel a statement on {}", self.settings.target());
+            Error::new(ErrorKind::Unavailable, message).caused_by(error)
+        })
+    }
+}
 
-impl Drop for Driver {
-    fn drop(&mut self) {
-        let abort = self.0.abort_handle();
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) if !self.0.is_finished() => {
-                runtime.spawn(async move {
-                    tokio::time::sleep(GOODBYE).await;
-                    abort.abort();
-                });
-            }
-            _ => abort.abort(),
-        }
+impl std::fmt::Debug for CancelToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CancelToken").field("server", &self.settings.target()).finish()
     }
 }

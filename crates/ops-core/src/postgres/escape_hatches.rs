@@ -85,7 +85,7 @@
 //! ```compile_fail,E0603
 //! use ops_core::postgres::{GuardedClient, GuardedStatement, GuardedTransaction, Pool};
 //! async fn escape(client: &mut GuardedClient, transaction: &mut GuardedTransaction<'_>, pool: &Pool) {
-//!     use ops_core::postgres::run::sealed::Sealed;
+//!     use ops_core::postgres::statement::sealed::Sealed;
 //! }
 //! ```
 //!

@@ -25,19 +25,34 @@
 //! # }
 //! ```
 
+mod autocommit;
+mod block;
+mod budget;
 mod catalog;
 mod client;
+mod copy;
+mod driver;
 #[cfg(doctest)]
 mod escape_hatches;
 mod failure;
+mod generic;
+mod observe;
 mod pool;
+mod preview;
 mod run;
 mod session;
+mod statement;
 mod transaction;
+mod warrant;
 
 pub use catalog::load_catalog;
-pub use client::GuardedClient;
+pub use client::{CancelToken, GuardedClient};
+pub use copy::{GuardedCopyIn, GuardedCopyOut};
+pub use driver::{Heard, Notifications};
+pub use generic::GenericClient;
 pub use pool::{Manager, Pool};
-pub use run::{GuardedStatement, ToStatement};
+pub use preview::Preview;
 pub use session::SessionLimits;
+pub use statement::{GuardedStatement, ToStatement};
 pub use transaction::GuardedTransaction;
+pub use warrant::Oversight;

@@ -8,7 +8,7 @@ use super::client::GuardedClient;
 use super::session::{Pins, SessionLimits};
 use crate::connection::ConnectionSettings;
 use crate::error::Error;
-use crate::guard::{Judge, Policy};
+use crate::guard::{Context, Judge, Policy};
 
 /// A `deadpool` pool of guarded clients.
 pub type Pool = managed::Pool<Manager>;
@@ -28,7 +28,7 @@ impl Manager {
     /// Makes a manager; it opens no session yet.
     pub fn new(settings: ConnectionSettings, policy: Policy, limits: &SessionLimits) -> Self {
         let pins = Pins::new(&policy, limits);
-        Self { settings, judge: Arc::new(Judge::new(policy)), pins }
+        Self { settings, judge: Arc::new(Judge::new(policy, Context::default())), pins }
     }
 
     /// Makes a pool of at most this many sessions.

@@ -1,93 +1,25 @@
-//! Running one statement: judge, refuse or send, and tell `tracing` what happened. Never the text, never a parameter.
+//! Running one statement: judge, refuse or send, observe, and tell `tracing` what happened. Never the text, never a
+//! parameter.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Column, GenericClient, Row, Statement};
+use jiff::Timestamp;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{GenericClient, Row, Statement};
 use tracing::{Instrument as _, Span, field};
 
 use super::failure::failure;
+use super::statement::GuardedStatement;
+use super::statement::sealed::Source;
 use crate::error::{Error, ErrorKind};
-use crate::guard::{Judge, Verdict};
+use crate::guard::{
+    Course, Decision, Judge, Limits, Observation, Prediction, StatementVerdict, Verdict, Violation,
+};
 
-type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
+pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
-/// A statement that was judged and prepared; running it again costs no second look.
-#[derive(Clone)]
-pub struct GuardedStatement {
-    statement: Statement,
-    sql: Arc<str>,
-    verdict: Arc<Verdict>,
-}
-
-impl GuardedStatement {
-    /// Returns the types of the parameters.
-    pub fn params(&self) -> &[Type] {
-        self.statement.params()
-    }
-
-    /// Returns the columns of the answer.
-    pub fn columns(&self) -> &[Column] {
-        self.statement.columns()
-    }
-
-    /// Returns the verdict that let it pass.
-    pub fn verdict(&self) -> &Verdict {
-        &self.verdict
-    }
-}
-
-impl std::fmt::Debug for GuardedStatement {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("GuardedStatement").field("verdict", &self.verdict).finish_non_exhaustive()
-    }
-}
-
-/// What a guarded client can run: a text, or a [`GuardedStatement`].
-pub trait ToStatement: sealed::Sealed {}
-
-impl ToStatement for str {}
-impl ToStatement for String {}
-impl ToStatement for GuardedStatement {}
-
-pub(super) mod sealed {
-    use super::GuardedStatement;
-
-    pub trait Sealed {
-        #[doc(hidden)]
-        fn source(&self) -> Source<'_>;
-    }
-
-    /// The two things that can be run.
-    #[derive(Debug)]
-    pub enum Source<'a> {
-        Text(&'a str),
-        Statement(&'a GuardedStatement),
-    }
-
-    impl Sealed for str {
-        fn source(&self) -> Source<'_> {
-            Source::Text(self)
-        }
-    }
-
-    impl Sealed for String {
-        fn source(&self) -> Source<'_> {
-            Source::Text(self)
-        }
-    }
-
-    impl Sealed for GuardedStatement {
-        fn source(&self) -> Source<'_> {
-            Source::Statement(self)
-        }
-    }
-}
-
-use sealed::Source;
-
-/// What a client and its transactions share.
+/// What a client and its transactions share: the judge, and the words for what goes wrong.
 #[derive(Clone, Debug)]
 pub(super) struct Guard {
     pub(super) judge: Arc<Judge>,
@@ -96,34 +28,99 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    /// Judges a text that is to run as one statement.
-    ///
-    /// A prepared statement of another policy is judged again: what one client may run, another may not.
-    fn admit(&self, source: &Source<'_>) -> Result<Arc<Verdict>, Error> {
-        let verdict = match source {
-            Source::Statement(prepared) if prepared.verdict.policy_hash == self.judge.policy().hash() => {
-                return Ok(Arc::clone(&prepared.verdict));
-            }
-            Source::Statement(prepared) => self.judge.judge(&prepared.sql),
-            Source::Text(sql) => self.judge.judge(sql),
-        };
-        let Some(denied) = verdict.denied().next() else { return Ok(verdict) };
+    /// Refuses a statement that may not run: nothing is sent.
+    pub(super) fn deny(&self, verdict: &Verdict) -> Result<(), Error> {
+        let Some(denied) = verdict.denied().next() else { return Ok(()) };
         let rule = denied.rule.as_deref().unwrap_or("unknown");
+        tracing::warn!(
+            rule,
+            policy = verdict.policy,
+            policy_hash = verdict.policy_hash,
+            effects = effects(verdict),
+            shadow = verdict.shadow,
+            "statement refused"
+        );
+        if verdict.shadow {
+            return Ok(());
+        }
         // A parser's message quotes the text, which may hold what no log should; the verdict has it.
         let reason = denied
             .reason
             .as_deref()
             .filter(|_| rule != "unparsable")
             .unwrap_or("it is not SQL that the guard can read");
+        let refused = if denied.decision == Decision::Approve { "needs an approval" } else { "refused" };
+        let message = format!("statement {refused} by policy {}, rule {rule}: {reason}", verdict.policy);
+        Err(Error::denied(message, Verdict::clone(verdict), None))
+    }
+
+    /// Judges a text that is to run as one statement.
+    ///
+    /// A prepared statement keeps its verdict as long as the judge has no other: what one client may run, another may not.
+    pub(super) fn judge(&self, source: Source<'_>) -> Arc<Verdict> {
+        let now = self.now();
+        match source {
+            Source::Statement(prepared) if prepared.epoch == self.judge.epoch(now) => {
+                Arc::clone(&prepared.verdict)
+            }
+            source => self.judge.judge(source.text(), now),
+        }
+    }
+
+    pub(super) fn course(&self, verdict: &Verdict) -> Course {
+        Course::of(verdict, self.judge.policy().is_read_only())
+    }
+
+    fn now(&self) -> Timestamp {
+        // The clock is asked only where the policy has windows.
+        if self.judge.policy().depends_on_time() { Timestamp::now() } else { Timestamp::UNIX_EPOCH }
+    }
+
+    /// Compares what happened with what the statements were predicted to do, and with what the policy allows.
+    pub(super) fn check(
+        &self,
+        verdicts: &[&Verdict],
+        observation: &Observation,
+        granted: Option<Limits>,
+    ) -> Result<(), Violation> {
+        if !observation.wrote && observation.relations.is_empty() {
+            return Ok(());
+        }
+        let statements: Vec<&StatementVerdict> =
+            verdicts.iter().flat_map(|verdict| verdict.statements.iter()).collect();
+        let context = self.judge.context(self.now());
+        Prediction::of(&statements, context.catalog.as_deref()).check(
+            observation,
+            self.judge.policy(),
+            &context,
+            granted,
+        )
+    }
+
+    /// Says what a statement did more than it may.
+    pub(super) fn report(&self, verdict: &Verdict, violation: &Violation, observation: &Observation) {
         tracing::warn!(
-            rule,
+            rule = violation.rule,
             policy = verdict.policy,
             policy_hash = verdict.policy_hash,
-            effects = effects(&verdict),
-            "statement refused"
+            effects = effects(verdict),
+            rows = observation.rows(),
+            shadow = verdict.shadow,
+            "statement did more than it may"
         );
-        let message = format!("statement refused by policy {}, rule {rule}: {reason}", verdict.policy);
-        Err(Error::denied(message, Verdict::clone(&verdict)))
+    }
+
+    /// Makes the error of a statement that was rolled back for what it did.
+    pub(super) fn refusal(&self, verdict: &Verdict, violation: Violation, observation: Observation) -> Error {
+        self.report(verdict, &violation, &observation);
+        let Violation { rule, reason, hint, .. } = violation;
+        let message = format!("statement rolled back by policy {}, rule {rule}: {reason}", verdict.policy);
+        let mut verdict = verdict.clone();
+        if let Some(statement) = verdict.statements.first_mut() {
+            statement.decision = Decision::Deny;
+            (statement.rule, statement.reason, statement.hint) = (Some(rule), Some(reason), Some(hint));
+        }
+        Error::denied(message, verdict, Some(observation))
     }
 
     pub(super) async fn prepare(
@@ -131,76 +128,44 @@ impl Guard {
         client: &impl GenericClient,
         sql: &str,
     ) -> Result<GuardedStatement, Error> {
-        let verdict = self.admit(&Source::Text(sql))?;
-        let span = self.span("prepare", &verdict);
-        let statement = client
-            .prepare(sql)
-            .instrument(span)
-            .await
-            .map_err(|error| self.failure("prepare a statement", error))?;
-        Ok(GuardedStatement { statement, sql: sql.into(), verdict })
+        // The epoch first: if the verdict is of a later one, it is only given once more than needed.
+        let epoch = self.judge.epoch(self.now());
+        let verdict = self.judge(Source::Text(sql));
+        self.deny(&verdict)?;
+        let statement = self.prepare_source(client, Source::Text(sql), &verdict).await?;
+        Ok(GuardedStatement { statement, sql: sql.into(), verdict, epoch })
     }
 
-    pub(super) async fn query(
+    /// Gets the server's statement of a source.
+    pub(super) async fn prepare_source(
         &self,
         client: &impl GenericClient,
-        statement: &(impl ToStatement + ?Sized),
-        params: Params<'_>,
-    ) -> Result<Vec<Row>, Error> {
-        let source = statement.source();
-        let verdict = self.admit(&source)?;
-        let work = async {
-            let rows = match source {
-                Source::Text(sql) => client.query(sql, params).await,
-                Source::Statement(prepared) => client.query(&prepared.statement, params).await,
-            };
-            rows.map_err(|error| self.failure("run a query", error))
-        };
-        self.observe("query", &verdict, work, |rows| rows.len() as u64).await
+        source: Source<'_>,
+        verdict: &Verdict,
+    ) -> Result<Statement, Error> {
+        match source {
+            Source::Statement(prepared) => Ok(prepared.statement.clone()),
+            Source::Text(sql) => {
+                let span = self.span("prepare", verdict);
+                let prepared = client.prepare(sql).instrument(span).await;
+                prepared.map_err(|error| self.failure("prepare a statement", error))
+            }
+        }
     }
 
-    pub(super) async fn execute(
-        &self,
-        client: &impl GenericClient,
-        statement: &(impl ToStatement + ?Sized),
-        params: Params<'_>,
-    ) -> Result<u64, Error> {
-        let source = statement.source();
-        let verdict = self.admit(&source)?;
-        let work = async {
-            let rows = match source {
-                Source::Text(sql) => client.execute(sql, params).await,
-                Source::Statement(prepared) => client.execute(&prepared.statement, params).await,
-            };
-            rows.map_err(|error| self.failure("run a statement", error))
-        };
-        self.observe("execute", &verdict, work, |rows| *rows).await
+    pub(super) fn failure(&self, operation: &str, error: tokio_postgres::Error) -> Error {
+        failure(operation, &self.target, error)
     }
 
-    pub(super) async fn query_opt(
-        &self,
-        client: &impl GenericClient,
-        statement: &(impl ToStatement + ?Sized),
-        params: Params<'_>,
-    ) -> Result<Option<Row>, Error> {
-        let mut rows = self.query(client, statement, params).await?;
+    pub(super) fn one_at_most(&self, mut rows: Vec<Row>) -> Result<Option<Row>, Error> {
         match rows.len() {
             0 | 1 => Ok(rows.pop()),
             found => Err(self.unexpected("at most one row", found)),
         }
     }
 
-    pub(super) async fn query_one(
-        &self,
-        client: &impl GenericClient,
-        statement: &(impl ToStatement + ?Sized),
-        params: Params<'_>,
-    ) -> Result<Row, Error> {
-        self.query_opt(client, statement, params).await?.ok_or_else(|| self.unexpected("one row", 0))
-    }
-
-    pub(super) fn failure(&self, operation: &str, error: tokio_postgres::Error) -> Error {
-        failure(operation, &self.target, error)
+    pub(super) fn exactly_one(&self, rows: Vec<Row>) -> Result<Row, Error> {
+        self.one_at_most(rows)?.ok_or_else(|| self.unexpected("one row", 0))
     }
 
     fn unexpected(&self, expected: &str, found: usize) -> Error {
@@ -221,19 +186,22 @@ impl Guard {
         )
     }
 
-    async fn observe<T>(
+    /// Runs work in a span that says what was done, for how long, and to how many rows.
+    pub(super) async fn traced<T: Rows>(
         &self,
         operation: &'static str,
         verdict: &Verdict,
-        work: impl Future<Output = Result<T, Error>>,
-        rows: impl FnOnce(&T) -> u64,
-    ) -> Result<T, Error> {
+        work: impl Future<Output = Result<(T, Option<Observation>), Error>>,
+    ) -> Result<(T, Option<Observation>), Error> {
         let span = self.span(operation, verdict);
+        if span.is_disabled() {
+            return work.await;
+        }
         let began = Instant::now();
         let result = work.instrument(span.clone()).await;
         span.record("duration_ms", began.elapsed().as_secs_f64() * 1e3);
         match &result {
-            Ok(answer) => span.record("rows", rows(answer)),
+            Ok((answer, _)) => span.record("rows", answer.rows()),
             Err(error) => span.record("sqlstate", error.sqlstate().unwrap_or("none")),
         };
         span.in_scope(|| tracing::debug!("statement finished"));
@@ -244,4 +212,56 @@ impl Guard {
 fn effects(verdict: &Verdict) -> String {
     let effects = verdict.statements.iter().flat_map(|statement| &statement.effects);
     effects.map(|predicted| predicted.effect.to_string()).collect::<Vec<_>>().join(" ")
+}
+
+/// The two forms of an answer, each got from a prepared statement.
+pub(super) trait Rows: Sized + Default + Send {
+    /// The name of the operation in spans and messages.
+    const OPERATION: &'static str;
+
+    /// What could not be done, in messages.
+    const WORDS: &'static str;
+
+    /// How many rows the statement gave or concerned.
+    fn rows(&self) -> u64;
+
+    fn send<C: GenericClient + Sync>(
+        client: &C,
+        statement: &Statement,
+        params: Params<'_>,
+    ) -> impl Future<Output = Result<Self, tokio_postgres::Error>> + Send;
+}
+
+impl Rows for Vec<Row> {
+    const OPERATION: &'static str = "query";
+    const WORDS: &'static str = "run a query";
+
+    fn rows(&self) -> u64 {
+        self.len() as u64
+    }
+
+    async fn send<C: GenericClient + Sync>(
+        client: &C,
+        statement: &Statement,
+        params: Params<'_>,
+    ) -> Result<Self, tokio_postgres::Error> {
+        client.query(statement, params).await
+    }
+}
+
+impl Rows for u64 {
+    const OPERATION: &'static str = "execute";
+    const WORDS: &'static str = "run a statement";
+
+    fn rows(&self) -> u64 {
+        *self
+    }
+
+    async fn send<C: GenericClient + Sync>(
+        client: &C,
+        statement: &Statement,
+        params: Params<'_>,
+    ) -> Result<Self, tokio_postgres::Error> {
+        client.execute(statement, params).await
+    }
 }

@@ -6,7 +6,7 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::failure::failure;
 use crate::error::{Error, ErrorKind};
-use crate::guard::Policy;
+use crate::guard::{Context, Decision, Effect, Policy, Reach};
 
 /// How long one session may keep the server busy. Zero means no limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,18 +33,25 @@ impl Default for SessionLimits {
 const CLEAN: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
                      SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES; ";
 
-/// True for a session in which the guard's reading of a text is the server's, and no transaction was left open:
-/// `now()` is the transaction's start.
+/// One row: whether the guard's reading of a text is the server's, whether the server counts what a transaction does, and
+/// whether no transaction was left open (`now()` is the transaction's start); then what names mean and who asks.
 const CHECK: &str = "SELECT pg_catalog.now() = pg_catalog.statement_timestamp() \
-                     AND current_user = session_user \
                      AND pg_catalog.current_setting('client_encoding') = 'UTF8' \
                      AND pg_catalog.current_setting('standard_conforming_strings') = 'on' \
-                     AND pg_catalog.current_setting('session_replication_role') = 'origin'";
+                     AND pg_catalog.current_setting('backslash_quote') IN ('safe_encoding', 'off') \
+                     AND pg_catalog.current_setting('session_replication_role') = 'origin' \
+                     AND pg_catalog.current_setting('event_triggers', true) IS DISTINCT FROM 'off' \
+                     AND pg_catalog.current_setting('row_security') = 'on' \
+                     AND pg_catalog.current_setting('track_counts') = 'on', \
+                     pg_catalog.current_setting('search_path'), current_user";
 
-/// The fixed scripts of a session.
+/// The fixed scripts of a session, and what it was when it opened.
 #[derive(Clone, Debug)]
 pub(super) struct Pins {
     set: String,
+    is_watched: bool,
+    /// The search path and the role with which the session opened.
+    opened: Option<Vec<Option<String>>>,
 }
 
 impl Pins {
@@ -54,43 +61,61 @@ impl Pins {
         let settings = [
             ("client_encoding", "UTF8".to_owned()),
             ("standard_conforming_strings", "on".to_owned()),
+            ("backslash_quote", "safe_encoding".to_owned()),
+            ("row_security", "on".to_owned()),
             ("statement_timeout", millis(limits.statement)),
             ("lock_timeout", millis(limits.lock)),
             ("idle_in_transaction_session_timeout", millis(limits.idle_in_transaction)),
-            ("default_transaction_read_only", if policy.is_read_only() { "on" } else { "off" }.to_owned()),
+            // Also for policies that write: what may write says so when it begins its transaction.
+            ("default_transaction_read_only", "on".to_owned()),
         ];
         let calls: Vec<String> = settings
             .iter()
             .map(|(name, value)| format!("pg_catalog.set_config('{name}', '{value}', false)"))
             .collect();
-        Self { set: format!("SELECT {}; ", calls.join(", ")) }
+        let escape = Effect::Setting { name: "default_transaction_read_only".into(), reach: Reach::Escape };
+        let is_watched = policy.rule_on(&escape, &Context::default()).decision > Decision::Limit;
+        Self { set: format!("SELECT {}; ", calls.join(", ")), is_watched, opened: None }
     }
 
-    /// Prepares a session that was just opened.
-    pub(super) async fn open(&self, client: &Client, target: &str) -> Result<(), Error> {
-        self.run(client, target, "").await
+    /// Tells whether the session's settings must stay as they are: a policy may allow to change them.
+    pub(super) fn is_watched(&self) -> bool {
+        self.is_watched
+    }
+
+    /// Prepares a session that was just opened, and remembers what it is.
+    pub(super) async fn open(&self, client: &Client, target: &str) -> Result<Self, Error> {
+        let opened = self.run(client, target, "").await?;
+        Ok(Self { opened: Some(opened), ..self.clone() })
     }
 
     /// Makes a used session like new.
     pub(super) async fn restore(&self, client: &Client, target: &str) -> Result<(), Error> {
-        self.run(client, target, CLEAN).await
+        let found = self.run(client, target, CLEAN).await?;
+        if self.opened.as_ref() == Some(&found) { Ok(()) } else { Err(changed(target)) }
     }
 
-    /// The one place that uses the simple protocol: a fixed script, in one round trip.
-    async fn run(&self, client: &Client, target: &str, before: &str) -> Result<(), Error> {
+    /// The one place that uses the simple protocol for more than a command: a fixed script, in one round trip.
+    async fn run(&self, client: &Client, target: &str, before: &str) -> Result<Vec<Option<String>>, Error> {
         let script = format!("{before}{}{CHECK}", self.set);
         let answers = client
             .simple_query(&script)
             .await
             .map_err(|error| failure("prepare the session", target, error))?;
-        let holds = answers.iter().rev().find_map(|answer| match answer {
-            SimpleQueryMessage::Row(row) => Some(row.get(0) == Some("t")),
+        let row = answers.iter().rev().find_map(|answer| match answer {
+            SimpleQueryMessage::Row(row) => Some(row),
             _ => None,
         });
-        if holds == Some(true) {
-            return Ok(());
+        match row {
+            Some(row) if row.get(0) == Some("t") => {
+                Ok((1..row.len()).map(|column| row.get(column).map(str::to_owned)).collect())
+            }
+            _ => Err(changed(target)),
         }
-        let message = format!("session on {target} does not keep the settings that the guard relies on");
-        Err(Error::new(ErrorKind::SessionChanged, message))
     }
+}
+
+fn changed(target: &str) -> Error {
+    let message = format!("session on {target} does not keep the settings that the guard relies on");
+    Error::new(ErrorKind::SessionChanged, message)
 }

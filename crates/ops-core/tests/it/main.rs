@@ -3,12 +3,20 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
 #[cfg(feature = "guard")]
+mod approval;
+#[cfg(feature = "guard")]
+mod audit;
+#[cfg(feature = "guard")]
+mod client;
+#[cfg(feature = "guard")]
 mod differential;
 mod evidence;
 #[cfg(feature = "guard")]
 mod live;
 #[cfg(feature = "guard")]
 mod payloads;
+#[cfg(feature = "guard")]
+mod policy;
 #[cfg(feature = "guard")]
 mod robustness;
 #[cfg(feature = "guard")]

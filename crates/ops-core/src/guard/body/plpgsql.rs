@@ -271,8 +271,10 @@ impl Reader<'_> {
             self.expression(&((by + 1).min(run.end)..run.end));
             return Some(());
         }
-        const QUERIES: &[&str] =
-            &["select", "with", "values", "table", "insert", "update", "delete", "merge", "explain", "show", "("];
+        const QUERIES: &[&str] = &[
+            "select", "with", "values", "table", "insert", "update", "delete", "merge", "explain", "show",
+            "(",
+        ];
         if self.is_any(run.start, QUERIES) {
             return self.sql(&run);
         }
@@ -399,7 +401,9 @@ mod tests {
             assert_eq!(found.sql.trim_end().replace('\n', "|"), *sql, "{block}");
             assert_eq!(found.executed, *executed, "{block}");
         }
-        for unread in ["BEGIN x", "BEGIN FETCH RELATIVE f(1) FROM c; END", "BEGIN IF a; b THEN END", "BEGIN 'x"] {
+        for unread in
+            ["BEGIN x", "BEGIN FETCH RELATIVE f(1) FROM c; END", "BEGIN IF a; b THEN END", "BEGIN 'x"]
+        {
             assert_eq!(pieces(unread), None, "{unread}");
         }
     }

@@ -149,7 +149,12 @@ impl Catalog {
         for row in rows.foreign_keys {
             if let Some(parent) = catalog.relations.get_mut(&row.parent) {
                 let ForeignKeyRow { child, name, on_delete, on_update, .. } = row;
-                parent.foreign_keys.push(ForeignKey { name: names::quoted(&name), child, on_delete, on_update });
+                parent.foreign_keys.push(ForeignKey {
+                    name: names::quoted(&name),
+                    child,
+                    on_delete,
+                    on_update,
+                });
             }
         }
         for row in rows.casts.iter().filter(|row| row.function >= FIRST_OWN_OID) {
@@ -279,8 +284,7 @@ impl Catalog {
         let mut functions = HashMap::new();
         for row in rows {
             functions.insert(row.oid, row.function);
-            let operator =
-                Operator { schema: row.schema, is_prefix: row.is_prefix, function: row.function };
+            let operator = Operator { schema: row.schema, is_prefix: row.is_prefix, function: row.function };
             self.operators.entry(row.name).or_default().push(operator);
         }
         functions

@@ -7,7 +7,7 @@ mod model;
 use std::collections::{BTreeSet, HashMap};
 
 pub(crate) use build::{
-    CastRow, Dependent, DependsRow, ForeignKeyRow, FunctionRow, OperatorRow, RelationRow, RuleRow, Rows,
+    CastRow, Dependent, DependsRow, ForeignKeyRow, FunctionRow, OperatorRow, RelationRow, Rows, RuleRow,
     TriggerRow, TypeRow,
 };
 pub(in crate::guard) use model::{

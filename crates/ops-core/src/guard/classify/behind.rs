@@ -45,7 +45,9 @@ struct Behind<'c, 'e> {
 
 impl<'c> Behind<'c, '_> {
     fn take(&mut self, step: &Step) {
-        if self.seen.contains(&(step.reference, false)) || !self.seen.insert((step.reference, step.is_attached)) {
+        if self.seen.contains(&(step.reference, false))
+            || !self.seen.insert((step.reference, step.is_attached))
+        {
             return;
         }
         match step.reference {
@@ -178,7 +180,8 @@ impl<'c> Behind<'c, '_> {
     fn foreign_keys(&mut self, relation: &'c Relation, access: Access) {
         for key in &relation.foreign_keys {
             let Some(follows) = key.follows(access) else { continue };
-            let (Some(child), Some(operation)) = (self.catalog.relation(key.child), follows.operation()) else {
+            let (Some(child), Some(operation)) = (self.catalog.relation(key.child), follows.operation())
+            else {
                 continue;
             };
             let via: Rc<str> = format!("foreign key {}", key.name).into();

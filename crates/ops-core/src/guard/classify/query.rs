@@ -1,8 +1,8 @@
 //! Rows and code: SELECT, INSERT, UPDATE, DELETE, MERGE, COPY, calls and operators, wherever they stand.
 
+use super::super::catalog::{Access, Reference};
 use super::super::condition::{self, Target};
 use super::super::effect::{Bound, Effect, Operation};
-use super::super::catalog::{Access, Reference};
 use super::super::names::strings;
 use super::super::parse::ast::node::Node as NodeEnum;
 use super::super::parse::{NodeRef, ast};

@@ -89,7 +89,8 @@ static BY_NAME: LazyLock<HashMap<&str, Vec<(Option<&str>, Hazard)>>> = LazyLock:
     let mut by_name: HashMap<&str, Vec<_>> = HashMap::new();
     for (hazard, names) in NAMES {
         for name in names.split_ascii_whitespace() {
-            let (schema, name) = name.split_once('.').map_or((None, name), |(schema, name)| (Some(schema), name));
+            let (schema, name) =
+                name.split_once('.').map_or((None, name), |(schema, name)| (Some(schema), name));
             by_name.entry(name).or_default().push((schema, *hazard));
         }
     }

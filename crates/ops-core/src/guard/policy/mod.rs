@@ -1,43 +1,66 @@
-//! Policies: which effects are allowed. The rules are a table; a policy is the set of rules that it switches off.
+//! Policies: which effects are allowed, how far, and by whom. A preset decides, unless a rule of a policy file speaks.
 
+mod budget;
+mod document;
+mod judge;
+mod matching;
+mod pattern;
+mod preset;
+mod problem;
+mod read;
 mod rules;
+mod set;
+mod trial;
+mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
-use self::rules::{Rule, RuleText};
-use super::classify::{self, Located};
+pub use self::budget::Budget;
+use self::matching::{PolicyRule, open_windows, weigh};
+use self::preset::Preset;
+pub use self::problem::{PolicyError, PolicyProblem};
+use self::rules::Rule;
+pub(crate) use self::rules::RuleText;
+use self::set::RuleSet;
+use self::trial::PolicyTest;
+pub use self::trial::TestOutcome;
+use self::window::Window;
 use super::context::Context;
 use super::effect::Effect;
-use super::parse::{self, Failure, Statement};
-use super::verdict::{Decision, Limits, Predicted, StatementVerdict, Verdict};
+use super::verdict::{Decision, Limits};
 
-/// Which effects a session may have. Deny wins: one refused effect refuses its statement.
+/// Which effects a session may have, and how many rows it may change. Deny wins: one refused effect refuses its statement.
 ///
 /// | preset | allows |
 /// |---|---|
 /// | [`Policy::read_only`] | reads, built-in functions that only compute, harmless settings |
-/// | [`Policy::app`] (default) | that, and inserts, updates and deletes with a condition on the rows, row locks, advisory locks, temporary tables, sequences, notifications, VACUUM and ANALYZE |
-/// | [`Policy::migration`] | that, and adding, changing and rewriting objects, dropping what holds no rows, updates of all rows, code definitions, grants, table locks, transaction commands |
+/// | [`Policy::app`] (default) | that, and inserts, updates and deletes with a condition on the rows, row locks, advisory locks, temporary tables, sequences, notifications, VACUUM and ANALYZE; a statement that updates or deletes may change 10,000 rows, and a session delete 100,000 in an hour |
+/// | [`Policy::migration`] | that without limits, and adding, changing and rewriting objects, dropping what holds no rows, updates of all rows, code definitions, grants, table locks, transaction commands |
 /// | [`Policy::break_glass`] | everything that can be parsed |
 ///
+/// A policy file builds on one of them: [`Policy::from_toml`].
+///
 /// A function that PostgreSQL does not bring along may do anything, so every preset but `break_glass` refuses it until
-/// [`Policy::allow_function`] names it. The guard judges names and text, not the catalog: a view, a trigger, a user's own
+/// [`Policy::allow_function`] names it. Without a catalog the guard judges names and text: a view, a trigger, a user's own
 /// operator or cast, or a function that shadows a built-in one runs code that it cannot see.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    name: &'static str,
-    canonical: Canonical,
-    hash: String,
-}
-
-/// What a policy says, in the form that is hashed.
-#[derive(Clone, Debug, Serialize)]
-struct Canonical {
-    version: u32,
-    rules: BTreeMap<&'static str, Decision>,
+    name: String,
+    base: Preset,
+    shadow: bool,
     functions: BTreeSet<String>,
+    rules: Vec<PolicyRule>,
+    /// The effects that some rule is about: over all others the base decides at once.
+    ruled: RuleSet,
+    budgets: Vec<Budget>,
+    /// The different windows of the rules, at most 64.
+    windows: Vec<Window>,
+    tests: Vec<PolicyTest>,
+    hash: String,
 }
 
 impl Default for Policy {
@@ -49,194 +72,196 @@ impl Default for Policy {
 impl Policy {
     /// Allows reads alone.
     pub fn read_only() -> Self {
-        Self::preset("read_only", &[Rule::Read, Rule::HarmlessSetting])
+        Self::preset(Preset::ReadOnly)
     }
 
-    /// Allows what an application does to rows, and no destruction.
+    /// Allows what an application does to rows, within limits, and no destruction.
     pub fn app() -> Self {
-        Self::preset("app", APP)
+        Self::preset(Preset::App)
     }
 
     /// Allows what a schema migration does, except dropping rows.
     pub fn migration() -> Self {
-        let more = [
-            Rule::UpdateAll,
-            Rule::LockTable,
-            Rule::SequenceReset,
-            Rule::SchemaAdd,
-            Rule::SchemaChange,
-            Rule::SchemaDrop,
-            Rule::Rewrite,
-            Rule::CodeDefinition,
-            Rule::Privilege,
-            Rule::SessionSetting,
-            Rule::TransactionControl,
-        ];
-        Self::preset("migration", &[APP, &more].concat())
+        Self::preset(Preset::Migration)
     }
 
     /// Allows everything that can be parsed. For a person who repairs something by hand.
     pub fn break_glass() -> Self {
-        Self::preset("break_glass", Rule::EFFECTS)
+        Self::preset(Preset::BreakGlass)
     }
 
-    /// Allows calls of a function that PostgreSQL does not bring along.
+    /// Returns the preset of this name: `read_only`, `app`, `migration` or `break_glass`, also with `-` for `_`.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Preset::by_name(name).map(Self::preset)
+    }
+
+    /// Reads a policy file's text; `docs/policies.md` says what it may hold.
+    ///
+    /// ```
+    /// use ops_core::guard::{Decision, Policy};
+    ///
+    /// let policy = Policy::from_toml(r#"
+    ///     version = 1
+    ///     name = "shop"
+    ///     base = "app"
+    ///     [[rule]]
+    ///     name = "ledger-is-append-only"
+    ///     table = ["public.ledger"]
+    ///     effect = ["update", "delete"]
+    ///     decision = "deny"
+    /// "#)?;
+    /// let verdict = policy.judge("DELETE FROM public.ledger WHERE id = 1");
+    /// assert_eq!(verdict.statements[0].decision, Decision::Deny);
+    /// assert_eq!(verdict.statements[0].rule.as_deref(), Some("ledger-is-append-only"));
+    /// # Ok::<(), ops_core::guard::PolicyError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Fails where the text is no policy, and says on which lines and why.
+    pub fn from_toml(text: &str) -> Result<Self, PolicyError> {
+        read::read(text).map(Self::of_document)
+    }
+
+    /// Reads a policy file.
+    ///
+    /// # Errors
+    /// Fails where the file cannot be read, is not UTF-8, or is no policy.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, PolicyError> {
+        let path = path.as_ref();
+        let text = std::fs::read_to_string(path).map_err(|error| PolicyError::unread(path, error))?;
+        Self::from_toml(&text).map_err(|error| error.of_file(path))
+    }
+
+    /// Allows calls of a function that PostgreSQL does not bring along, where no rule speaks.
     ///
     /// The name is compared as statements write it, in lower case unless quoted: `similarity`, `app.next_invoice`, or
     /// `app.*` for all functions of a schema. Operators are written `operator ===`.
     #[must_use]
     pub fn allow_function(mut self, name: impl Into<String>) -> Self {
-        self.canonical.functions.insert(name.into());
-        self.hash = hash(&self.canonical);
+        self.functions.insert(name.into());
+        self.hash = self.digest();
         self
     }
 
-    /// Returns the preset of this name: `read_only`, `app`, `migration` or `break_glass`.
-    pub fn by_name(name: &str) -> Option<Self> {
-        match name {
-            "read_only" => Some(Self::read_only()),
-            "app" => Some(Self::app()),
-            "migration" => Some(Self::migration()),
-            "break_glass" => Some(Self::break_glass()),
-            _ => None,
-        }
-    }
-
-    /// Returns the preset's name.
-    pub fn name(&self) -> &'static str {
-        self.name
+    /// Returns the name, which verdicts carry.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Returns the SHA-256 of what the policy says, in hexadecimal; equal policies have equal hashes.
+    ///
+    /// The name of the policy, its tests, and how its file is written are no part of it.
     pub fn hash(&self) -> &str {
         &self.hash
     }
 
-    /// Tells whether the policy allows no write at all.
+    /// Tells whether the policy only reports: then everything may run.
+    pub fn is_shadow(&self) -> bool {
+        self.shadow
+    }
+
+    /// Tells whether the policy allows no write at all, so that sessions may be read-only altogether.
     pub fn is_read_only(&self) -> bool {
-        self.decision(Rule::Insert) == Decision::Deny
+        const WITHOUT_WRITING: RuleSet = RuleSet::of(&[
+            Rule::Read,
+            Rule::HarmlessSetting,
+            Rule::SessionSetting,
+            Rule::AdvisoryLock,
+            Rule::UnknownFunction,
+        ]);
+        let opens = |rule: &PolicyRule| {
+            rule.decision < Decision::Deny && !rule.effects.without(WITHOUT_WRITING).is_empty()
+        };
+        self.base == Preset::ReadOnly && !self.shadow && !self.rules.iter().any(opens)
     }
 
-    /// Judges every statement of a text. It reads nothing but the text, and any text ends in a verdict.
-    pub fn judge(&self, sql: &str) -> Verdict {
-        self.judge_in(sql, &Context::default())
+    /// Returns how many rows one session may change over all its statements.
+    pub fn budgets(&self) -> &[Budget] {
+        &self.budgets
     }
 
-    /// Judges every statement of a text, knowing more than the text.
-    pub fn judge_in(&self, sql: &str, context: &Context) -> Verdict {
-        let statements = parse::with_statements(sql, |statements| {
-            let mut lines = Lines::new(sql);
-            statements.iter().map(|statement| self.judge_statement(statement, context, &mut lines)).collect()
-        });
-        let statements = statements.unwrap_or_else(|failure| vec![unparsed(sql, failure)]);
-        Verdict { policy: self.name.to_owned(), policy_hash: self.hash.clone(), shadow: false, statements }
+    /// Tells whether the time can change a verdict.
+    pub fn depends_on_time(&self) -> bool {
+        !self.windows.is_empty()
     }
 
-    /// Judges a text that a client is to send as one statement, outside or inside a transaction of its own.
-    ///
-    /// Further statements and transaction commands are refused whatever the policy says: the client would lose track.
-    pub(in crate::guard) fn judge_one(&self, sql: &str, context: &Context) -> Verdict {
-        let mut verdict = self.judge_in(sql, context);
-        for (index, statement) in verdict.statements.iter_mut().enumerate() {
-            let control = statement.effects.iter().map(|predicted| &predicted.effect);
-            let mut control = control.filter(|effect| matches!(effect, Effect::TransactionControl { .. }));
-            if let Some(effect) = control.next() {
-                let text = Rule::TransactionControl.text(Some(effect));
-                refuse(statement, text);
-            }
-            if index > 0 {
-                refuse(statement, Rule::MultipleStatements.text(None));
-            }
-        }
-        verdict
+    /// Returns which windows of the policy are open, as a number: while it stays the same, time changes no verdict.
+    pub fn slot(&self, at: Timestamp) -> u64 {
+        open_windows(&self.windows, at)
+    }
+
+    /// Runs the tests of the policy file, in order. A preset has none.
+    pub fn run_tests(&self) -> Vec<TestOutcome> {
+        self.tests.iter().map(|test| test.run(|sql, context| self.judge_in(sql, context))).collect()
     }
 
     /// Decides over one effect, predicted or observed.
-    pub(crate) fn rule_on(&self, effect: &Effect, _context: &Context) -> Ruling {
-        if self.allows(effect) {
-            return Ruling { decision: Decision::Allow, limits: Limits::default(), words: None };
+    pub(crate) fn rule_on(&self, effect: &Effect, context: &Context) -> Ruling {
+        let class = Rule::of(effect);
+        let (mut decision, mut limits) = self.base.ruling(class);
+        if decision == Decision::Deny && self.names_function(effect) {
+            decision = Decision::Allow;
         }
-        let text = Rule::of(effect).text(Some(effect));
-        Ruling { decision: Decision::Deny, limits: Limits::default(), words: Some(text) }
-    }
-
-    fn preset(name: &'static str, allowed: &[Rule]) -> Self {
-        let decide = |rule: &Rule| if allowed.contains(rule) { Decision::Allow } else { Decision::Deny };
-        let rules = Rule::EFFECTS.iter().map(|rule| (rule.id(), decide(rule))).collect();
-        let canonical = Canonical { version: 1, rules, functions: BTreeSet::new() };
-        let hash = hash(&canonical);
-        Self { name, canonical, hash }
-    }
-
-    fn decision(&self, rule: Rule) -> Decision {
-        self.canonical.rules.get(rule.id()).copied().unwrap_or(Decision::Deny)
-    }
-
-    fn allows(&self, effect: &Effect) -> bool {
-        if self.decision(Rule::of(effect)) == Decision::Allow {
-            return true;
+        let is_open = decision < Decision::Deny;
+        let mut by = None;
+        if self.ruled.contains(class) {
+            let weighed = weigh(&self.rules, class, effect, context, (decision, limits));
+            (decision, limits, by) = (weighed.decision, weighed.limits, weighed.by);
         }
+        let words = match by {
+            Some(rule) => Some(rule.text(class, effect, &self.name, is_open)),
+            None => (decision > Decision::Limit).then(|| class.text(Some(effect))),
+        };
+        Ruling { decision, limits, words }
+    }
+
+    fn names_function(&self, effect: &Effect) -> bool {
         let Effect::Call { function } = effect else { return false };
         let in_schema = || function.rsplit_once('.').map(|(schema, _)| format!("{schema}.*"));
-        self.canonical.functions.contains(function)
-            || in_schema().is_some_and(|pattern| self.canonical.functions.contains(&pattern))
+        !self.functions.is_empty()
+            && (self.functions.contains(function)
+                || in_schema().is_some_and(|pattern| self.functions.contains(&pattern)))
     }
 
-    fn judge_statement(
-        &self,
-        statement: &Statement<'_>,
-        context: &Context,
-        lines: &mut Lines<'_>,
-    ) -> StatementVerdict {
-        let (effects, transactional) = match statement.node {
-            Some(node) => {
-                let analysis = classify::analyse(node, context.catalog.as_deref());
-                (analysis.effects, analysis.transactional)
-            }
-            None => {
-                let effect = Effect::Opaque { node: "RawStmt" };
-                (vec![Located { predicted: Predicted { effect, via: None }, offset: None }], true)
-            }
-        };
-        let mut verdict = StatementVerdict {
-            line: lines.number(statement.start),
-            start: statement.start,
-            end: statement.end,
-            decision: Decision::Allow,
-            effects: Vec::new(),
-            rule: None,
-            reason: None,
-            hint: None,
-            limits: None,
-            transactional,
-            position: statement.start,
-        };
-        // The strictest decision counts, and among equals the worst effect explains it best.
-        let mut worst: Option<(Decision, Rule, &Located, RuleText)> = None;
-        for located in &effects {
-            let effect = &located.predicted.effect;
-            let ruling = self.rule_on(effect, context);
-            if ruling.decision == Decision::Limit {
-                verdict.limits = Some(verdict.limits.unwrap_or_default().and(ruling.limits));
-            }
-            verdict.decision = verdict.decision.max(ruling.decision);
-            let Some(words) = ruling.words else { continue };
-            let rule = Rule::of(effect);
-            let is_worse = worst.as_ref().is_none_or(|(decision, known, ..)| {
-                ruling.decision > *decision || ruling.decision == *decision && rule < *known
-            });
-            if is_worse {
-                worst = Some((ruling.decision, rule, located, words));
+    fn preset(base: Preset) -> Self {
+        Self::of_document(read::Document {
+            name: base.name().to_owned(),
+            base,
+            shadow: false,
+            functions: BTreeSet::new(),
+            rules: Vec::new(),
+            budgets: Vec::new(),
+            tests: Vec::new(),
+        })
+    }
+
+    fn of_document(document: read::Document) -> Self {
+        let read::Document { name, base, shadow, functions, rules, budgets, tests } = document;
+        let ruled = rules.iter().fold(RuleSet::default(), |ruled, rule| ruled.or(rule.effects));
+        let mut windows: Vec<Window> = Vec::new();
+        for window in rules.iter().filter_map(|rule| rule.window.as_ref()) {
+            if !windows.contains(window) {
+                windows.push(window.clone());
             }
         }
-        if let Some((decision, _, located, words)) = worst {
-            let offset = located.offset.filter(|offset| (statement.start..statement.end).contains(offset));
-            verdict.position = offset.unwrap_or(statement.start);
-            refuse(&mut verdict, words);
-            verdict.decision = decision;
-        }
-        verdict.effects = effects.into_iter().map(|located| located.predicted).collect();
-        verdict
+        let budgets = budget::joined(budgets, base.budgets());
+        let hash = String::new();
+        let mut policy = Self { name, base, shadow, functions, rules, ruled, budgets, windows, tests, hash };
+        policy.hash = policy.digest();
+        policy
+    }
+
+    fn digest(&self) -> String {
+        let canonical = Canonical {
+            version: 2,
+            shadow: self.shadow,
+            base: Rule::EFFECTS.iter().map(|rule| (rule.id(), self.base.ruling(*rule))).collect(),
+            functions: &self.functions,
+            rules: &self.rules,
+            budgets: &self.budgets,
+        };
+        let bytes = serde_json::to_vec(&canonical).expect("maps with string keys always serialise");
+        crate::digest::sha256_hex(&bytes)
     }
 }
 
@@ -250,77 +275,101 @@ pub(crate) struct Ruling {
     pub(crate) words: Option<RuleText>,
 }
 
-const APP: &[Rule] = &[
-    Rule::Read,
-    Rule::HarmlessSetting,
-    Rule::Insert,
-    Rule::Update,
-    Rule::Delete,
-    Rule::LockRows,
-    Rule::AdvisoryLock,
-    Rule::SchemaAddTemporary,
-    Rule::SequenceAdvance,
-    Rule::Notification,
-    Rule::Maintenance,
-    Rule::HiddenCode,
-];
-
-fn hash(canonical: &Canonical) -> String {
-    let bytes = serde_json::to_vec(canonical).expect("maps with string keys always serialise");
-    crate::digest::sha256_hex(&bytes)
+/// What a policy says, in the form that is hashed. The base stands there by what it says, not by its name: a version of
+/// this crate that changes a preset changes the hashes.
+#[derive(Serialize)]
+struct Canonical<'a> {
+    version: u32,
+    shadow: bool,
+    base: BTreeMap<&'static str, (Decision, Limits)>,
+    functions: &'a BTreeSet<String>,
+    rules: &'a [PolicyRule],
+    budgets: &'a [Budget],
 }
 
-fn refuse(verdict: &mut StatementVerdict, text: RuleText) {
-    verdict.decision = Decision::Deny;
-    verdict.rule = Some(text.id);
-    verdict.reason = Some(text.reason);
-    verdict.hint = Some(text.hint);
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guard::effect::{Bound, Operation};
 
-/// The verdict over a text that gave no tree: its one entry spans it all.
-fn unparsed(sql: &str, failure: Failure) -> StatementVerdict {
-    let (rule, detail) = match failure {
-        Failure::Syntax { message } => (Rule::Unparsable, Some(message)),
-        Failure::TooComplex => (Rule::TooComplex, None),
-        Failure::TooLong => (Rule::TooLong, None),
-    };
-    let mut text = rule.text(None);
-    if let Some(detail) = detail {
-        text.reason = format!("{}: {detail}", text.reason);
-    }
-    let mut verdict = StatementVerdict {
-        line: 1,
-        start: 0,
-        end: sql.len(),
-        decision: Decision::Deny,
-        effects: vec![Predicted { effect: Effect::Opaque { node: "text" }, via: None }],
-        rule: None,
-        reason: None,
-        hint: None,
-        limits: None,
-        transactional: true,
-        position: 0,
-    };
-    refuse(&mut verdict, text);
-    verdict
-}
-
-/// Counts lines while the statements go by in order.
-struct Lines<'a> {
-    sql: &'a str,
-    at: usize,
-    number: usize,
-}
-
-impl<'a> Lines<'a> {
-    fn new(sql: &'a str) -> Self {
-        Self { sql, at: 0, number: 1 }
+    fn policy(body: &str) -> Policy {
+        Policy::from_toml(&format!("version = 1\nname = \"test\"\n{body}")).unwrap()
     }
 
-    fn number(&mut self, offset: usize) -> usize {
-        let passed = self.sql.as_bytes().get(self.at..offset).unwrap_or_default();
-        self.number += passed.iter().filter(|byte| **byte == b'\n').count();
-        self.at = self.at.max(offset);
-        self.number
+    fn decide(policy: &Policy, effect: &Effect) -> Decision {
+        let ruling = policy.rule_on(effect, &Context::default());
+        assert_eq!(
+            ruling.words.is_some(),
+            ruling.decision > Decision::Limit,
+            "words are for whoever is refused"
+        );
+        ruling.decision
+    }
+
+    #[test]
+    fn an_opaque_effect_is_closed_by_rules_and_never_opened() {
+        let cases = [
+            ("app", "allow", Decision::Deny),
+            ("app", "approve", Decision::Deny),
+            ("app", "deny", Decision::Deny),
+            ("break_glass", "allow", Decision::Allow),
+            ("break_glass", "approve", Decision::Approve),
+            ("break_glass", "deny", Decision::Deny),
+        ];
+        for (base, decision, expected) in cases {
+            for effect in ["", "effect = [\"any\"]\n"] {
+                let policy =
+                    policy(&format!("base = \"{base}\"\n[[rule]]\n{effect}decision = \"{decision}\"\n"));
+                assert_eq!(
+                    decide(&policy, &Effect::Opaque { node: "x" }),
+                    expected,
+                    "{base} {decision} {effect}"
+                );
+                let open =
+                    if decision == "allow" { Decision::Allow } else { expected.max(Decision::Approve) };
+                let known = decide(&policy, &Effect::Cluster { construct: "x".into() });
+                assert!(
+                    known == open || base == "app" && decision == "approve" && known == Decision::Approve
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_is_on_a_table_has_one() {
+        let policy = policy("[[rule]]\nname = \"mine\"\ntable = [\"*.*\"]\ndecision = \"deny\"\n");
+        let text = || "public.t".to_owned();
+        let on_tables = [
+            Effect::Read { table: text() },
+            Effect::Write { table: text(), operation: Operation::Insert, bound: Bound::Conditional },
+            Effect::Truncate { table: text(), cascade: false },
+            Effect::LockTable { table: text(), mode: "ROW SHARE" },
+            Effect::SchemaAdd { kind: "table".into(), name: text(), temporary: true },
+            Effect::SchemaChange { kind: "column".into(), name: text() },
+            Effect::SchemaDrop { kind: "view".into(), name: text(), cascade: false },
+            Effect::SchemaDrop { kind: "column".into(), name: "public.t.a".into(), cascade: false },
+            Effect::CodeDefinition { kind: "trigger or rule".into(), name: "public.t.x".into() },
+            Effect::Rewrite { name: text() },
+        ];
+        let elsewhere = [
+            Effect::LockRows,
+            Effect::SequenceAdvance,
+            Effect::Maintenance,
+            Effect::Call { function: text() },
+            Effect::Setting { name: text(), reach: crate::guard::effect::Reach::Harmless },
+            Effect::SchemaAdd { kind: "schema".into(), name: text(), temporary: false },
+            Effect::SchemaDrop { kind: "function".into(), name: text(), cascade: false },
+            Effect::CodeDefinition { kind: "function".into(), name: text() },
+            Effect::External { construct: text() },
+        ];
+        let is_mine = |effect: &Effect| {
+            policy.rule_on(effect, &Context::default()).words.is_some_and(|words| words.id == "mine")
+        };
+        for effect in on_tables {
+            assert!(is_mine(&effect), "{effect}");
+        }
+        for effect in elsewhere {
+            assert!(!is_mine(&effect), "{effect}");
+        }
     }
 }

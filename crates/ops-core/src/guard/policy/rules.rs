@@ -11,7 +11,7 @@ macro_rules! rules {
         }
 
         impl Rule {
-            const ALL: &[Self] = &[$(Self::$rule,)*];
+            pub(super) const ALL: &[Self] = &[$(Self::$rule,)*];
 
             /// Returns the stable name.
             pub(in crate::guard) fn id(self) -> &'static str {
@@ -79,7 +79,7 @@ rules! {
     TransactionControl = "transaction-control", "{} would begin or end a transaction behind the client's back",
         "use the client's transaction methods";
     UnknownFunction = "unknown-function", "calls {}, of which nothing is known",
-        "if the function is safe for this application, name it with Policy::allow_function";
+        "if the function is safe for this application, name it under `functions` in the policy";
     HiddenCode = "hidden-code", "runs {}, which cannot be read",
         "this session may only read";
     SessionSetting = "session-setting", "changes the setting {} for all later statements of the session",

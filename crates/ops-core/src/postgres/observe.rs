@@ -1,0 +1,116 @@
+//! Looks at what the transaction at hand has done, in one query, by the locks that it holds.
+//!
+//! Whatever changes a relation holds a lock on it until the transaction ends, so the locks name every relation that can
+//! have changed, and the server's counters of the transaction tell by how many rows. The view `pg_stat_xact_all_tables`
+//! has the same counters, but takes a time that grows with the number of tables of the database.
+
+use std::collections::HashMap;
+
+use tokio_postgres::Row;
+
+use crate::guard::{Catalog, Observation, Touched};
+
+/// One row for each relation that is locked for more than reading, or one with nulls.
+///
+/// The counters keep what the server has not yet flushed of earlier transactions, for up to a second; so it is told to
+/// flush at the end of this one, and the next begins at zero. Locks of indexes and TOAST tables come with those of their tables, so they are left out. The modes are numbered as in
+/// PostgreSQL's `lockdefs.h`.
+pub(super) const OBSERVE: &str = "\
+SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL, l.relation, l.mode, c.oid IS NULL,
+       n.nspname::pg_catalog.text, c.relname::pg_catalog.text,
+       pg_catalog.pg_stat_get_xact_tuples_inserted(l.relation),
+       pg_catalog.pg_stat_get_xact_tuples_updated(l.relation),
+       pg_catalog.pg_stat_get_xact_tuples_deleted(l.relation)
+FROM (SELECT pg_catalog.pg_stat_force_next_flush()) AS flush
+LEFT JOIN (
+  SELECT relation, pg_catalog.max(CASE mode WHEN 'AccessExclusiveLock' THEN 8 WHEN 'ExclusiveLock' THEN 7
+    WHEN 'ShareRowExclusiveLock' THEN 6 WHEN 'ShareLock' THEN 5 WHEN 'ShareUpdateExclusiveLock' THEN 4 ELSE 3 END) AS mode
+  FROM pg_catalog.pg_locks
+  WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'relation' AND granted
+    AND mode NOT IN ('AccessShareLock', 'RowShareLock')
+  GROUP BY relation
+) AS l ON true
+LEFT JOIN pg_catalog.pg_class AS c ON c.oid = l.relation
+LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.relkind IS NULL OR c.relkind NOT IN ('i', 'I', 't')";
+
+/// Sets the counters to zero where something ran that was not observed.
+pub(super) const FLUSH: &str = "SELECT pg_catalog.pg_stat_force_next_flush()";
+
+const MODES: [&str; 9] = [
+    "NONE",
+    "ACCESS SHARE",
+    "ROW SHARE",
+    "ROW EXCLUSIVE",
+    "SHARE UPDATE EXCLUSIVE",
+    "SHARE",
+    "SHARE ROW EXCLUSIVE",
+    "EXCLUSIVE",
+    "ACCESS EXCLUSIVE",
+];
+
+/// The mode that changing rows takes.
+const ROW_EXCLUSIVE: i32 = 3;
+
+/// The totals of one relation since the transaction began.
+#[derive(Clone, Copy, Debug, Default)]
+struct Totals {
+    rows: [i64; 3],
+    mode: i32,
+    dropped: bool,
+}
+
+/// What was known of a transaction when it was last looked at.
+///
+/// The server's counters only grow, also over a rollback to a savepoint, except that TRUNCATE sets them to zero.
+#[derive(Debug, Default)]
+pub(super) struct Baseline(HashMap<u32, Totals>);
+
+impl Baseline {
+    /// Reads what happened since the last look, and remembers this one.
+    pub(super) fn read(&mut self, rows: &[Row], catalog: Option<&Catalog>) -> Observation {
+        let wrote = rows.first().is_some_and(|row| row.get(0));
+        let mut relations = Vec::new();
+        for row in rows {
+            let Some(oid) = row.get::<_, Option<u32>>(1) else { continue };
+            let count = |column| row.get::<_, Option<i64>>(column).unwrap_or_default();
+            let now = Totals { rows: [count(6), count(7), count(8)], mode: row.get(2), dropped: row.get(3) };
+            let before = self.0.insert(oid, now).unwrap_or_default();
+            let since = |index: usize| {
+                // Fewer than before: they were set to zero, and everything since then is new.
+                let (now, before) = (now.rows[index], before.rows[index]);
+                u64::try_from(if now < before { now } else { now - before }).unwrap_or_default()
+            };
+            let is_locked = now.mode > before.mode && now.mode > ROW_EXCLUSIVE;
+            let Some(relation) = name(row, oid, catalog) else { continue };
+            let touched = Touched {
+                relation,
+                inserted: since(0),
+                updated: since(1),
+                deleted: since(2),
+                lock: usize::try_from(now.mode)
+                    .ok()
+                    .filter(|_| is_locked)
+                    .and_then(|mode| MODES.get(mode).copied()),
+                dropped: now.dropped && !before.dropped,
+            };
+            if touched.rows() > 0 || touched.lock.is_some() || touched.dropped {
+                relations.push(touched);
+            }
+        }
+        relations.sort_by(|one, other| one.relation.cmp(&other.relation));
+        Observation { relations, wrote }
+    }
+}
+
+/// Returns a relation's name; none for an index or a TOAST table that is gone, and for a table that is gone and younger than
+/// the catalog, whose drop still shows in the system's own tables.
+fn name(row: &Row, oid: u32, catalog: Option<&Catalog>) -> Option<String> {
+    match (row.get::<_, Option<&str>>(4), row.get::<_, Option<&str>>(5)) {
+        (Some(schema), Some(relation)) => Some(crate::guard::qualified(schema, relation)),
+        _ => {
+            let (name, kind) = catalog?.relation_name(oid)?;
+            (!matches!(kind, 'i' | 'I' | 't')).then(|| name.to_owned())
+        }
+    }
+}
