@@ -1,8 +1,8 @@
 //! Full backup and restore of one cluster: ours, pg_basebackup, pgBackRest.
 
-use crate::Args;
 use crate::measure::{self, Cost};
 use crate::table::{OURS, Row, Table};
+use crate::{Args, Outcome};
 use anyhow::{Context as _, Result, anyhow, ensure};
 use ops_testkit::Postgres;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,12 @@ use std::process::{Command, Stdio};
 /// Two workers each, zstd level 3 each, local repository each.
 const WORKERS: &str = "2";
 
+/// Counted runs of each command, where nobody says how many.
+const RUNS: usize = 3;
+
 /// Runs the whole comparison on a fresh cluster.
-pub(crate) fn compare(args: &Args) -> Result<Table> {
+pub(crate) fn compare(args: &Args) -> Result<Outcome> {
+    let runs = args.runs.unwrap_or(RUNS);
     let home = args.home.as_path();
     let pgbackrest = on_path("pgbackrest");
     let ours = home.join("bin/ops-backup").display().to_string();
@@ -28,31 +32,27 @@ pub(crate) fn compare(args: &Args) -> Result<Table> {
 
     let url = server.socket_url();
     let command = words(&[&ours, "--repo", &repo, "--postgres", &url, "--log-level", "warn", "backup"]);
-    rows.push(row(
-        "backup",
-        &format!("{OURS} zstd 3"),
-        args.runs,
-        Some(Path::new(&repo).join("packs")),
-        |_| Ok(command.clone()),
-    )?);
-    rows.push(base_backup(args, &server)?);
+    rows.push(row("backup", &format!("{OURS} zstd 3"), runs, Some(Path::new(&repo).join("packs")), |_| {
+        Ok(command.clone())
+    })?);
+    rows.push(base_backup(args, runs, &server)?);
     rows.push(match &pgbackrest {
         Some(program) => {
             let config = format!("--config={}", home.join("pgbackrest.conf").display());
             let command = words(&[program, &config, "--stanza=bench", "--type=full", "backup"]);
-            row("backup", "pgbackrest zst 3, bundle", args.runs, Some(home.join("peer/backup")), |_| {
+            row("backup", "pgbackrest zst 3, bundle", runs, Some(home.join("peer/backup")), |_| {
                 Ok(command.clone())
             })?
         }
         None => absent("backup", "pgbackrest"),
     });
 
-    rows.push(row("restore", OURS, args.runs, None, |run| {
+    rows.push(row("restore", OURS, runs, None, |run| {
         let to = home.join(format!("ours-restored-{run}")).display().to_string();
         Ok(words(&[&ours, "--repo", &repo, "--log-level", "warn", "restore", "--to", &to]))
     })?);
     rows.push(match &pgbackrest {
-        Some(program) => row("restore", "pgbackrest", args.runs, None, |run| {
+        Some(program) => row("restore", "pgbackrest", runs, None, |run| {
             let to = home.join(format!("peer-restored-{run}"));
             std::fs::create_dir(&to)?;
             let config = format!("--config={}", home.join("pgbackrest.conf").display());
@@ -66,7 +66,8 @@ pub(crate) fn compare(args: &Args) -> Result<Table> {
         })?,
         None => absent("restore", "pgbackrest"),
     });
-    Ok(Table { schema: "ops-benches/backup/v1", data, rows })
+    let table = Table { schema: "ops-benches/backup/v1", data, rows };
+    Ok(Outcome { text: table.text(), json: table.json() })
 }
 
 /// A server that archives into our repository, and into the peer's where it is installed.
@@ -105,12 +106,12 @@ fn fill(server: &Postgres, scale: u32) -> Result<String> {
     ))
 }
 
-fn base_backup(args: &Args, server: &Postgres) -> Result<Row> {
+fn base_backup(args: &Args, runs: usize, server: &Postgres) -> Result<Row> {
     let program = args.postgres_bin.join("pg_basebackup").display().to_string();
     let (host, port) = (server.socket_dir().display().to_string(), server.port().to_string());
     let stored = args.home.join("base");
     std::fs::create_dir(&stored)?;
-    row("backup", "pg_basebackup -Ft server-zstd:3", args.runs, Some(stored.clone()), |run| {
+    row("backup", "pg_basebackup -Ft server-zstd:3", runs, Some(stored.clone()), |run| {
         let to = stored.join(run.to_string()).display().to_string();
         Ok(words(&[
             &program,

@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the comparison prints its table")]
 
 mod backup;
+mod guard;
 mod measure;
 mod table;
 
@@ -18,24 +19,41 @@ pub(crate) struct Args {
     pub(crate) postgres_bin: PathBuf,
     /// pgbench's scale.
     pub(crate) scale: u32,
-    /// Counted runs of each command; the table shows the median.
-    pub(crate) runs: usize,
+    /// Counted runs; the table shows the median. None: as many as the comparison thinks right.
+    pub(crate) runs: Option<usize>,
+    /// The statements of the corpus, where there are any.
+    pub(crate) corpus: Option<PathBuf>,
 }
 
-const HELP: &str = "cargo xtask bench [backup] [--scale N] [--runs N]
+/// What a comparison found.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// The table for people.
+    pub(crate) text: String,
+    /// The same as one JSON document.
+    pub(crate) json: String,
+}
+
+/// A comparison, from start to end.
+type Comparison = fn(&Args) -> Result<Outcome>;
+
+/// The comparisons by name; the first one runs where none is named.
+const COMPARISONS: [(&str, Comparison); 2] = [("backup", backup::compare), ("guard", guard::compare)];
+
+const HELP: &str = "cargo xtask bench [backup|guard] [--scale N] [--runs N]
 
   backup   full backup and restore against pg_basebackup and pgBackRest (default)
+  guard    the guard's judgements against three parsers, its client against tokio_postgres
 
-Prints the table, and the same as JSON on the last line. Medians of N runs; repeat on a quiet machine. CPU and memory are those of
-the command and its children: what a server does for pg_basebackup is not in them.";
+Prints the table, and the same as JSON on the last line. Medians of N runs; repeat on a quiet machine. Of `backup`, CPU and memory
+are those of the command and its children: what a server does for pg_basebackup is not in them.";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    if let Some((measure::MEASURE, command)) = words.split_first().map(|(first, rest)| (first.as_str(), rest))
-    {
-        return match measure::parent(command).and_then(|cost| Ok(serde_json::to_string(&cost)?)) {
-            Ok(cost) => {
-                println!("{cost}");
+    if let Some(answer) = words.split_first().and_then(|(first, rest)| as_child(first, rest)) {
+        return match answer {
+            Ok(line) => {
+                println!("{line}");
                 ExitCode::SUCCESS
             }
             Err(error) => {
@@ -44,8 +62,8 @@ fn main() -> ExitCode {
             }
         };
     }
-    let args = match parse(words.into_iter()) {
-        Ok(Some(args)) => args,
+    let (compare, args) = match parse(words.into_iter()) {
+        Ok(Some(chosen)) => chosen,
         Ok(None) => {
             println!("{HELP}");
             return ExitCode::SUCCESS;
@@ -55,9 +73,9 @@ fn main() -> ExitCode {
             return ExitCode::from(64);
         }
     };
-    let end = backup::compare(&args).map(|table| {
-        println!("{}", table.text());
-        println!("{}", table.json());
+    let end = compare(&args).map(|outcome| {
+        println!("{}", outcome.text);
+        println!("{}", outcome.json);
     });
     // The folder is ours: the task runner made it for this run.
     let _ = std::fs::remove_dir_all(&args.home);
@@ -70,24 +88,41 @@ fn main() -> ExitCode {
     }
 }
 
-fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Args>> {
-    let (mut home, mut postgres_bin, mut scale, mut runs) = (None, None, 20, 3);
+/// What this program prints where a comparison started it as its own child; None for any other first word.
+fn as_child(first: &str, rest: &[String]) -> Option<Result<String>> {
+    match first {
+        measure::MEASURE => {
+            Some(measure::parent(rest).and_then(|cost| serde_json::to_string(&cost).map_err(Into::into)))
+        }
+        guard::REMEMBER => Some(guard::remember()),
+        _ => None,
+    }
+}
+
+fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<(Comparison, Args)>> {
+    let (mut home, mut postgres_bin, mut scale, mut runs, mut corpus) = (None, None, 20, None, None);
+    let [(_, mut compare), ..] = COMPARISONS;
     while let Some(word) = words.next() {
         let mut value = || words.next().with_context(|| format!("{word} needs a value"));
         match word.as_str() {
-            "backup" => {}
             "--help" | "-h" => return Ok(None),
             "--home" => home = Some(PathBuf::from(value()?)),
             "--postgres-bin" => postgres_bin = Some(PathBuf::from(value()?)),
+            "--corpus" => corpus = Some(PathBuf::from(value()?)),
             "--scale" => scale = value()?.parse().context("--scale takes a number")?,
-            "--runs" => runs = value()?.parse().context("--runs takes a number")?,
-            other => bail!("unknown word `{other}`"),
+            "--runs" => runs = Some(value()?.parse().context("--runs takes a number")?),
+            name => match COMPARISONS.iter().find(|(known, _)| *known == name) {
+                Some((_, known)) => compare = *known,
+                None => bail!("unknown word `{name}`"),
+            },
         }
     }
-    Ok(Some(Args {
+    let args = Args {
         home: home.context("--home is missing: start this by `cargo xtask bench`")?,
         postgres_bin: postgres_bin.context("--postgres-bin is missing")?,
         scale,
         runs,
-    }))
+        corpus,
+    };
+    Ok(Some((compare, args)))
 }

@@ -2,6 +2,8 @@
 
 use crate::sh::{self, Result};
 use crate::{setup, stage};
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What is compared, and the comparison.
@@ -16,6 +18,28 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         setup::postgres_bin().ok_or("PostgreSQL was installed, but is not where it was expected")?;
     let stage = stage::Stage::new("bench", "release", &PROGRAMS.map(|(_, program)| program))?;
     let mut comparison = stage.command(&machine, "ops-benches")?;
-    comparison.arg("--home").arg(stage.folder()).arg("--postgres-bin").arg(&postgres).args(args);
+    comparison.arg("--home").arg(stage.folder()).arg("--postgres-bin").arg(&postgres);
+    if let Some(corpus) = corpus(stage.folder())? {
+        comparison.arg("--corpus").arg(corpus);
+    }
+    comparison.args(args);
     stage::become_it(&mut comparison)
+}
+
+/// One file of all statements that the guard's tests judge, where the comparison's user can read it.
+fn corpus(folder: &Path) -> Result<Option<PathBuf>> {
+    let source = sh::root().join("crates/ops-core/tests/corpus");
+    let Ok(entries) = fs::read_dir(&source) else { return Ok(None) };
+    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "sql"));
+    files.sort();
+    let mut text = String::new();
+    for file in &files {
+        text += &fs::read_to_string(file)
+            .map_err(|error| format!("{} cannot be read: {error}", file.display()))?;
+        text += "\n;\n";
+    }
+    let corpus = folder.join("corpus.sql");
+    fs::write(&corpus, text).map_err(|error| format!("{} cannot be written: {error}", corpus.display()))?;
+    Ok((!files.is_empty()).then_some(corpus))
 }

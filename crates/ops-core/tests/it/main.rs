@@ -12,6 +12,8 @@ mod client;
 mod differential;
 mod evidence;
 #[cfg(feature = "guard")]
+mod fuzz;
+#[cfg(feature = "guard")]
 mod live;
 #[cfg(feature = "guard")]
 mod payloads;

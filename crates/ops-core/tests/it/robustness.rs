@@ -81,6 +81,175 @@ fn what_is_too_deep_or_too_long_is_refused_in_time() {
     }
 }
 
+/// A way to make a statement large: `parts` is how often, `leaf` is the expression at its bottom.
+type Shape = fn(parts: usize, leaf: &str) -> String;
+
+/// What nests or repeats in SQL, with a size that an ordinary program may well send: up to there it is allowed.
+const SHAPES: &[(&str, usize, Shape)] = &[
+    ("parentheses", 2_000, |parts, leaf| nested("(", leaf, ")", parts)),
+    ("NOT", 2_000, |parts, leaf| nested("NOT ", leaf, "", parts)),
+    ("minus", 1_000, |parts, leaf| nested("- ", leaf, "", parts)),
+    ("subselects", 300, |parts, leaf| nested("(SELECT ", leaf, ")", parts)),
+    ("subselects in FROM", 200, |parts, leaf| nested("* FROM (SELECT ", leaf, ") AS s", parts)),
+    ("EXISTS", 150, |parts, leaf| nested("EXISTS (SELECT 1 WHERE ", leaf, ")", parts)),
+    ("IN", 150, |parts, leaf| nested("1 IN (SELECT ", leaf, ")", parts)),
+    ("CTEs in CTEs", 150, |parts, leaf| nested("(WITH c AS (SELECT ", leaf, ") SELECT 1 FROM c)", parts)),
+    ("CASE in THEN", 300, |parts, leaf| nested("CASE WHEN a THEN ", leaf, " END", parts)),
+    ("CASE in WHEN", 300, |parts, leaf| nested("CASE WHEN ", leaf, " THEN 1 END", parts)),
+    ("WHEN after WHEN", 2_000, |parts, leaf| {
+        format!("SELECT CASE {} ELSE {leaf} END", "WHEN a = 1 THEN 2 ".repeat(parts))
+    }),
+    ("calls", 500, |parts, leaf| nested("abs(", leaf, ")", parts)),
+    ("coalesce", 500, |parts, leaf| nested("coalesce(a, ", leaf, ")", parts)),
+    ("arrays", 500, |parts, leaf| nested("ARRAY[", leaf, "]", parts)),
+    ("rows", 500, |parts, leaf| nested("ROW(", leaf, ", 1)", parts)),
+    ("CAST", 500, |parts, leaf| nested("CAST(", leaf, " AS int)", parts)),
+    ("casts", 1_000, |parts, leaf| format!("SELECT {leaf}{}", "::int".repeat(parts))),
+    ("subscripts", 1_000, |parts, leaf| format!("SELECT ({leaf}){}", "[1]".repeat(parts))),
+    ("fields", 1_000, |parts, leaf| format!("SELECT ({leaf}){}", ".a".repeat(parts))),
+    ("collations", 1_000, |parts, leaf| format!("SELECT {leaf}{}", " COLLATE \"C\"".repeat(parts))),
+    ("time zones", 500, |parts, leaf| format!("SELECT {leaf}{}", " AT TIME ZONE 'UTC'".repeat(parts))),
+    ("items of a list", 10_000, |parts, leaf| {
+        format!("SELECT 1 FROM t WHERE a IN (1{}, {leaf})", ", 2".repeat(parts))
+    }),
+    ("columns", 10_000, |parts, leaf| format!("SELECT 1{}, {leaf}", ", 2".repeat(parts))),
+    ("arguments", 10_000, |parts, leaf| format!("SELECT concat(1{}, {leaf})", ", 2".repeat(parts))),
+    ("rows of VALUES", 10_000, |parts, leaf| {
+        format!("INSERT INTO t VALUES (1){}, ({leaf})", ", (2)".repeat(parts))
+    }),
+    ("assignments", 1_000, |parts, leaf| {
+        format!("UPDATE t SET a = 1{}, b = {leaf} WHERE id = 1", ", a = 2".repeat(parts))
+    }),
+    ("tables", 500, |parts, leaf| format!("SELECT {leaf} FROM t{}", ", t".repeat(parts))),
+    ("48 joins", 48, |parts, leaf| format!("SELECT {leaf} FROM t0{}", joins(parts))),
+    ("200 joins", 200, |parts, leaf| format!("SELECT {leaf} FROM t0{}", joins(parts))),
+    ("joins in parentheses", 150, |parts, leaf| {
+        format!("SELECT {leaf} FROM {}t{}", "(".repeat(parts), " CROSS JOIN u)".repeat(parts))
+    }),
+    ("CTEs", 300, |parts, leaf| {
+        let ctes: String = (1..parts).map(|i| format!(", c{i} AS (SELECT * FROM c{})", i - 1)).collect();
+        format!("WITH c0 AS (SELECT {leaf}){ctes} SELECT * FROM c{}", parts - 1)
+    }),
+    ("UNION ALL", 1_000, |parts, leaf| {
+        format!("SELECT 1{} UNION ALL SELECT {leaf}", " UNION ALL SELECT 1".repeat(parts))
+    }),
+    ("UNION in parentheses", 300, |parts, leaf| {
+        format!("{}SELECT {leaf}{}", "(SELECT 1 EXCEPT ".repeat(parts), ")".repeat(parts))
+    }),
+    ("WHERE with OR", 4_000, |parts, leaf| {
+        format!("SELECT * FROM t WHERE id = 1{} OR a = {leaf}", " OR id = 2".repeat(parts))
+    }),
+    ("ORDER BY", 5_000, |parts, leaf| format!("SELECT 1 FROM t ORDER BY a{}, {leaf}", ", a".repeat(parts))),
+    ("windows", 1_000, |parts, leaf| {
+        format!("SELECT 1{}, {leaf}", ", sum(a) OVER (PARTITION BY b ORDER BY c)".repeat(parts))
+    }),
+    ("string parts", 20_000, |parts, leaf| format!("SELECT 'a'{}, {leaf}", "\n'b'".repeat(parts))),
+    ("comments", 20_000, |parts, leaf| format!("SELECT {}{leaf}", "/* c */ -- d\n".repeat(parts))),
+    ("comments in comments", 20_000, |parts, leaf| {
+        format!("SELECT {}{}{leaf}", "/* ".repeat(parts), " */".repeat(parts))
+    }),
+    ("statements", 5_000, |parts, leaf| format!("{}SELECT {leaf}", "SELECT 1;".repeat(parts))),
+    ("empty statements", 50_000, |parts, leaf| format!("{}SELECT {leaf}", "; ".repeat(parts))),
+];
+
+/// Left- and right-associative operators of every precedence; those that do not associate cannot make a chain.
+const OPERATORS: &[&str] = &[
+    "+",
+    "-",
+    "*",
+    "/",
+    "%",
+    "^",
+    "||",
+    "->",
+    "->>",
+    "#>",
+    "@>",
+    "<@",
+    "&&",
+    "|",
+    "#",
+    "<<",
+    ">>",
+    "~",
+    "AND",
+    "OR",
+    "OPERATOR(pg_catalog.+)",
+];
+
+fn joins(parts: usize) -> String {
+    (1..=parts).map(|table| format!(" JOIN t{table} ON t{table}.id = t0.id")).collect()
+}
+
+/// A leaf that does nothing, and one that the policy must find.
+const HARMLESS: &str = "1";
+const HARMFUL: &str = "lo_unlink(1)";
+
+/// The size of a text that no program sends by intent.
+const LARGE_BYTES: usize = 256 << 10;
+
+/// A refusal that means: not read, and so not run.
+fn is_unread(rule: &Option<String>) -> bool {
+    matches!(rule.as_deref(), Some("too-complex" | "too-long" | "unparsable"))
+}
+
+#[test]
+fn every_shape_is_allowed_where_it_is_ordinary_and_judged_where_it_is_not() {
+    for (name, ordinary, shape) in SHAPES {
+        assert_eq!(rule(shape(*ordinary, HARMLESS)), None, "{ordinary} {name}");
+        assert_eq!(rule(shape(*ordinary, HARMFUL)).as_deref(), Some("large-object"), "{ordinary} {name}");
+        // Far beyond any program: whatever is read of it, nothing harmful in it is missed.
+        let part = shape(2, HARMLESS).len() - shape(1, HARMLESS).len();
+        let parts = (ordinary * 100).min(LARGE_BYTES / part);
+        for (expected, sql) in [
+            ("large-object", shape(parts, HARMFUL)),
+            ("delete-all", shape(parts, HARMLESS) + "; DELETE FROM t"),
+        ] {
+            let found = rule(sql);
+            assert!(found.as_deref() == Some(expected) || is_unread(&found), "{parts} {name}: {found:?}");
+        }
+    }
+}
+
+#[test]
+fn chains_of_every_operator_are_judged() {
+    for operator in OPERATORS {
+        let chain = |parts: usize, leaf: &str| {
+            format!("SELECT a{} {operator} {leaf}", format!(" {operator} b").repeat(parts))
+        };
+        assert_eq!(rule(chain(2_000, "c")), None, "{operator}");
+        assert_eq!(rule(chain(2_000, HARMFUL)).as_deref(), Some("large-object"), "{operator}");
+        let found = rule(chain(20_000, HARMFUL));
+        assert!(found.as_deref() == Some("large-object") || is_unread(&found), "{operator}: {found:?}");
+    }
+}
+
+#[test]
+fn a_text_may_be_as_long_as_the_limit_and_no_longer() {
+    let most = 2 << 20;
+    let string = |length: usize| format!("SELECT '{}'", "x".repeat(length - "SELECT ''".len()));
+    let dotted = |parts: usize| format!("SELECT a{} FROM t", ".a".repeat(parts));
+    let cases: Vec<(Option<&str>, String)> = vec![
+        (None, string(most)),
+        (Some("too-long"), string(most + 1)),
+        (None, format!("SELECT $tag${}$tag$", "$tag'".repeat(most / 8))),
+        (None, format!("SELECT \"{}\" FROM t", "x".repeat(most / 2))),
+        (None, format!("SELECT {}", "9".repeat(most / 2))),
+        (None, dotted(3)),
+        (None, dotted(1_000)),
+        (Some("unparsable"), format!("SELECT 1 FROM t{}", ".a".repeat(1_000))),
+        (Some("unparsable"), "SELECT '".to_owned() + &"x".repeat(most / 2)),
+        (Some("unparsable"), "SELECT $$".to_owned() + &"$".repeat(most / 2)),
+        (Some("unparsable"), "\u{feff}SELECT 1\0".to_owned()),
+        (Some("unparsable"), "SELECT '\0'".to_owned()),
+        (Some("unparsable"), "SELECT 1; \0 -- ".to_owned()),
+    ];
+    for (expected, sql) in cases {
+        let shown: String = sql.chars().take(40).collect();
+        assert_eq!(rule(sql).as_deref(), expected, "{shown}");
+    }
+}
+
 /// Pieces of statements, put together at random, give more trees than random letters do.
 fn pieces() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
