@@ -20,12 +20,12 @@ BEGIN
         FROM pg_proc AS p WHERE p.pronamespace IN ('app'::regnamespace, 'other'::regnamespace, 'public'::regnamespace);
     RETURN QUERY SELECT 'columns of ' || attrelid::regclass, md5(string_agg(concat_ws(' ', attname, atttypid, attisdropped, attnotnull, atthasdef), ',' ORDER BY attnum))
         FROM pg_attribute JOIN pg_class AS c ON c.oid = attrelid WHERE c.relnamespace IN ('app'::regnamespace, 'other'::regnamespace) GROUP BY attrelid;
-    RETURN QUERY SELECT 'trigger ' || t.tgname || t.oid, t.tgenabled::text FROM pg_trigger AS t;
-    RETURN QUERY SELECT 'rule ' || r.rulename || r.oid, r.ev_enabled::text || md5(r.ev_action::text) FROM pg_rewrite AS r WHERE r.oid >= 16384;
+    RETURN QUERY SELECT 'trigger ' || t.tgname || t.oid, t.tgenabled::text FROM pg_trigger AS t WHERE t.tgrelid IN (SELECT c.oid FROM pg_class AS c WHERE c.relnamespace IN ('app'::regnamespace, 'other'::regnamespace));
+    RETURN QUERY SELECT 'rule ' || r.rulename || r.oid, r.ev_enabled::text || md5(r.ev_action::text) FROM pg_rewrite AS r WHERE r.ev_class IN (SELECT c.oid FROM pg_class AS c WHERE c.relnamespace IN ('app'::regnamespace, 'other'::regnamespace));
     RETURN QUERY SELECT 'policy ' || p.polname, md5(concat_ws(' ', p.polrelid, p.polqual)) FROM pg_policy AS p;
     RETURN QUERY SELECT 'enum value', string_agg(enumlabel, ',' ORDER BY oid) FROM pg_enum;
     RETURN QUERY SELECT 'inheritance', count(*)::text FROM pg_inherits;
-    RETURN QUERY SELECT 'constraints', count(*)::text FROM pg_constraint;
+    RETURN QUERY SELECT 'constraints', count(*)::text FROM pg_constraint WHERE connamespace IN ('app'::regnamespace, 'other'::regnamespace);
     RETURN QUERY SELECT 'comments', count(*)::text FROM pg_description WHERE objoid >= 16384;
     RETURN QUERY SELECT 'operators, casts and event triggers', concat_ws(' ', (SELECT count(*) FROM pg_operator), (SELECT count(*) FROM pg_cast), (SELECT count(*) FROM pg_event_trigger));
     RETURN QUERY SELECT 'extensions', string_agg(extname, ',' ORDER BY extname) FROM pg_extension;

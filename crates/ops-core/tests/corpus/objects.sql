@@ -1,174 +1,174 @@
 -- Code, types and everything else that has a name: CREATE, ALTER, DROP.
 -- as: owner
-CREATE SCHEMA made
-CREATE SCHEMA IF NOT EXISTS app
-CREATE SCHEMA AUTHORIZATION corpus_owner
-CREATE SCHEMA made CREATE TABLE inside (id int) CREATE VIEW inside_view AS SELECT * FROM inside GRANT SELECT ON inside TO corpus_app
-ALTER SCHEMA other RENAME TO another
-ALTER SCHEMA other OWNER TO corpus_owner
-DROP SCHEMA other CASCADE
-CREATE SCHEMA made |> DROP SCHEMA made
-DROP SCHEMA IF EXISTS no_such
-DROP SCHEMA app CASCADE
-CREATE FUNCTION made() RETURNS int LANGUAGE sql AS 'SELECT 1'
-CREATE OR REPLACE FUNCTION wipe() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 0; END'
-CREATE FUNCTION made(a int, b text, OUT c int, VARIADIC d int[] DEFAULT '{}') RETURNS int LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE COST 5 AS 'BEGIN c := 1; END'
-CREATE FUNCTION made() RETURNS SETOF victim LANGUAGE sql BEGIN ATOMIC DELETE FROM victim RETURNING *; END
-CREATE FUNCTION made(x int) RETURNS int RETURN x + 1
-CREATE FUNCTION made() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = app AS 'BEGIN RETURN NEW; END'
-CREATE FUNCTION made() RETURNS int LANGUAGE internal AS 'int4pl'
-CREATE PROCEDURE made(INOUT a int) LANGUAGE plpgsql AS 'BEGIN a := 1; END'
-CREATE OR REPLACE PROCEDURE proc_wipe() LANGUAGE sql AS 'SELECT 1'
-ALTER FUNCTION spare_function(int) STABLE
-ALTER FUNCTION spare_function(int) SECURITY DEFINER SET work_mem = '8MB'
-ALTER FUNCTION spare_function(int) RESET ALL
-ALTER FUNCTION spare_function(int) RENAME TO function_spare
-ALTER FUNCTION spare_function(int) SET SCHEMA other
-ALTER FUNCTION spare_function(int) OWNER TO corpus_owner
-ALTER FUNCTION spare_function(int) COST 1000
-ALTER FUNCTION spare_function(int) DEPENDS ON EXTENSION plpgsql
-ALTER FUNCTION spare_function(int) PARALLEL RESTRICTED LEAKPROOF
-ALTER PROCEDURE spare_procedure() SECURITY DEFINER
-ALTER ROUTINE spare_function(int) RENAME TO routine_spare
-DROP FUNCTION spare_function(int)
-DROP FUNCTION IF EXISTS spare_function(int), no_such() CASCADE
-DROP FUNCTION wipe() CASCADE
-DROP PROCEDURE spare_procedure()
-DROP ROUTINE spare_procedure
-CREATE TRIGGER made BEFORE INSERT ON victim FOR EACH ROW EXECUTE FUNCTION tr_journal()
-CREATE OR REPLACE TRIGGER t_after AFTER INSERT ON t_after FOR EACH ROW EXECUTE FUNCTION tr_journal()
-CREATE TRIGGER made AFTER UPDATE ON victim REFERENCING OLD TABLE AS o NEW TABLE AS w FOR EACH STATEMENT EXECUTE FUNCTION tr_journal()
-CREATE TRIGGER made AFTER UPDATE OR DELETE OR TRUNCATE ON victim EXECUTE FUNCTION tr_journal()
-CREATE CONSTRAINT TRIGGER made AFTER DELETE ON victim DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (OLD.n > 0) EXECUTE FUNCTION tr_wipe()
-CREATE TRIGGER made INSTEAD OF DELETE ON v_orders FOR EACH ROW EXECUTE FUNCTION tr_instead()
-ALTER TRIGGER spare_trigger ON spare_triggered RENAME TO trigger_spare
-ALTER TRIGGER spare_trigger ON spare_triggered DEPENDS ON EXTENSION plpgsql
-DROP TRIGGER spare_trigger ON spare_triggered
-DROP TRIGGER IF EXISTS no_such ON spare_triggered CASCADE
-CREATE RULE made AS ON INSERT TO spare_alone DO ALSO DELETE FROM victim
-CREATE OR REPLACE RULE spare_rule AS ON UPDATE TO spare_triggered WHERE NEW.v > 5 DO INSTEAD NOTHING
-CREATE RULE made AS ON DELETE TO spare_alone DO INSTEAD (UPDATE victim SET n = 0; INSERT INTO journal (what) VALUES ('x'))
-ALTER RULE spare_rule ON spare_triggered RENAME TO rule_spare
-DROP RULE spare_rule ON spare_triggered
-DROP RULE IF EXISTS no_such ON spare_triggered
-CREATE POLICY made ON victim FOR SELECT TO corpus_app USING (n > 0)
-CREATE POLICY made ON secrets AS RESTRICTIVE FOR UPDATE USING (true) WITH CHECK (wipe() = 1)
-ALTER POLICY tenant ON secrets USING (true)
-ALTER POLICY tenant ON secrets RENAME TO landlord
-ALTER POLICY tenant ON secrets TO corpus_app
-DROP POLICY spare_policy ON spare_triggered
-DROP POLICY IF EXISTS no_such ON secrets
-CREATE TYPE made AS (a int, b text)
-CREATE TYPE made AS ENUM ('a', 'b')
-CREATE TYPE made AS RANGE (SUBTYPE = float8, SUBTYPE_DIFF = float8mi)
-CREATE TYPE made
-ALTER TYPE mood ADD VALUE 'elated' AFTER 'happy'
-ALTER TYPE mood ADD VALUE IF NOT EXISTS 'sad' BEFORE 'ok'
-ALTER TYPE mood RENAME VALUE 'sad' TO 'blue'
-ALTER TYPE spare_type ADD ATTRIBUTE z int
-ALTER TYPE spare_type DROP ATTRIBUTE y
-ALTER TYPE spare_type ALTER ATTRIBUTE x TYPE text CASCADE
-ALTER TYPE spare_type RENAME ATTRIBUTE x TO w
-ALTER TYPE spare_type RENAME TO type_spare
-ALTER TYPE spare_type SET SCHEMA other
-ALTER TYPE spare_type OWNER TO corpus_owner
-DROP TYPE spare_type
-DROP TYPE spare_enum, spare_type CASCADE
-DROP TYPE mood CASCADE
-CREATE DOMAIN made AS int DEFAULT 1 NOT NULL CONSTRAINT plus CHECK (VALUE > 0)
-CREATE DOMAIN made AS text COLLATE "C"
-ALTER DOMAIN spare_domain SET DEFAULT 'x'
-ALTER DOMAIN spare_domain DROP DEFAULT
-ALTER DOMAIN spare_domain SET NOT NULL
-ALTER DOMAIN spare_domain DROP NOT NULL
-ALTER DOMAIN spare_domain ADD CONSTRAINT short CHECK (length(VALUE) < 5)
-ALTER DOMAIN spare_domain ADD CONSTRAINT short CHECK (length(VALUE) < 5) NOT VALID
-ALTER DOMAIN spare_domain DROP CONSTRAINT not_empty
-ALTER DOMAIN spare_domain RENAME CONSTRAINT not_empty TO filled
-ALTER DOMAIN spare_domain VALIDATE CONSTRAINT not_empty
-ALTER DOMAIN spare_domain RENAME TO domain_spare
-ALTER DOMAIN positive ADD CONSTRAINT calls CHECK (app.check_wipe(VALUE))
-DROP DOMAIN spare_domain
-DROP DOMAIN positive CASCADE
-CREATE OPERATOR ~~~~ (LEFTARG = int, RIGHTARG = int, FUNCTION = adds_wiping, COMMUTATOR = ~~~~)
-CREATE OPERATOR app.&&&& (LEFTARG = text, RIGHTARG = text, PROCEDURE = textcat)
-ALTER OPERATOR #### (int, int) OWNER TO corpus_owner
-ALTER OPERATOR #### (int, int) SET SCHEMA other
-ALTER OPERATOR #### (int, int) SET (RESTRICT = NONE)
-DROP OPERATOR #### (int, int)
-DROP OPERATOR IF EXISTS #### (int, int) CASCADE
-CREATE AGGREGATE made(int) (SFUNC = int4pl, STYPE = int, INITCOND = '0')
-CREATE AGGREGATE made(int) (SFUNC = agg_step, STYPE = int)
-CREATE OR REPLACE AGGREGATE agg_sum(int) (SFUNC = int4pl, STYPE = int, INITCOND = '5')
-ALTER AGGREGATE spare_aggregate(int) RENAME TO aggregate_spare
-ALTER AGGREGATE spare_aggregate(int) SET SCHEMA other
-DROP AGGREGATE spare_aggregate(int)
-CREATE COLLATION made FROM "C"
-CREATE COLLATION made (PROVIDER = libc, LOCALE = 'C')
-ALTER COLLATION spare_collation RENAME TO collation_spare
-ALTER COLLATION spare_collation REFRESH VERSION
-DROP COLLATION spare_collation
-CREATE CONVERSION made FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8
-ALTER CONVERSION spare_conversion RENAME TO conversion_spare
-DROP CONVERSION spare_conversion
-CREATE TEXT SEARCH CONFIGURATION made (COPY = english)
-CREATE TEXT SEARCH DICTIONARY made (TEMPLATE = snowball, LANGUAGE = english)
-ALTER TEXT SEARCH CONFIGURATION spare_config ALTER MAPPING FOR asciiword WITH english_stem
-ALTER TEXT SEARCH CONFIGURATION spare_config DROP MAPPING IF EXISTS FOR word
-ALTER TEXT SEARCH CONFIGURATION spare_config RENAME TO config_spare
-ALTER TEXT SEARCH DICTIONARY spare_dictionary (accept = false)
-ALTER TEXT SEARCH DICTIONARY spare_dictionary RENAME TO dictionary_spare
-DROP TEXT SEARCH CONFIGURATION spare_config
-DROP TEXT SEARCH DICTIONARY spare_dictionary CASCADE
+CREATE SCHEMA made;
+CREATE SCHEMA IF NOT EXISTS app;
+CREATE SCHEMA AUTHORIZATION corpus_owner;
+CREATE SCHEMA made CREATE TABLE inside (id int) CREATE VIEW inside_view AS SELECT * FROM inside GRANT SELECT ON inside TO corpus_app;
+ALTER SCHEMA other RENAME TO another;
+ALTER SCHEMA other OWNER TO corpus_owner;
+DROP SCHEMA other CASCADE;
+CREATE SCHEMA made; /*then*/ DROP SCHEMA made;
+DROP SCHEMA IF EXISTS no_such;
+DROP SCHEMA app CASCADE;
+CREATE FUNCTION made() RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE OR REPLACE FUNCTION wipe() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 0; END';
+CREATE FUNCTION made(a int, b text, OUT c int, VARIADIC d int[] DEFAULT '{}') RETURNS int LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE COST 5 AS 'BEGIN c := 1; END';
+CREATE FUNCTION made() RETURNS SETOF victim LANGUAGE sql BEGIN ATOMIC DELETE FROM victim RETURNING *; END;
+CREATE FUNCTION made(x int) RETURNS int RETURN x + 1;
+CREATE FUNCTION made() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = app AS 'BEGIN RETURN NEW; END';
+CREATE FUNCTION made() RETURNS int LANGUAGE internal AS 'int4pl';
+CREATE PROCEDURE made(INOUT a int) LANGUAGE plpgsql AS 'BEGIN a := 1; END';
+CREATE OR REPLACE PROCEDURE proc_wipe() LANGUAGE sql AS 'SELECT 1';
+ALTER FUNCTION spare_function(int) STABLE;
+ALTER FUNCTION spare_function(int) SECURITY DEFINER SET work_mem = '8MB';
+ALTER FUNCTION spare_function(int) RESET ALL;
+ALTER FUNCTION spare_function(int) RENAME TO function_spare;
+ALTER FUNCTION spare_function(int) SET SCHEMA other;
+ALTER FUNCTION spare_function(int) OWNER TO corpus_owner;
+ALTER FUNCTION spare_function(int) COST 1000;
+ALTER FUNCTION spare_function(int) DEPENDS ON EXTENSION plpgsql;
+ALTER FUNCTION spare_function(int) PARALLEL RESTRICTED LEAKPROOF;
+ALTER PROCEDURE spare_procedure() SECURITY DEFINER;
+ALTER ROUTINE spare_function(int) RENAME TO routine_spare;
+DROP FUNCTION spare_function(int);
+DROP FUNCTION IF EXISTS spare_function(int), no_such() CASCADE;
+DROP FUNCTION wipe() CASCADE;
+DROP PROCEDURE spare_procedure();
+DROP ROUTINE spare_procedure;
+CREATE TRIGGER made BEFORE INSERT ON victim FOR EACH ROW EXECUTE FUNCTION tr_journal();
+CREATE OR REPLACE TRIGGER t_after AFTER INSERT ON t_after FOR EACH ROW EXECUTE FUNCTION tr_journal();
+CREATE TRIGGER made AFTER UPDATE ON victim REFERENCING OLD TABLE AS o NEW TABLE AS w FOR EACH STATEMENT EXECUTE FUNCTION tr_journal();
+CREATE TRIGGER made AFTER UPDATE OR DELETE OR TRUNCATE ON victim EXECUTE FUNCTION tr_journal();
+CREATE CONSTRAINT TRIGGER made AFTER DELETE ON victim DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (OLD.n > 0) EXECUTE FUNCTION tr_wipe();
+CREATE TRIGGER made INSTEAD OF DELETE ON v_orders FOR EACH ROW EXECUTE FUNCTION tr_instead();
+ALTER TRIGGER spare_trigger ON spare_triggered RENAME TO trigger_spare;
+ALTER TRIGGER spare_trigger ON spare_triggered DEPENDS ON EXTENSION plpgsql;
+DROP TRIGGER spare_trigger ON spare_triggered;
+DROP TRIGGER IF EXISTS no_such ON spare_triggered CASCADE;
+CREATE RULE made AS ON INSERT TO spare_alone DO ALSO DELETE FROM victim;
+CREATE OR REPLACE RULE spare_rule AS ON UPDATE TO spare_triggered WHERE NEW.v > 5 DO INSTEAD NOTHING;
+CREATE RULE made AS ON DELETE TO spare_alone DO INSTEAD (UPDATE victim SET n = 0; INSERT INTO journal (what) VALUES ('x'));
+ALTER RULE spare_rule ON spare_triggered RENAME TO rule_spare;
+DROP RULE spare_rule ON spare_triggered;
+DROP RULE IF EXISTS no_such ON spare_triggered;
+CREATE POLICY made ON victim FOR SELECT TO corpus_app USING (n > 0);
+CREATE POLICY made ON secrets AS RESTRICTIVE FOR UPDATE USING (true) WITH CHECK (wipe() = 1);
+ALTER POLICY tenant ON secrets USING (true);
+ALTER POLICY tenant ON secrets RENAME TO landlord;
+ALTER POLICY tenant ON secrets TO corpus_app;
+DROP POLICY spare_policy ON spare_triggered;
+DROP POLICY IF EXISTS no_such ON secrets;
+CREATE TYPE made AS (a int, b text);
+CREATE TYPE made AS ENUM ('a', 'b');
+CREATE TYPE made AS RANGE (SUBTYPE = float8, SUBTYPE_DIFF = float8mi);
+CREATE TYPE made;
+ALTER TYPE mood ADD VALUE 'elated' AFTER 'happy';
+ALTER TYPE mood ADD VALUE IF NOT EXISTS 'sad' BEFORE 'ok';
+ALTER TYPE mood RENAME VALUE 'sad' TO 'blue';
+ALTER TYPE spare_type ADD ATTRIBUTE z int;
+ALTER TYPE spare_type DROP ATTRIBUTE y;
+ALTER TYPE spare_type ALTER ATTRIBUTE x TYPE text CASCADE;
+ALTER TYPE spare_type RENAME ATTRIBUTE x TO w;
+ALTER TYPE spare_type RENAME TO type_spare;
+ALTER TYPE spare_type SET SCHEMA other;
+ALTER TYPE spare_type OWNER TO corpus_owner;
+DROP TYPE spare_type;
+DROP TYPE spare_enum, spare_type CASCADE;
+DROP TYPE mood CASCADE;
+CREATE DOMAIN made AS int DEFAULT 1 NOT NULL CONSTRAINT plus CHECK (VALUE > 0);
+CREATE DOMAIN made AS text COLLATE "C";
+ALTER DOMAIN spare_domain SET DEFAULT 'x';
+ALTER DOMAIN spare_domain DROP DEFAULT;
+ALTER DOMAIN spare_domain SET NOT NULL;
+ALTER DOMAIN spare_domain DROP NOT NULL;
+ALTER DOMAIN spare_domain ADD CONSTRAINT short CHECK (length(VALUE) < 5);
+ALTER DOMAIN spare_domain ADD CONSTRAINT short CHECK (length(VALUE) < 5) NOT VALID;
+ALTER DOMAIN spare_domain DROP CONSTRAINT not_empty;
+ALTER DOMAIN spare_domain RENAME CONSTRAINT not_empty TO filled;
+ALTER DOMAIN spare_domain VALIDATE CONSTRAINT not_empty;
+ALTER DOMAIN spare_domain RENAME TO domain_spare;
+ALTER DOMAIN positive ADD CONSTRAINT calls CHECK (app.check_wipe(VALUE));
+DROP DOMAIN spare_domain;
+DROP DOMAIN positive CASCADE;
+CREATE OPERATOR ~~~~ (LEFTARG = int, RIGHTARG = int, FUNCTION = adds_wiping, COMMUTATOR = ~~~~);
+CREATE OPERATOR app.&&&& (LEFTARG = text, RIGHTARG = text, PROCEDURE = textcat);
+ALTER OPERATOR #### (int, int) OWNER TO corpus_owner;
+ALTER OPERATOR #### (int, int) SET SCHEMA other;
+ALTER OPERATOR #### (int, int) SET (RESTRICT = NONE);
+DROP OPERATOR #### (int, int);
+DROP OPERATOR IF EXISTS #### (int, int) CASCADE;
+CREATE AGGREGATE made(int) (SFUNC = int4pl, STYPE = int, INITCOND = '0');
+CREATE AGGREGATE made(int) (SFUNC = agg_step, STYPE = int);
+CREATE OR REPLACE AGGREGATE agg_sum(int) (SFUNC = int4pl, STYPE = int, INITCOND = '5');
+ALTER AGGREGATE spare_aggregate(int) RENAME TO aggregate_spare;
+ALTER AGGREGATE spare_aggregate(int) SET SCHEMA other;
+DROP AGGREGATE spare_aggregate(int);
+CREATE COLLATION made FROM "C";
+CREATE COLLATION made (PROVIDER = libc, LOCALE = 'C');
+ALTER COLLATION spare_collation RENAME TO collation_spare;
+ALTER COLLATION spare_collation REFRESH VERSION;
+DROP COLLATION spare_collation;
+CREATE CONVERSION made FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8;
+ALTER CONVERSION spare_conversion RENAME TO conversion_spare;
+DROP CONVERSION spare_conversion;
+CREATE TEXT SEARCH CONFIGURATION made (COPY = english);
+CREATE TEXT SEARCH DICTIONARY made (TEMPLATE = snowball, LANGUAGE = english);
+ALTER TEXT SEARCH CONFIGURATION spare_config ALTER MAPPING FOR asciiword WITH english_stem;
+ALTER TEXT SEARCH CONFIGURATION spare_config DROP MAPPING IF EXISTS FOR word;
+ALTER TEXT SEARCH CONFIGURATION spare_config RENAME TO config_spare;
+ALTER TEXT SEARCH DICTIONARY spare_dictionary (accept = false);
+ALTER TEXT SEARCH DICTIONARY spare_dictionary RENAME TO dictionary_spare;
+DROP TEXT SEARCH CONFIGURATION spare_config;
+DROP TEXT SEARCH DICTIONARY spare_dictionary CASCADE;
 -- as: super
-CREATE TEXT SEARCH PARSER made (START = prsd_start, GETTOKEN = prsd_nexttoken, END = prsd_end, LEXTYPES = prsd_lextype)
-CREATE TEXT SEARCH TEMPLATE made (LEXIZE = dsimple_lexize)
-CREATE CAST (wiper AS bigint) WITH INOUT
-CREATE CAST (pair AS int) WITH INOUT AS ASSIGNMENT
-DROP CAST (wiper AS int)
-DROP CAST IF EXISTS (text AS wiper)
-CREATE OPERATOR CLASS made FOR TYPE int USING btree AS OPERATOR 1 <, OPERATOR 3 =, FUNCTION 1 btint4cmp(int, int)
-CREATE OPERATOR FAMILY made USING btree
-CREATE OPERATOR FAMILY made USING btree |> ALTER OPERATOR FAMILY made USING btree ADD OPERATOR 1 < (int, int)
-CREATE OPERATOR FAMILY made USING btree |> DROP OPERATOR FAMILY made USING btree
-CREATE ACCESS METHOD made TYPE TABLE HANDLER heap_tableam_handler
-CREATE ACCESS METHOD made TYPE TABLE HANDLER heap_tableam_handler |> DROP ACCESS METHOD made
-CREATE LANGUAGE made HANDLER plpgsql_call_handler INLINE plpgsql_inline_handler VALIDATOR plpgsql_validator
-CREATE OR REPLACE TRUSTED LANGUAGE plpgsql
-ALTER LANGUAGE plpgsql RENAME TO pg_sql
-CREATE TRANSFORM FOR int LANGUAGE sql (FROM SQL WITH FUNCTION prsd_lextype(internal))
-CREATE EXTENSION pg_trgm
-CREATE EXTENSION IF NOT EXISTS hstore WITH SCHEMA app
-CREATE EXTENSION citext CASCADE
-CREATE EXTENSION pg_trgm |> DROP EXTENSION pg_trgm
-CREATE EXTENSION pg_trgm |> ALTER EXTENSION pg_trgm SET SCHEMA app
-CREATE EXTENSION pg_trgm |> ALTER EXTENSION pg_trgm ADD FUNCTION app.add_one(int)
-CREATE EXTENSION pg_trgm |> ALTER EXTENSION pg_trgm UPDATE
-CREATE FUNCTION app.on_ddl() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END' |> CREATE EVENT TRIGGER made ON sql_drop WHEN TAG IN ('DROP TABLE') EXECUTE FUNCTION app.on_ddl()
-CREATE FUNCTION app.on_ddl() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END' |> CREATE EVENT TRIGGER made ON ddl_command_start EXECUTE FUNCTION app.on_ddl() |> ALTER EVENT TRIGGER made DISABLE
-CREATE FUNCTION app.on_ddl() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END' |> CREATE EVENT TRIGGER made ON ddl_command_start EXECUTE FUNCTION app.on_ddl() |> DROP EVENT TRIGGER made
-CREATE FOREIGN DATA WRAPPER made
-ALTER FOREIGN DATA WRAPPER spare_wrapper OPTIONS (ADD a 'b')
-CREATE SERVER made FOREIGN DATA WRAPPER spare_wrapper OPTIONS (host 'x')
-ALTER SERVER spare_server OPTIONS (ADD host 'x')
-ALTER SERVER spare_server VERSION '2'
-ALTER SERVER spare_server RENAME TO server_spare
-CREATE USER MAPPING FOR corpus_app SERVER spare_server
-CREATE USER MAPPING FOR CURRENT_USER SERVER spare_server OPTIONS (password 'x') |> ALTER USER MAPPING FOR CURRENT_USER SERVER spare_server OPTIONS (SET password 'y')
-CREATE USER MAPPING FOR PUBLIC SERVER spare_server |> DROP USER MAPPING FOR PUBLIC SERVER spare_server
-CREATE FOREIGN TABLE made (id int) SERVER spare_server
-ALTER FOREIGN TABLE spare_foreign ADD COLUMN x int
-ALTER FOREIGN TABLE spare_foreign OPTIONS (ADD a 'b')
-DROP FOREIGN TABLE spare_foreign
-DROP SERVER spare_server CASCADE
-DROP FOREIGN DATA WRAPPER spare_wrapper CASCADE
-CREATE PUBLICATION made FOR TABLE victim (id) WHERE (id > 5)
-CREATE PUBLICATION made FOR ALL TABLES WITH (publish = 'insert')
-CREATE PUBLICATION made FOR TABLES IN SCHEMA app
-ALTER PUBLICATION spare_publication ADD TABLE victim
-ALTER PUBLICATION spare_publication DROP TABLE spare
-ALTER PUBLICATION spare_publication SET (publish = 'delete')
-ALTER PUBLICATION spare_publication RENAME TO publication_spare
-ALTER PUBLICATION spare_publication OWNER TO corpus_spare
-DROP PUBLICATION spare_publication
-CREATE SUBSCRIPTION made CONNECTION 'host=127.0.0.1 port=1' PUBLICATION p WITH (connect = false)
+CREATE TEXT SEARCH PARSER made (START = prsd_start, GETTOKEN = prsd_nexttoken, END = prsd_end, LEXTYPES = prsd_lextype);
+CREATE TEXT SEARCH TEMPLATE made (LEXIZE = dsimple_lexize);
+CREATE CAST (wiper AS bigint) WITH INOUT;
+CREATE CAST (pair AS int) WITH INOUT AS ASSIGNMENT;
+DROP CAST (wiper AS int);
+DROP CAST IF EXISTS (text AS wiper);
+CREATE OPERATOR CLASS made FOR TYPE int USING btree AS OPERATOR 1 <, OPERATOR 3 =, FUNCTION 1 btint4cmp(int, int);
+CREATE OPERATOR FAMILY made USING btree;
+CREATE OPERATOR FAMILY made USING btree; /*then*/ ALTER OPERATOR FAMILY made USING btree ADD OPERATOR 1 < (int, int);
+CREATE OPERATOR FAMILY made USING btree; /*then*/ DROP OPERATOR FAMILY made USING btree;
+CREATE ACCESS METHOD made TYPE TABLE HANDLER heap_tableam_handler;
+CREATE ACCESS METHOD made TYPE TABLE HANDLER heap_tableam_handler; /*then*/ DROP ACCESS METHOD made;
+CREATE LANGUAGE made HANDLER plpgsql_call_handler INLINE plpgsql_inline_handler VALIDATOR plpgsql_validator;
+CREATE OR REPLACE TRUSTED LANGUAGE plpgsql;
+ALTER LANGUAGE plpgsql RENAME TO pg_sql;
+CREATE TRANSFORM FOR int LANGUAGE sql (FROM SQL WITH FUNCTION prsd_lextype(internal));
+CREATE EXTENSION pg_trgm;
+CREATE EXTENSION IF NOT EXISTS hstore WITH SCHEMA app;
+CREATE EXTENSION citext CASCADE;
+CREATE EXTENSION pg_trgm; /*then*/ DROP EXTENSION pg_trgm;
+CREATE EXTENSION pg_trgm; /*then*/ ALTER EXTENSION pg_trgm SET SCHEMA app;
+CREATE EXTENSION pg_trgm; /*then*/ ALTER EXTENSION pg_trgm ADD FUNCTION app.add_one(int);
+CREATE EXTENSION pg_trgm; /*then*/ ALTER EXTENSION pg_trgm UPDATE;
+CREATE FUNCTION app.on_ddl() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'; /*then*/ CREATE EVENT TRIGGER made ON sql_drop WHEN TAG IN ('DROP TABLE') EXECUTE FUNCTION app.on_ddl();
+CREATE FUNCTION app.on_ddl() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'; /*then*/ CREATE EVENT TRIGGER made ON ddl_command_start EXECUTE FUNCTION app.on_ddl(); /*then*/ ALTER EVENT TRIGGER made DISABLE;
+CREATE FUNCTION app.on_ddl() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'; /*then*/ CREATE EVENT TRIGGER made ON ddl_command_start EXECUTE FUNCTION app.on_ddl(); /*then*/ DROP EVENT TRIGGER made;
+CREATE FOREIGN DATA WRAPPER made;
+ALTER FOREIGN DATA WRAPPER spare_wrapper OPTIONS (ADD a 'b');
+CREATE SERVER made FOREIGN DATA WRAPPER spare_wrapper OPTIONS (host 'x');
+ALTER SERVER spare_server OPTIONS (ADD host 'x');
+ALTER SERVER spare_server VERSION '2';
+ALTER SERVER spare_server RENAME TO server_spare;
+CREATE USER MAPPING FOR corpus_app SERVER spare_server;
+CREATE USER MAPPING FOR CURRENT_USER SERVER spare_server OPTIONS (password 'x'); /*then*/ ALTER USER MAPPING FOR CURRENT_USER SERVER spare_server OPTIONS (SET password 'y');
+CREATE USER MAPPING FOR PUBLIC SERVER spare_server; /*then*/ DROP USER MAPPING FOR PUBLIC SERVER spare_server;
+CREATE FOREIGN TABLE made (id int) SERVER spare_server;
+ALTER FOREIGN TABLE spare_foreign ADD COLUMN x int;
+ALTER FOREIGN TABLE spare_foreign OPTIONS (ADD a 'b');
+DROP FOREIGN TABLE spare_foreign;
+DROP SERVER spare_server CASCADE;
+DROP FOREIGN DATA WRAPPER spare_wrapper CASCADE;
+CREATE PUBLICATION made FOR TABLE victim (id) WHERE (id > 5);
+CREATE PUBLICATION made FOR ALL TABLES WITH (publish = 'insert');
+CREATE PUBLICATION made FOR TABLES IN SCHEMA app;
+ALTER PUBLICATION spare_publication ADD TABLE victim;
+ALTER PUBLICATION spare_publication DROP TABLE spare;
+ALTER PUBLICATION spare_publication SET (publish = 'delete');
+ALTER PUBLICATION spare_publication RENAME TO publication_spare;
+ALTER PUBLICATION spare_publication OWNER TO corpus_spare;
+DROP PUBLICATION spare_publication;
+CREATE SUBSCRIPTION made CONNECTION 'host=127.0.0.1 port=1' PUBLICATION p WITH (connect = false);

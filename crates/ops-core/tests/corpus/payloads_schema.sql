@@ -1,6 +1,5 @@
 -- What the payloads aim at, on top of the corpus schema: more rows than one statement may change.
 SET ROLE corpus_owner;
-INSERT INTO victim SELECT i, i FROM generate_series(11, 10500) AS i;
 CREATE TABLE parent (id int PRIMARY KEY);
 CREATE TABLE brood (id int PRIMARY KEY, parent_id int NOT NULL REFERENCES parent ON DELETE CASCADE ON UPDATE CASCADE);
 INSERT INTO parent SELECT i FROM generate_series(1, 3) AS i;
@@ -47,6 +46,8 @@ CREATE FUNCTION wipe_state(int, wiper) RETURNS int LANGUAGE plpgsql AS 'BEGIN DE
 CREATE AGGREGATE max(wiper) (SFUNC = wipe_state, STYPE = int);
 GRANT TRUNCATE ON victim TO corpus_app;
 GRANT CREATE ON SCHEMA app TO corpus_app;
+DELETE FROM victim;
+INSERT INTO victim SELECT i, i FROM generate_series(1, 10500) AS i;
 RESET ROLE;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA app TO corpus_app;
 GRANT corpus_owner TO corpus_group;

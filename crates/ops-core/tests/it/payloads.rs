@@ -1,6 +1,6 @@
 //! Attempts to destroy rows through the guarded client, as roles that the server itself would let do so.
 //!
-//! The attempts stand in `tests/corpus/payloads.sql`. It does not matter what stops one (the text, what is observed, the
+//! The attempts stand in `tests/corpus/payloads.txt`. It does not matter what stops one (the text, what is observed, the
 //! server); it matters that afterwards nothing is gone or changed: rows, objects, code, privileges, roles, large objects.
 
 use std::time::Duration;
@@ -37,11 +37,11 @@ struct Attempt {
 fn attempts() -> Vec<Attempt> {
     let mut family = String::new();
     let mut attempts = Vec::new();
-    for (index, line) in corpus::text("payloads.sql").lines().enumerate() {
+    for (index, line) in corpus::text("payloads.txt").lines().enumerate() {
         if let Some(name) = line.strip_prefix("-- family:") {
             family = name.trim().to_owned();
         } else if !line.starts_with("-- Bypasses") {
-            let steps = line.split("|>").map(str::to_owned).collect();
+            let steps = corpus::steps(line);
             attempts.push(Attempt { family: family.clone(), line: index + 1, steps });
         }
     }
@@ -101,6 +101,8 @@ impl Witness {
         tokio::spawn(connection);
         let mut witness = Self { client, before: Vec::new() };
         witness.before = witness.look().await;
+        let full = witness.before.iter().find(|(object, _)| object == "rows of victim").unwrap();
+        assert!(full.1.starts_with("10500 "), "{}", full.1);
         assert!(witness.before.len() > 50, "{:?}", witness.before);
         witness
     }
@@ -155,7 +157,7 @@ async fn no_payload_leaves_damage() {
         let damage = witness.damage().await;
         if !damage.is_empty() {
             let Attempt { family, line, steps } = attempt;
-            through.push(format!("{line} ({family}): {}: {}", steps.join("|>"), damage.join(", ")));
+            through.push(format!("{line} ({family}): {}: {}", steps.join(" then "), damage.join(", ")));
         }
     }
     println!("{} attempts in {} ways, {} left damage", attempts.len(), runs.len(), through.len());

@@ -22,7 +22,10 @@ pub(super) struct Entry {
 }
 
 const FILES: [&str; 7] =
-    ["queries.sql", "rows.sql", "tables.sql", "objects.sql", "server.sql", "session.sql", "templates.sql"];
+    ["queries.sql", "rows.sql", "tables.sql", "objects.sql", "server.sql", "session.sql", "templates.txt"];
+
+/// Stands between statements that belong together.
+const THEN: &str = "/*then*/";
 
 /// Reads one file of the corpus.
 pub(crate) fn text(file: &str) -> String {
@@ -32,7 +35,8 @@ pub(crate) fn text(file: &str) -> String {
 
 /// Returns every statement of the corpus once.
 ///
-/// A line is a statement; `|>` stands between what must run before and the statement, `<|` before the data of a `COPY`.
+/// A line is a statement; `/*then*/` stands between what must run before and the statement, `--<` before the data of a
+/// `COPY`.
 /// A line that begins with `--` is a comment, or one of these, which hold until the next of their kind in the file:
 /// `-- as: owner app` names the roles, `-- since: 17` a major, `-- let name = one ;; two` what `@name@` stands for.
 pub(super) fn read() -> Vec<Entry> {
@@ -78,13 +82,18 @@ fn role(word: &str) -> String {
 }
 
 fn entry(place: String, roles: Vec<String>, line: &str, since: u32, made: bool) -> Entry {
-    let mut parts: Vec<String> = line.split("|>").map(|part| part.trim().to_owned()).collect();
-    let last = parts.pop().unwrap();
-    let (sql, data) = match last.split_once("<|") {
-        Some((sql, data)) => (sql.trim().to_owned(), Some(data.trim().replace("\\n", "\n"))),
-        None => (last, None),
+    let (statements, data) = match line.split_once("--<") {
+        Some((statements, data)) => (statements, Some(data.trim_start().replace("\\n", "\n"))),
+        None => (line, None),
     };
+    let mut parts = steps(statements);
+    let sql = parts.pop().unwrap();
     Entry { place, roles, setup: parts, sql, data, since, made }
+}
+
+/// Returns the statements of one line, without the semicolons between them and at its end.
+pub(crate) fn steps(line: &str) -> Vec<String> {
+    line.split(THEN).map(|part| part.trim().trim_end_matches(';').to_owned()).collect()
 }
 
 /// Puts every value in the place of every name.
