@@ -160,6 +160,120 @@ async fn no_payload_leaves_damage() {
             through.push(format!("{line} ({family}): {}: {}", steps.join(" then "), damage.join(", ")));
         }
     }
+    // What may be done is done, and seen: the harness is not blind.
+    let mut client = owner.get().await.unwrap();
+    make(&mut client, Mode::Plain, &["UPDATE app.counters SET value = 77 WHERE name = 'calls'".to_owned()]).await;
+    assert_eq!(witness.damage().await, ["rows of counters"]);
     println!("{} attempts in {} ways, {} left damage", attempts.len(), runs.len(), through.len());
     assert!(through.is_empty(), "{} left damage:\n{}", through.len(), through.join("\n"));
+}
+
+/// Texts that are too large to write down: what they do stands at their bottom or behind them.
+fn large() -> Vec<(&'static str, String)> {
+    let times = |text: &str, number: usize| text.repeat(number);
+    let list: Vec<String> = (1..=20_000).map(|number| number.to_string()).collect();
+    let joins: String = (0..60).map(|index| format!(" JOIN app.counters AS c{index} ON true")).collect();
+    vec![
+        ("nested parentheses", format!("SELECT {}app.wipe(){}", times("(", 200), times(")", 200))),
+        ("too many parentheses", format!("SELECT {}app.wipe(){}", times("(", 100_000), times(")", 100_000))),
+        ("a long sum", format!("SELECT 0{} + app.wipe()", times(" + 1", 3_000))),
+        ("many terms", format!("SELECT ''{} || app.wipe()::text", times(" || 'a'", 100))),
+        ("nested selects", format!("SELECT {}app.wipe(){}", times("(SELECT ", 60), times(")", 60))),
+        ("many unions", format!("SELECT 1{} UNION ALL SELECT app.wipe()", times(" UNION ALL SELECT 1", 150))),
+        ("many joins", format!("SELECT app.wipe() FROM app.counters{joins} LIMIT 1")),
+        ("nested conditions", format!("DELETE FROM app.victim WHERE {} true", times("NOT NOT ", 500))),
+        ("a long list", format!("DELETE FROM app.victim WHERE id IN ({})", list.join(", "))),
+        ("a megabyte of comment", format!("/*{}*/ DELETE FROM app.victim", times("x", 1 << 20))),
+        ("nested comments", format!("{}{} DELETE FROM app.victim", times("/*", 1_000), times("*/", 1_000))),
+        ("three megabytes", format!("SELECT '{}'; DELETE FROM app.victim", times("x", 3 << 20))),
+        ("many statements", format!("{}DELETE FROM app.victim", times("SELECT 1; ", 5_000))),
+        ("a zero byte", "SELECT 1\0; DELETE FROM app.victim".to_owned()),
+        ("a byte order mark", "\u{feff}DELETE FROM app.victim".to_owned()),
+        ("blanks that are none", "DELETE\u{a0}FROM\u{2003}app.victim".to_owned()),
+        ("a comment that ends at a carriage return", "SELECT 1 -- x\rDELETE FROM app.victim".to_owned()),
+        ("a name that is cut", format!("SELECT app.{}()", times("w", 70))),
+        ("a table's name that is cut", format!("DELETE FROM app.{}", times("v", 70))),
+    ]
+}
+
+#[tokio::test]
+async fn no_large_text_leaves_damage() {
+    let postgres = start();
+    let cut = format!(
+        "CREATE FUNCTION app.{}() RETURNS int LANGUAGE sql AS 'SELECT app.wipe()'; \
+         CREATE VIEW app.{} AS SELECT * FROM app.victim",
+        "w".repeat(63),
+        "v".repeat(63)
+    );
+    postgres.psql(&cut).unwrap();
+    let mut witness = Witness::open(&postgres).await;
+    let mut client =
+        GuardedClient::connect(&settings(&postgres, "corpus_owner"), Policy::app()).await.unwrap();
+    for (name, sql) in large() {
+        let steps = [sql];
+        for mode in [Mode::Plain, Mode::Transaction, Mode::Prepared] {
+            make(&mut client, mode, &steps).await;
+        }
+        assert_eq!(witness.damage().await, Vec::<String>::new(), "{name}");
+    }
+    let row = client.query_one("SELECT 1", &[]).await.unwrap();
+    assert_eq!(row.get::<_, i32>(0), 1);
+}
+
+#[tokio::test]
+async fn copied_rows_set_off_no_damage() {
+    let postgres = start();
+    let mut witness = Witness::open(&postgres).await;
+    let client = GuardedClient::connect(&settings(&postgres, "corpus_owner"), Policy::app()).await.unwrap();
+    for (sql, data) in [
+        ("COPY bell FROM STDIN", "70\t1\n71\t1\n"),
+        ("COPY t_deferred FROM STDIN", "70\t1\n"),
+        ("COPY t_chain FROM STDIN", "70\t1\n"),
+        ("COPY domains (id, c) FROM STDIN", "70\t1\n"),
+        ("COPY checked_rows FROM STDIN", "70\t1\n"),
+        ("COPY emptier FROM STDIN", "70\n"),
+        ("COPY hider FROM STDIN", "70\n"),
+        ("COPY dropper FROM STDIN", "70\n"),
+        ("COPY granter FROM STDIN", "70\n"),
+        ("COPY dynamic_bell FROM STDIN", "70\n"),
+        ("COPY journal (what) FROM STDIN WHERE app.wipe() = 1", "x\n"),
+        ("COPY victim FROM STDIN (FORMAT no_such_format)", "70\t1\n"),
+        ("COPY victim FROM PROGRAM 'cat'", ""),
+    ] {
+        if let Ok(mut copy) = client.copy_in(sql).await {
+            let _ = copy.send(bytes::Bytes::from_static(data.as_bytes())).await;
+            let _ = copy.finish().await;
+        }
+        assert_eq!(witness.damage().await, Vec::<String>::new(), "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn many_small_writes_end_at_the_budget() {
+    let postgres = start();
+    let policy = "version = 1\nname = \"few\"\nbase = \"app\"\n[[budget]]\neffect = [\"delete\", \"update\"]\nrows = 100\n";
+    let policy = Policy::from_toml(policy).unwrap();
+    let mut witness = Witness::open(&postgres).await;
+    let count = || -> i64 {
+        let left = postgres.psql("SELECT count(*) FROM app.victim WHERE n = id").unwrap();
+        left.parse().unwrap()
+    };
+    let ways: [(&str, Mode); 5] = [
+        ("DELETE FROM victim WHERE id IN (SELECT id FROM victim ORDER BY id LIMIT 9)", Mode::Plain),
+        ("DELETE FROM victim WHERE id IN (SELECT id FROM victim ORDER BY id LIMIT 9)", Mode::Transaction),
+        ("DELETE FROM v_ruled WHERE id IN (SELECT id FROM victim ORDER BY id LIMIT 9)", Mode::Prepared),
+        ("WITH d AS (DELETE FROM victim WHERE id IN (SELECT id FROM victim LIMIT 9)) SELECT 1", Mode::Plain),
+        ("UPDATE victim SET n = 0 WHERE id IN (SELECT id FROM victim WHERE n = id LIMIT 9)", Mode::Plain),
+    ];
+    for (sql, mode) in ways {
+        let before = count();
+        let mut client =
+            GuardedClient::connect(&settings(&postgres, "corpus_owner"), policy.clone()).await.unwrap();
+        for _ in 0..30 {
+            make(&mut client, mode, &[sql.to_owned()]).await;
+        }
+        let gone = before - count();
+        assert!((1..=100).contains(&gone), "{gone} rows: {sql}");
+        assert_eq!(witness.damage().await, ["rows of victim"], "{sql}");
+    }
 }

@@ -1,0 +1,75 @@
+//! The guard beside applications that know nothing of it: test suites of object-relational mappers, and pgbench, run on
+//! a server that logs every statement; then the `app` policy judges what they sent.
+//!
+//! Needs Python with `venv` and `pip`. A suite that cannot be had is reported absent; nothing that is fetched stays.
+
+mod judge;
+mod log;
+mod suites;
+
+use crate::{Args, Outcome};
+use anyhow::{Result, anyhow};
+use judge::Findings;
+use ops_testkit::{Postgres, bin_dir, installed_majors};
+use serde::Serialize;
+use std::fmt::Write as _;
+use suites::{Python, SUITES};
+
+/// The whole comparison, as its JSON.
+#[derive(Debug, Serialize)]
+struct Report {
+    schema: &'static str,
+    postgresql: u32,
+    suites: Vec<Row>,
+}
+
+/// One suite: what was found, or why it is absent.
+#[derive(Debug, Serialize)]
+struct Row {
+    suite: &'static str,
+    absent: Option<String>,
+    findings: Option<Findings>,
+}
+
+/// Runs every suite that can be had, and judges its statements.
+pub(crate) fn compare(args: &Args) -> Result<Outcome> {
+    // pgbench does not come with every package of the server.
+    let major = installed_majors()
+        .into_iter()
+        .rev()
+        .find(|major| bin_dir(*major).is_ok_and(|bin| bin.join("pgbench").is_file()));
+    let mut server = Postgres::builder();
+    if let Some(major) = major {
+        server = server.major(major).map_err(|error| anyhow!("{error:?}"))?;
+    }
+    for (name, value) in log::SETTINGS {
+        server = server.setting(name, value);
+    }
+    let server = server.start().map_err(|error| anyhow!("PostgreSQL does not start: {error:?}"))?;
+    let python = Python::prepare(&args.home.join("python"));
+    let mut rows = Vec::new();
+    for suite in SUITES {
+        let before = server.log().len();
+        let absent = (suite.run)(&server, &python).err();
+        let text = server.log();
+        let findings = absent.is_none().then(|| judge::judge(&log::read(&text[before..])));
+        rows.push(Row { suite: suite.name, absent: absent.map(|error| format!("{error:#}")), findings });
+    }
+    let report = Report { schema: "ops-benches/orm/v1", postgresql: server.major(), suites: rows };
+    Ok(Outcome { text: report.text(), json: serde_json::to_string(&report)? })
+}
+
+impl Report {
+    fn text(&self) -> String {
+        let mut text = format!("PostgreSQL {}, policy app, judged by the text alone\n", self.postgresql);
+        for row in &self.suites {
+            if let Some(reason) = &row.absent {
+                let _ = writeln!(text, "\n{}: absent: {reason}", row.suite);
+            }
+            if let Some(findings) = &row.findings {
+                let _ = writeln!(text, "\n{}: {}", row.suite, findings.text());
+            }
+        }
+        text
+    }
+}
