@@ -56,6 +56,9 @@ pub(super) fn column_name(column: &ast::ColumnRef) -> Option<Name<'_>> {
 
 /// Returns a table's name as SQL would write it.
 pub(super) fn table(table: &ast::RangeVar) -> String {
+    if table.schemaname.is_empty() && table.catalogname.is_empty() {
+        return quoted(&table.relname);
+    }
     let parts = [&table.catalogname, &table.schemaname, &table.relname];
     parts.into_iter().filter(|part| !part.is_empty()).map(|part| quoted(part)).collect::<Vec<_>>().join(".")
 }

@@ -7,6 +7,8 @@ mod approval;
 #[cfg(feature = "guard")]
 mod audit;
 #[cfg(feature = "guard")]
+mod catalog;
+#[cfg(feature = "guard")]
 mod client;
 #[cfg(feature = "guard")]
 mod differential;

@@ -11,6 +11,19 @@ fn rule(sql: String) -> Option<String> {
     judged.unwrap().join().unwrap()
 }
 
+#[test]
+fn a_long_run_keeps_its_places() {
+    let terms = " || b".repeat(20_000);
+    let sql = format!("SELECT 1;\n\nSELECT 'ä'{terms} || lo_unlink(1){terms}\n  ;\nSELECT 2");
+    let verdict = Policy::app().judge(&sql);
+    let places: Vec<(usize, usize)> =
+        verdict.statements.iter().map(|statement| (statement.line, statement.start)).collect();
+    assert_eq!(places, [(1, 0), (3, 11), (5, sql.len() - 8)]);
+    let refused = verdict.denied().next().unwrap();
+    assert!(sql[refused.position..].starts_with("lo_unlink(1)"));
+    assert!(sql[..refused.end].ends_with("|| b"));
+}
+
 fn nested(open: &str, inner: &str, close: &str, depth: usize) -> String {
     format!("SELECT {}{inner}{}", open.repeat(depth), close.repeat(depth))
 }
@@ -22,6 +35,9 @@ fn large_but_ordinary_statements_are_allowed() {
     let statements = [
         format!("SELECT * FROM t0{joins}"),
         format!("SELECT a{} FROM t", " || b".repeat(4_000)),
+        format!("SELECT a{} FROM t", " || b".repeat(5_000)),
+        format!("SELECT 'x' || (a{} || coalesce(c, 'd')) FROM t", " || 'b'".repeat(20_000)),
+        format!("SELECT x * 2{} = 1", " + f.a::int".repeat(20_000)),
         format!("SELECT 1{}", " + 1".repeat(4_000)),
         format!("SELECT 1{}", " UNION ALL SELECT 1".repeat(1_000)),
         format!("SELECT * FROM t WHERE id IN (1{})", ", 2".repeat(10_000)),
@@ -53,7 +69,10 @@ fn what_is_too_deep_or_too_long_is_refused_in_time() {
         ("too-complex", nested("(SELECT ", "1", ")", 50_000)),
         ("too-complex", nested("ARRAY[", "1", "]", 100_000)),
         ("too-complex", nested("abs(", "1", ")", 100_000)),
-        ("too-complex", format!("SELECT 1{}", " || 1".repeat(100_000))),
+        ("too-complex", format!("SELECT 1{}", "||1".repeat(100_000))),
+        ("large-object", format!("SELECT a{} || lo_unlink(1) || b", " || b".repeat(20_000))),
+        ("delete-all", format!("SELECT a{}; DELETE FROM t", " || b".repeat(20_000))),
+        ("delete-all", format!("DELETE FROM t WHERE 'a'{} = $1", " || 'b'".repeat(20_000))),
         ("too-complex", format!("SELECT 1{}", "::int".repeat(100_000))),
         ("too-complex", nested("CASE WHEN true THEN ", "1", " END", 50_000)),
         ("too-long", "x".repeat((2 << 20) + 1)),

@@ -269,16 +269,16 @@ fn code_that_the_text_does_not_show_is_refused() {
             ("code-definition", "CREATE EXTENSION plpython3u"),
             ("code-definition", "ALTER TABLE t DISABLE TRIGGER ALL"),
             ("code-definition", "ALTER FUNCTION f() SECURITY DEFINER"),
-            ("dynamic-code", "DO $$ BEGIN DELETE FROM t; END $$"),
+            ("delete-all", "DO $$ BEGIN DELETE FROM t; END $$"),
             ("dynamic-code", "DO LANGUAGE plpgsql 'BEGIN COMMIT; END'"),
             ("dynamic-code", "EXECUTE p"),
             ("dynamic-code", "EXPLAIN ANALYZE EXECUTE p"),
-            ("dynamic-code", "SELECT query_to_xml('DELETE FROM t', true, true, '')"),
+            ("delete-all", "SELECT query_to_xml('DELETE FROM t', true, true, '')"),
             ("dynamic-code", "SELECT pg_catalog.query_to_xml($1, true, true, '')"),
             ("dynamic-code", "SELECT * FROM ts_stat('SELECT f()')"),
             ("dynamic-code", "SELECT * FROM crosstab('SELECT f()') AS t(a int)"),
             ("dynamic-code", "SELECT database_to_xml(true, true, '')"),
-            ("dynamic-code", "SELECT cron.schedule('* * * * *', 'DELETE FROM t')"),
+            ("delete-all", "SELECT cron.schedule('* * * * *', 'DELETE FROM t')"),
             ("delete-all", "PREPARE p AS DELETE FROM t"),
             ("session-setting", "PREPARE p AS SELECT 1"),
             ("unknown-function", "CALL p()"),
@@ -380,6 +380,122 @@ fn what_reaches_beyond_a_transaction_is_refused() {
             ("unparsable", "SELECT 1; SELCT 2"),
             ("unparsable", "SELECT 1\0; DROP TABLE t"),
             ("unparsable", "DELETE FROM t WHERE"),
+        ],
+    );
+}
+
+/// What a block or a literal says is a better reason than that it runs code; where it cannot be read, that remains.
+#[test]
+fn code_in_text_is_read() {
+    let nested = (0..6).fold("DELETE FROM t".to_owned(), |inner, level| {
+        format!("DO $x{level}$ BEGIN {inner}; END $x{level}$")
+    });
+    check(
+        &Policy::app(),
+        &[
+            ("delete-all", "DO $$ BEGIN IF now() > '2020-01-01' THEN DELETE FROM t; END IF; END $$"),
+            (
+                "delete-all",
+                "DO 'DECLARE r record; BEGIN FOR r IN DELETE FROM t RETURNING * LOOP NULL; END LOOP; END'",
+            ),
+            (
+                "delete-all",
+                "DO LANGUAGE plpgsql $$ BEGIN NULL; EXCEPTION WHEN others THEN DELETE FROM t; END $$",
+            ),
+            ("truncate", "DO $$ BEGIN EXECUTE 'TRUNCATE t'; END $$"),
+            ("data-drop", "DO $$ BEGIN FOR i IN 1..3 LOOP DROP TABLE t; END LOOP; END $$"),
+            ("external", "DO $$ BEGIN COPY t TO PROGRAM 'x'; END $$"),
+            ("external", "DO $$ DECLARE a text := pg_read_file('x'); BEGIN END $$"),
+            ("cluster", "DO $$ DECLARE a int[]; BEGIN a[pg_switch_wal()] := 2; END $$"),
+            ("external", "DO $$ BEGIN RAISE NOTICE '%', pg_read_file('x'); END $$"),
+            ("cluster", "DO $$ BEGIN PERFORM pg_terminate_backend(pid) FROM pg_stat_activity; END $$"),
+            ("dynamic-code", "DO $$ BEGIN DELETE FROM t WHERE id = 1; END $$"),
+            ("dynamic-code", "DO $$ BEGIN EXECUTE format('DROP TABLE %I', x); END $$"),
+            ("dynamic-code", "DO $$ BEGIN EXECUTE 'DROP TABLE ' || x; END $$"),
+            ("dynamic-code", "DO LANGUAGE plpython3u 'import os'"),
+            ("dynamic-code", "DO $$ this is no block $$"),
+            ("dynamic-code", &nested),
+            ("data-drop", "SELECT * FROM crosstab('DROP TABLE t') AS x(a int)"),
+            ("delete-all", "SELECT * FROM ts_stat('WITH d AS (DELETE FROM t RETURNING *) SELECT a FROM d')"),
+            ("truncate", "SELECT cron.schedule('nightly', '0 3 * * *', $$TRUNCATE t$$)"),
+            ("external", "SELECT dblink_exec('connection', 'DELETE FROM t')"),
+            ("dynamic-code", "SELECT query_to_xml('SELECT ' || $1, true, true, '')"),
+        ],
+    );
+    let verdict =
+        Policy::break_glass().judge("DO $$ BEGIN UPDATE t SET a = 1; PERFORM f(1); EXECUTE x; END $$");
+    let found: Vec<String> = verdict.statements[0]
+        .effects
+        .iter()
+        .map(|predicted| format!("{} via {:?}", predicted.effect, predicted.via.as_deref()))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            "dynamic_code(DO) via None",
+            "write(update t, every row) via Some(\"DO\")",
+            "call(f) via Some(\"DO\")",
+            "dynamic_code(EXECUTE) via Some(\"DO\")"
+        ]
+    );
+}
+
+/// `(123).lo_unlink` calls the function: the server takes any function of one argument for a field.
+#[test]
+fn a_call_that_looks_like_a_field_is_seen() {
+    check(
+        &Policy::app(),
+        &[
+            ("large-object", "SELECT (123).lo_unlink"),
+            ("large-object", "SELECT (oid).lo_unlink FROM pg_largeobject_metadata"),
+            ("cluster", "SELECT (123).pg_terminate_backend"),
+            ("cluster", "SELECT ('slot').pg_drop_replication_slot"),
+            ("external", "SELECT ('/etc/passwd'::text).pg_read_file"),
+            ("dynamic-code", "SELECT ('SELECT f()'::text).ts_stat"),
+            ("allow", "SELECT (address).city, (settings).http, (x).y.z FROM t"),
+        ],
+    );
+}
+
+#[test]
+fn each_row_of_the_taxonomy_has_its_rule() {
+    let long = format!("DELETE FROM {}", "a".repeat(70));
+    check(
+        &Policy::app(),
+        &[
+            ("code-definition", "ALTER TABLE t ENABLE REPLICA TRIGGER x"),
+            ("code-definition", "ALTER TABLE t ENABLE TRIGGER USER"),
+            ("code-definition", "ALTER TABLE t DISABLE RULE r"),
+            ("data-drop", "ALTER TABLE t DETACH PARTITION p CONCURRENTLY"),
+            ("data-drop", "ALTER TABLE t DETACH PARTITION p FINALIZE"),
+            ("role", "ALTER ROLE ALL SET search_path = x"),
+            ("role", "ALTER ROLE app IN DATABASE d RESET ALL"),
+            ("cluster", "ALTER DATABASE d SET default_transaction_read_only = off"),
+            ("cluster", "ALTER DATABASE d RESET ALL"),
+            ("schema-change", "ALTER TYPE e RENAME VALUE 'a' TO 'b'"),
+            ("schema-change", "ALTER TABLE t REPLICA IDENTITY NOTHING"),
+            ("schema-change", "ALTER VIEW v SET SCHEMA x"),
+            ("schema-drop", "ALTER TABLE t ALTER COLUMN a DROP IDENTITY"),
+            ("privilege", "ALTER TABLE t FORCE ROW LEVEL SECURITY"),
+            ("privilege", "ALTER POLICY p ON t USING (true)"),
+            ("rewrite", "ALTER TABLE t SET ACCESS METHOD other"),
+            ("cluster", "DROP FOREIGN TABLE f"),
+            ("cluster", "DROP SUBSCRIPTION s"),
+            ("cluster", "ALTER EVENT TRIGGER e DISABLE"),
+            ("cluster", "DROP EVENT TRIGGER e"),
+            ("cluster", "SELECT pg_backup_start('x')"),
+            ("cluster", "SELECT pg_rotate_logfile()"),
+            ("cluster", "SELECT pg_replication_origin_create('x')"),
+            ("session-escape", "SET LOCAL lock_timeout = 0"),
+            ("session-escape", "SET event_triggers = off"),
+            ("session-escape", "SELECT set_config('row_security', 'off', true)"),
+            ("delete-all", "DELETE FROM t WHERE /* /* */ id = 1 */ true"),
+            ("delete-all", "DELETE FROM U&\"d\\0061t\\+000061\""),
+            ("delete-all", "DELETE FROM U&\"d!0061t\" UESCAPE '!' WHERE 1 = 1 -- AND id = 1"),
+            // A carriage return ends a comment, for the server too.
+            ("allow", "DELETE FROM t WHERE 1 = 1 -- \r AND id = 1"),
+            ("delete-all", long.as_str()),
+            ("allow", "DELETE FROM t WHERE CURRENT OF cursor"),
         ],
     );
 }

@@ -129,9 +129,10 @@ impl Reader<'_> {
                 self.expression(&array);
             }
             "end" => {
-                let rest = self.at..self.tokens.len();
-                let end = self.find(&rest, &[";"]).unwrap_or(rest.end);
-                if end - rest.start > 2 || (rest.start..end).any(|index| !self.is_name(index)) {
+                let mut rest = self.at..self.tokens.len();
+                let end = rest.find(|index| self.is(*index, ";")).unwrap_or(self.tokens.len());
+                let rest = self.at..end;
+                if rest.len() > 2 || (rest.start..end).any(|index| !self.is_name(index)) {
                     return None;
                 }
                 self.at = end + 1;

@@ -47,12 +47,12 @@ impl Catalog {
 
     /// Returns a relation's name with its schema, quoted where SQL needs it, and its kind as `pg_class.relkind` has it.
     /// It knows relations that have vanished since.
-    pub(crate) fn relation_name(&self, oid: Oid) -> Option<(&str, char)> {
+    pub fn relation_name(&self, oid: u32) -> Option<(&str, char)> {
         self.relations.get(&oid).map(|relation| (relation.title.as_str(), relation.kind))
     }
 
     /// Tells whether a relation was there when the picture was taken.
-    pub(crate) fn is_known(&self, oid: Oid) -> bool {
+    pub fn is_known(&self, oid: u32) -> bool {
         oid < FIRST_OWN_OID || self.relations.contains_key(&oid)
     }
 
@@ -60,7 +60,7 @@ impl Catalog {
     /// it, a table below a view, an index or the TOAST table of it, a temporary table that took its name.
     ///
     /// Both are names as effects have them, quoted where SQL needs it.
-    pub(crate) fn covers(&self, written: &str, touched: &str) -> bool {
+    pub fn covers(&self, written: &str, touched: &str) -> bool {
         if written == touched {
             return true;
         }
@@ -193,5 +193,85 @@ fn is_reachable(own: &str, wanted: Option<&str>, path: &[String]) -> bool {
         Some("pg_temp") => is_temporary(own),
         Some(wanted) => own == wanted,
         None => !is_temporary(own) && path.iter().any(|schema| schema == own),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn relation(oid: Oid, schema: &str, name: &str, kind: char, parent: Option<Oid>) -> RelationRow {
+        let (schema, name) = (schema.to_owned(), name.to_owned());
+        RelationRow { oid, schema, name, kind, parent, ..RelationRow::default() }
+    }
+
+    fn catalog() -> Catalog {
+        let mut rows = Rows {
+            search_path: ["pg_temp_3", "pg_catalog", "app", "public"].map(str::to_owned).into(),
+            relations: vec![
+                relation(20_001, "public", "t", 'r', None),
+                relation(20_002, "app", "t", 'r', None),
+                relation(20_003, "public", "Parts", 'p', None),
+                relation(20_004, "public", "part1", 'p', Some(20_003)),
+                relation(20_005, "public", "part11", 'r', Some(20_004)),
+                relation(20_006, "public", "v", 'v', None),
+                relation(20_007, "public", "u", 'r', None),
+                relation(1_259, "pg_catalog", "pg_class", 'r', None),
+                relation(20_009, "public", "pg_class", 'r', None),
+            ],
+            ..Rows::default()
+        };
+        rows.relations[6].toast = 20_010;
+        rows.relations.push(relation(20_010, "pg_toast", "pg_toast_20007", 't', None));
+        let index = relation(20_011, "public", "u_key", 'i', None);
+        rows.relations.push(RelationRow { table: Some(20_007), ..index });
+        rows.rules.push(RuleRow {
+            oid: 20_008,
+            relation: 20_006,
+            name: "_RETURN".into(),
+            event: '1',
+            is_instead: true,
+            text: "CREATE RULE \"_RETURN\" AS ON SELECT TO public.v DO INSTEAD SELECT x FROM public.u".into(),
+        });
+        Catalog::from_rows(rows)
+    }
+
+    #[test]
+    fn names_mean_what_the_search_path_says() {
+        let catalog = catalog();
+        let find = |schema, name| {
+            catalog.find_relation(schema, name, catalog.search_path()).map(|(_, found)| found.title.as_str())
+        };
+        assert_eq!(find(None, "t"), Some("app.t"));
+        assert_eq!(find(Some("public"), "t"), Some("public.t"));
+        assert_eq!(find(None, "Parts"), Some("public.\"Parts\""));
+        assert_eq!(find(None, "parts"), None);
+        assert_eq!(find(None, "pg_class"), Some("pg_catalog.pg_class"));
+        assert_eq!(catalog.relation_name(20_003), Some(("public.\"Parts\"", 'p')));
+        assert!(catalog.is_known(20_011) && catalog.is_known(1_255) && !catalog.is_known(30_000));
+    }
+
+    #[test]
+    fn a_write_explains_what_it_reaches() {
+        let catalog = catalog();
+        let cases = [
+            (true, "public.t", "public.t"),
+            (false, "public.t", "app.t"),
+            (true, "public.\"Parts\"", "public.part1"),
+            (true, "public.\"Parts\"", "public.part11"),
+            (false, "public.part1", "public.\"Parts\""),
+            (true, "public.v", "public.u"),
+            (false, "public.u", "public.v"),
+            (true, "public.u", "public.u_key"),
+            (true, "public.u", "pg_toast.pg_toast_20007"),
+            (true, "fresh", "public.fresh"),
+            (true, "public.t", "pg_temp_3.t"),
+            (false, "public.t", "pg_temp_3.u"),
+            (false, "public.t", "other.t"),
+            (false, "t", "public.nt"),
+        ];
+        for (expected, written, touched) in cases {
+            assert_eq!(catalog.covers(written, touched), expected, "{written} covers {touched}");
+        }
     }
 }

@@ -68,27 +68,17 @@ impl<'a, 'c> Walker<'a, 'c> {
         if may_be_built_in && functions::is_harmless(last) {
             return Called::Other;
         }
-        let hazard = functions::hazard(schema, last);
-        let function = match hazard {
-            None if is_known => return Called::Other,
-            Some(Hazard::SequenceAdvance | Hazard::SequenceReset | Hazard::Notification) => String::new(),
-            _ => name.to_string(),
-        };
-        let effect = match hazard {
-            Some(Hazard::DynamicCode) => Effect::DynamicCode { construct: function },
-            Some(Hazard::External) => Effect::External { construct: function },
-            Some(Hazard::Cluster) => Effect::Cluster { construct: function },
-            Some(Hazard::LargeObject) => Effect::LargeObject { function },
-            Some(Hazard::AdvisoryLock) => Effect::AdvisoryLock { function },
-            Some(Hazard::SequenceAdvance) => Effect::SequenceAdvance,
-            Some(Hazard::SequenceReset) => Effect::SequenceReset,
-            Some(Hazard::Notification) => Effect::Notification,
-            None => Effect::Call { function },
-        };
-        self.add(effect, location);
-        match hazard {
-            Some(Hazard::DynamicCode | Hazard::External) => Called::RunsText,
-            _ => Called::Other,
+        match functions::hazard(schema, last) {
+            Some(hazard) => {
+                let (effect, called) = effect(hazard, || name.to_string());
+                self.add(effect, location);
+                called
+            }
+            None if is_known => Called::Other,
+            None => {
+                self.add(Effect::Call { function: name.to_string() }, location);
+                Called::Other
+            }
         }
     }
 
@@ -212,7 +202,12 @@ impl<'a, 'c> Walker<'a, 'c> {
             _ => None,
         });
         for field in fields {
-            let Some(Names { catalog, path }) = self.reading.names else { return };
+            // Measured: `(123).lo_unlink` and `(123).pg_terminate_backend` do what they say.
+            let hazard = functions::built_in_hazard(field);
+            if let Some((effect, _)) = hazard.map(|hazard| effect(hazard, || names::quoted(field))) {
+                self.add(effect, -1);
+            }
+            let Some(Names { catalog, path }) = self.reading.names else { continue };
             for (oid, _) in catalog.find_functions(None, field, Some(1), path) {
                 self.refer(Reference::Function(oid), -1);
             }
@@ -267,6 +262,19 @@ pub(super) enum Called {
 impl Called {
     fn runs_text(self) -> bool {
         self == Self::RunsText
+    }
+}
+
+fn effect(hazard: Hazard, name: impl FnOnce() -> String) -> (Effect, Called) {
+    match hazard {
+        Hazard::DynamicCode => (Effect::DynamicCode { construct: name() }, Called::RunsText),
+        Hazard::External => (Effect::External { construct: name() }, Called::RunsText),
+        Hazard::Cluster => (Effect::Cluster { construct: name() }, Called::Other),
+        Hazard::LargeObject => (Effect::LargeObject { function: name() }, Called::Other),
+        Hazard::AdvisoryLock => (Effect::AdvisoryLock { function: name() }, Called::Other),
+        Hazard::SequenceAdvance => (Effect::SequenceAdvance, Called::Other),
+        Hazard::SequenceReset => (Effect::SequenceReset, Called::Other),
+        Hazard::Notification => (Effect::Notification, Called::Other),
     }
 }
 

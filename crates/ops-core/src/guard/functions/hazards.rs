@@ -108,3 +108,8 @@ pub(in crate::guard) fn hazard(schema: Option<&str>, name: &str) -> Option<Hazar
         .next()
         .or_else(|| PREFIXES.iter().find(|(_, prefix)| name.starts_with(prefix)).map(|(hazard, _)| *hazard))
 }
+
+/// As [`hazard`], for a name that is more likely a field of a row: only the names that nobody gives to a field count.
+pub(in crate::guard) fn built_in_hazard(name: &str) -> Option<Hazard> {
+    hazard(None, name).filter(|_| name != "http")
+}

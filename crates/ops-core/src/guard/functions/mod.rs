@@ -8,7 +8,7 @@ mod hazards;
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
-pub(super) use hazards::{Hazard, hazard};
+pub(super) use hazards::{Hazard, built_in_hazard, hazard};
 
 /// The functions of `pg_catalog` (PostgreSQL 15 to 18) that only compute, or only read the server's state.
 static HARMLESS: LazyLock<HashSet<&str>> =

@@ -1,5 +1,7 @@
 //! The parser: PostgreSQL's own grammar, run so that no input can exhaust the stack. The one file that names `pg_query`.
 
+mod regroup;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub(super) use pg_query::NodeRef;
@@ -57,11 +59,21 @@ pub(super) fn with_statements<R: Send>(
         return Err(Failure::TooComplex);
     }
     if !has_more_tokens(sql, INLINE_TOKENS) {
-        return parse(sql, read);
+        return parse(sql).map(|tree| read(statements(sql, &tree)));
     }
+    let deep = || {
+        let tree = match parse(sql) {
+            // Thousands of terms make a tree as deep as they are many, unless they are put into groups.
+            Err(Failure::TooComplex) => match regroup::regrouped(sql) {
+                Some(regrouped) => parse(&regrouped),
+                None => Err(Failure::TooComplex),
+            },
+            parsed => parsed,
+        };
+        tree.map(|tree| read(statements(sql, &tree)))
+    };
     std::thread::scope(|scope| {
-        let worker =
-            std::thread::Builder::new().stack_size(DEEP_STACK_BYTES).spawn_scoped(scope, || parse(sql, read));
+        let worker = std::thread::Builder::new().stack_size(DEEP_STACK_BYTES).spawn_scoped(scope, deep);
         match worker.map(std::thread::ScopedJoinHandle::join) {
             Ok(Ok(result)) => result,
             // No memory for the stack, or a panic: either way nothing is known of the text.
@@ -70,11 +82,14 @@ pub(super) fn with_statements<R: Send>(
     })
 }
 
-fn parse<R>(sql: &str, read: impl FnOnce(Vec<Statement<'_>>) -> R) -> Result<R, Failure> {
+fn parse(sql: &str) -> Result<pg_query::ParseResult, Failure> {
     // The library casts nodes where it lists tables; a cast that fails must not take the caller down.
-    let parsed =
-        catch_unwind(AssertUnwindSafe(|| pg_query::parse(sql, 0))).map_err(|_| Failure::TooComplex)?;
-    let tree = parsed.map_err(failure)?;
+    catch_unwind(AssertUnwindSafe(|| pg_query::parse(sql, 0)))
+        .map_err(|_| Failure::TooComplex)?
+        .map_err(failure)
+}
+
+fn statements<'a>(sql: &str, tree: &'a pg_query::ParseResult) -> Vec<Statement<'a>> {
     let statements = tree.protobuf.stmts.iter().map(|raw| {
         let from = usize::try_from(raw.stmt_location).unwrap_or(0).min(sql.len());
         // A length of zero means: up to the end of the text.
@@ -86,7 +101,7 @@ fn parse<R>(sql: &str, read: impl FnOnce(Vec<Statement<'_>>) -> R) -> Result<R, 
         let start = (from + blank_bytes(&sql.as_bytes()[from..end])).min(end);
         Statement { node, start, end: end - trailing_blanks(&sql.as_bytes()[start..end]) }
     });
-    Ok(read(statements.collect()))
+    statements.collect()
 }
 
 /// A token of a text.
@@ -95,6 +110,7 @@ pub(super) struct Token {
     pub(super) start: usize,
     pub(super) end: usize,
     pub(super) kind: ast::Token,
+    pub(super) keyword: ast::KeywordKind,
 }
 
 impl Token {
@@ -129,7 +145,8 @@ pub(super) fn scan(text: &str) -> Option<Vec<Token>> {
         let (start, end) = (usize::try_from(token.start).ok()?, usize::try_from(token.end).ok()?);
         // So that no later slice of the text can panic.
         text.get(start..end)?;
-        Some(Token { start, end, kind: ast::Token::try_from(token.token).ok()? })
+        let (kind, keyword) = (ast::Token::try_from(token.token).ok()?, token.keyword_kind());
+        Some(Token { start, end, kind, keyword })
     });
     tokens.collect()
 }
@@ -159,6 +176,9 @@ fn failure(error: pg_query::Error) -> Failure {
 
 /// Tells whether a text may have more tokens than this; words and every other sign that is no blank count as one.
 fn has_more_tokens(sql: &str, limit: usize) -> bool {
+    if sql.len() <= limit {
+        return false;
+    }
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80;
     let mut tokens = 0;
     let mut in_word = false;
@@ -178,9 +198,13 @@ fn has_more_tokens(sql: &str, limit: usize) -> bool {
 /// kilobytes of it were measured to take sixteen seconds.
 fn is_slow_to_scan(sql: &str) -> bool {
     const MAX_LOOKS: usize = 10_000_000;
+    const SHORT_RUN: usize = 1_000;
+    if sql.len() <= SHORT_RUN {
+        return false;
+    }
     let is_sign = |byte: &u8| b"~!@#^&|`?+-*/%<>=".contains(byte);
     let runs = sql.as_bytes().split(|byte| !is_sign(byte));
-    runs.filter(|run| run.len() > 1_000)
+    runs.filter(|run| run.len() > SHORT_RUN)
         .any(|run| run.windows(2).filter(|pair| *pair == b"/*").count() * run.len() > MAX_LOOKS)
 }
 
