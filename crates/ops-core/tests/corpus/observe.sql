@@ -11,18 +11,20 @@ CREATE TABLE observe.functions AS
     SELECT oid FROM pg_catalog.pg_proc WHERE pronamespace IN ('app'::regnamespace, 'other'::regnamespace);
 
 -- The rows of each system catalog, and how many of them the current transaction has made: age() is zero for those,
--- and less for those of its subtransactions. Dependencies and statistics follow from the rest.
+-- and less for those of its subtransactions. Dependencies and statistics follow from the rest. Without a transaction id
+-- nothing was written, and nothing needs to be looked at.
 DO $$
 BEGIN
     EXECUTE (
-        SELECT 'CREATE FUNCTION observe.catalogs() RETURNS TABLE (name text, rows bigint, fresh bigint) LANGUAGE plpgsql AS ''BEGIN RETURN QUERY '
+        SELECT 'CREATE FUNCTION observe.catalogs() RETURNS TABLE (name text, rows bigint, fresh bigint) LANGUAGE plpgsql AS ''BEGIN IF pg_catalog.pg_current_xact_id_if_assigned() IS NULL THEN RETURN; END IF; RETURN QUERY '
             || string_agg(format('SELECT ''''%s'''', pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE pg_catalog.age(c.xmin) <= 0) FROM pg_catalog.%I AS c',
                 relname, relname), ' UNION ALL ') || '; END'''
         FROM pg_catalog.pg_class
         WHERE relnamespace = 'pg_catalog'::regnamespace AND relkind = 'r'
         AND relname NOT IN ('pg_depend', 'pg_shdepend', 'pg_statistic', 'pg_statistic_ext_data', 'pg_init_privs', 'pg_amop', 'pg_amproc'));
 END $$;
-CREATE TABLE observe.baseline AS SELECT name, rows FROM observe.catalogs();
+CREATE TABLE observe.baseline (name text, rows bigint);
+CREATE TABLE observe.digest (privileges text);
 
 -- Who may do what with the objects of the schema: owners, privileges, row security.
 CREATE FUNCTION observe.privileges() RETURNS text LANGUAGE plpgsql AS $$
@@ -68,7 +70,8 @@ BEGIN
         SELECT 'catalog ' || now.name || ' ' || (now.rows - k.rows) || ' ' || now.fresh
         FROM observe.catalogs() AS now JOIN observe.baseline AS k USING (name) WHERE now.rows <> k.rows OR now.fresh > 0
         UNION ALL
-        SELECT 'privileges ' || observe.privileges()
+        SELECT 'privileges ' || digest FROM (SELECT observe.privileges() AS digest WHERE pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL) AS now
+        WHERE digest <> (SELECT privileges FROM observe.digest)
         UNION ALL
         SELECT 'sequence ' || r.name || ' ' || coalesce(pg_catalog.pg_sequence_last_value(r.oid)::text, 'unused')
         FROM observe.relations AS r JOIN pg_catalog.pg_class AS c USING (oid) WHERE r.kind = 'S'
@@ -87,4 +90,9 @@ BEGIN
     )
     SELECT pg_catalog.string_agg(fact, E'\n') FROM facts);
 END $$;
+-- Last, so that nothing of the above is taken for a change.
+BEGIN;
+INSERT INTO observe.digest SELECT observe.privileges();
+INSERT INTO observe.baseline SELECT name, rows FROM observe.catalogs();
+COMMIT;
 VACUUM FREEZE ANALYZE;

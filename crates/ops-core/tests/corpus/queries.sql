@@ -181,7 +181,6 @@ SELECT * FROM JSON_TABLE('[{"a":1}]', '$[*]' COLUMNS (a int PATH '$.a', n FOR OR
 SELECT JSON('{"a":1}'), JSON_SCALAR(1), JSON_SERIALIZE('{"a":1}');
 SELECT random(1, 10) > 0, to_bin(5), to_oct(8), xmltext('<a>');
 SELECT now() AT LOCAL;
-SELECT merge_action() IS NULL WHERE false;
 -- since: 18
 SELECT uuidv7() IS NOT NULL, uuidv4() IS NOT NULL, casefold('A'), crc32('a'), reverse('a'::bytea), array_sort(ARRAY[2, 1]), gamma(5);
 -- since: 0

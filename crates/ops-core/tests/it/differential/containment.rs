@@ -185,8 +185,8 @@ impl Prediction<'_> {
             | "pg_user_mapping" | "pg_event_trigger" => {
                 privilege(effect) || role(effect) || matches!(effect, Effect::SchemaChange { .. })
             }
-            // Fewer rows: something is dropped. Some also go with what they belong to: DROP DEFAULT, DROP NOT NULL, COMMENT.
-            "pg_attrdef" | "pg_constraint" | "pg_description" | "pg_shdescription" | "pg_ts_config_map" if fewer => {
+            // Fewer rows: something is dropped. Some also go with what they belong to: DROP DEFAULT, NOT ENFORCED, COMMENT.
+            "pg_attrdef" | "pg_constraint" | "pg_description" | "pg_shdescription" | "pg_trigger" | "pg_ts_config_map" if fewer => {
                 drops(effect) || schema(effect) || role(effect)
             }
             _ if fewer => drops(effect) || matches!(effect, Effect::Rewrite { .. }) || role(effect),
