@@ -25,7 +25,7 @@ const RELATIONS: &str = "
 const ATTACHED: &str = "
     SELECT 't'::\"char\", t.oid, t.tgrelid, t.tgname::text, t.tgfoid, t.tgtype, ' '::\"char\", ' '::\"char\", false, NULL
     FROM pg_catalog.pg_trigger AS t
-    WHERE t.oid >= 16384 AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
+    WHERE t.oid >= 16384 AND (NOT t.tgisinternal OR t.tgparentid <> 0) AND t.tgenabled IN ('O', 'A')
     UNION ALL
     SELECT 'r', r.oid, r.ev_class, r.rulename::text, 0, 0::int2, r.ev_type, ' ', r.is_instead,
         pg_catalog.pg_get_ruledef(r.oid)

@@ -198,7 +198,7 @@ pub(in crate::guard) enum Access {
     Update,
     Delete,
     Truncate,
-    /// Fills a materialized view.
+    /// Builds it anew: fills a materialized view, computes the keys of indexes.
     Refresh,
 }
 

@@ -1,6 +1,6 @@
 //! What stands behind the names of a statement: functions, triggers, rules, foreign keys, views, row security.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 
 use super::super::body::{self, Reading};
@@ -15,11 +15,11 @@ pub(super) fn expand(
     references: Vec<(Reference, Option<usize>)>,
     effects: &mut Vec<Located>,
 ) {
-    let mut behind = Behind { catalog, effects, seen: HashSet::new(), todo: Vec::new(), offset: None };
+    let mut behind = Behind { catalog, effects, seen: HashSet::new(), todo: VecDeque::new(), offset: None };
     for (reference, offset) in references {
         behind.offset = offset;
-        behind.todo.push(Step { reference, via: None, is_attached: false });
-        while let Some(step) = behind.todo.pop() {
+        behind.todo.push_back(Step { reference, via: None, is_attached: false });
+        while let Some(step) = behind.todo.pop_front() {
             behind.take(&step);
         }
     }
@@ -39,7 +39,8 @@ struct Behind<'c, 'e> {
     effects: &'e mut Vec<Located>,
     /// So that code that runs itself ends. What was called is not looked at again where it is attached.
     seen: HashSet<(Reference, bool)>,
-    todo: Vec<Step>,
+    /// First come, first served: so what is nearest to the statement explains an effect that several have.
+    todo: VecDeque<Step>,
     offset: Option<usize>,
 }
 
@@ -94,18 +95,18 @@ impl<'c> Behind<'c, '_> {
         for effect in &summary.effects {
             self.add(effect.clone(), via, is_attached);
         }
-        for reference in summary.references.iter().rev() {
-            self.todo.push(Step { reference: *reference, via: Some(Rc::clone(via)), is_attached });
+        for reference in &summary.references {
+            self.todo.push_back(Step { reference: *reference, via: Some(Rc::clone(via)), is_attached });
         }
     }
 
     fn uses(&mut self, uses: &[Use], via: &Rc<str>, is_attached: bool) {
-        for used in uses.iter().rev() {
+        for used in uses {
             let reference = match used {
                 Use::Function(oid) => Reference::Function(*oid),
                 Use::Type(oid) => Reference::Makes(*oid),
             };
-            self.todo.push(Step { reference, via: Some(Rc::clone(via)), is_attached });
+            self.todo.push_back(Step { reference, via: Some(Rc::clone(via)), is_attached });
         }
     }
 
@@ -113,17 +114,31 @@ impl<'c> Behind<'c, '_> {
     fn relation(&mut self, oid: Oid, access: Access) {
         let Some(relation) = self.catalog.relation(oid) else { return };
         self.attached(relation, access);
-        if access.operation().is_some() {
-            let mut seen = HashSet::from([oid]);
-            let mut todo: Vec<Oid> = relation.children.clone();
-            while let Some(child) = todo.pop() {
-                if seen.insert(child)
-                    && let Some(child) = self.catalog.relation(child)
-                {
-                    self.attached(child, access);
-                    todo.extend(&child.children);
+        if access == Access::Read {
+            return;
+        }
+        // A row whose key changes is deleted from one partition and inserted into another.
+        let moves = access == Access::Update && relation.kind == 'p';
+        let mut seen = HashSet::from([oid]);
+        let mut todo: Vec<Oid> = relation.children.clone();
+        while let Some(child) = todo.pop() {
+            if seen.insert(child)
+                && let Some(child) = self.catalog.relation(child)
+            {
+                self.attached(child, access);
+                if moves {
+                    self.triggers(child, Access::Delete);
+                    self.triggers(child, Access::Insert);
                 }
+                todo.extend(&child.children);
             }
+        }
+    }
+
+    fn triggers(&mut self, relation: &'c Relation, access: Access) {
+        for trigger in relation.triggers.iter().filter(|trigger| trigger.events.fires_on(access)) {
+            let via = format!("trigger {} on {}", trigger.name, relation.title);
+            self.uses(&trigger.uses, &via.into(), true);
         }
     }
 
@@ -132,19 +147,22 @@ impl<'c> Behind<'c, '_> {
         if relation.kind == 'f' && access.operation().is_some() {
             self.push(Effect::External { construct: format!("foreign table {title}") }, None);
         }
-        let triggers = relation.triggers.iter().filter(|trigger| trigger.events.fires_on(access));
-        for trigger in triggers.clone() {
-            self.uses(&trigger.uses, &format!("trigger {} on {title}", trigger.name).into(), true);
-        }
-        // A materialized view runs its query when it is filled, not when it is read.
-        let is_stored = relation.kind == 'm' && access == Access::Read;
-        let rules = relation.rules.iter().filter(|rule| !is_stored && rule.fires_on(access));
-        for rule in rules.clone() {
+        self.triggers(relation, access);
+        // A materialized view runs its query when it is filled, not when it is read; a view also when it is written to.
+        let runs = |rule: &Rule| match (relation.kind, rule.event) {
+            ('m', _) => access == Access::Refresh,
+            ('v', '1') => true,
+            _ => rule.fires_on(access),
+        };
+        for rule in relation.rules.iter().filter(|rule| runs(rule)) {
             self.rule(rule, title);
         }
         self.foreign_keys(relation, access);
-        let is_replaced = triggers.clone().any(|trigger| trigger.events.is_instead())
-            || rules.clone().any(|rule| rule.is_instead);
+        let is_replaced = relation
+            .triggers
+            .iter()
+            .any(|trigger| trigger.events.is_instead() && trigger.events.fires_on(access))
+            || relation.rules.iter().any(|rule| rule.is_instead && rule.fires_on(access));
         if let (Some(base), Some(operation), 'v', false) =
             (relation.base, access.operation(), relation.kind, is_replaced)
             && let Some(base_relation) = self.catalog.relation(base)
@@ -153,10 +171,10 @@ impl<'c> Behind<'c, '_> {
             let table = base_relation.title.clone();
             self.add(Effect::Write { table, operation, bound: Bound::Conditional }, &via, true);
             let reference = Reference::Relation(base, access);
-            self.todo.push(Step { reference, via: Some(via), is_attached: true });
+            self.todo.push_back(Step { reference, via: Some(via), is_attached: true });
         }
         self.uses(&relation.policies, &format!("row security of {title}").into(), true);
-        if matches!(access, Access::Insert | Access::Update) {
+        if matches!(access, Access::Insert | Access::Update | Access::Refresh) {
             self.uses(&relation.expressions, &format!("expressions of {title}").into(), true);
         }
     }
@@ -188,7 +206,7 @@ impl<'c> Behind<'c, '_> {
             let write = Effect::Write { table: child.title.clone(), operation, bound: Bound::Conditional };
             self.add(write, &via, true);
             let reference = Reference::Relation(key.child, follows);
-            self.todo.push(Step { reference, via: Some(via), is_attached: true });
+            self.todo.push_back(Step { reference, via: Some(via), is_attached: true });
         }
     }
 

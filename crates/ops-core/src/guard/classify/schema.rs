@@ -75,12 +75,17 @@ impl<'a> Walker<'a, '_> {
                 Descend::No
             }
             NodeRef::ClusterStmt(cluster) => {
-                let (name, location) = self.target(cluster.relation.as_ref());
+                let (name, location) = self.accessed(cluster.relation.as_ref(), Access::Refresh);
                 self.add(Effect::Rewrite { name }, location)
             }
             NodeRef::VacuumStmt(vacuum) => {
                 if vacuum.is_vacuumcmd && option(&vacuum.options, "full").unwrap_or(false) {
                     self.add(Effect::Rewrite { name: "VACUUM FULL".into() }, -1);
+                }
+                for node in &vacuum.rels {
+                    if let Some(NodeEnum::VacuumRelation(target)) = node.node.as_ref() {
+                        self.accessed(target.relation.as_ref(), Access::Refresh);
+                    }
                 }
                 self.add(Effect::Maintenance, -1);
                 Descend::No
@@ -90,7 +95,7 @@ impl<'a> Walker<'a, '_> {
                 self.add(Effect::Rewrite { name }, location)
             }
             NodeRef::ReindexStmt(reindex) => {
-                let (table, location) = self.target(reindex.relation.as_ref());
+                let (table, location) = self.accessed(reindex.relation.as_ref(), Access::Refresh);
                 let name = if table.is_empty() { names::quoted(&reindex.name) } else { table };
                 self.add(Effect::Rewrite { name }, location)
             }

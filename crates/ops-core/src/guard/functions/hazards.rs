@@ -84,9 +84,11 @@ const PREFIXES: &[(Hazard, &str)] = &[
     (AdvisoryLock, "pg_try_advisory_"),
 ];
 
+type Meant = (Option<&'static str>, Hazard);
+
 /// The names without their schema, each with the schemas in which it is meant; no schema means any.
-static BY_NAME: LazyLock<HashMap<&str, Vec<(Option<&str>, Hazard)>>> = LazyLock::new(|| {
-    let mut by_name: HashMap<&str, Vec<_>> = HashMap::new();
+static BY_NAME: LazyLock<HashMap<&str, Vec<Meant>>> = LazyLock::new(|| {
+    let mut by_name: HashMap<&str, Vec<Meant>> = HashMap::new();
     for (hazard, names) in NAMES {
         for name in names.split_ascii_whitespace() {
             let (schema, name) =
