@@ -8,7 +8,8 @@ use std::fmt::Write as _;
 
 /// The first words of statements that work on rows. The rest is administration: objects, transactions, the session.
 const ROW_WORK: [&str; 12] = [
-    "select", "insert", "update", "delete", "with", "merge", "values", "table", "copy", "fetch", "declare", "close",
+    "select", "insert", "update", "delete", "with", "merge", "values", "table", "copy", "fetch", "declare",
+    "close",
 ];
 
 /// Rules that refuse, on purpose, what can be row work by its verb: a write without a condition, the session's settings,

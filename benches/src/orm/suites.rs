@@ -58,7 +58,15 @@ impl Python {
     pub(crate) fn prepare(folder: &Path) -> Result<Self> {
         run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
         let python = Self { folder: folder.to_owned() };
-        python.pip(&["install", "psycopg[binary]", "asgiref", "sqlparse", "pytest", "greenlet", "typing_extensions"])?;
+        python.pip(&[
+            "install",
+            "psycopg[binary]",
+            "asgiref",
+            "sqlparse",
+            "pytest",
+            "greenlet",
+            "typing_extensions",
+        ])?;
         Ok(python)
     }
 

@@ -49,8 +49,7 @@ fn attempts() -> Vec<Attempt> {
 }
 
 fn start() -> Postgres {
-    let postgres =
-        Postgres::builder().setting("autovacuum", "off").setting("max_prepared_transactions", "4");
+    let postgres = Postgres::builder().setting("autovacuum", "off").setting("max_prepared_transactions", "4");
     let postgres = postgres.start().unwrap();
     for file in ["schema.sql", "payloads_schema.sql", "fingerprint.sql"] {
         postgres.psql(&corpus::text(file)).unwrap();
@@ -119,7 +118,12 @@ impl Witness {
             one.iter().filter(|fact| !other.contains(fact)).map(|fact| fact.0.clone()).collect()
         };
         let mut damage = differs(&self.before, &after);
-        damage.extend(differs(&after, &self.before).into_iter().filter(|object| !damage.contains(object)).collect::<Vec<_>>());
+        damage.extend(
+            differs(&after, &self.before)
+                .into_iter()
+                .filter(|object| !damage.contains(object))
+                .collect::<Vec<_>>(),
+        );
         self.before = after;
         damage
     }
@@ -162,7 +166,8 @@ async fn no_payload_leaves_damage() {
     }
     // What may be done is done, and seen: the harness is not blind.
     let mut client = owner.get().await.unwrap();
-    make(&mut client, Mode::Plain, &["UPDATE app.counters SET value = 77 WHERE name = 'calls'".to_owned()]).await;
+    make(&mut client, Mode::Plain, &["UPDATE app.counters SET value = 77 WHERE name = 'calls'".to_owned()])
+        .await;
     assert_eq!(witness.damage().await, ["rows of counters"]);
     println!("{} attempts in {} ways, {} left damage", attempts.len(), runs.len(), through.len());
     assert!(through.is_empty(), "{} left damage:\n{}", through.len(), through.join("\n"));
@@ -216,8 +221,14 @@ async fn no_large_text_leaves_damage() {
         }
         assert_eq!(witness.damage().await, Vec::<String>::new(), "{name}");
     }
+    // The session still works, and the same text does its damage where the policy lets it.
     let row = client.query_one("SELECT 1", &[]).await.unwrap();
     assert_eq!(row.get::<_, i32>(0), 1);
+    let mut free =
+        GuardedClient::connect(&settings(&postgres, "corpus_owner"), Policy::break_glass()).await.unwrap();
+    let (_, first) = large().swap_remove(0);
+    make(&mut free, Mode::Plain, &[first]).await;
+    assert_eq!(witness.damage().await, ["rows of victim"]);
 }
 
 #[tokio::test]

@@ -35,7 +35,10 @@ impl Prediction<'_> {
         let (kind, first) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let rest: Vec<&str> = words.collect();
         // The number of rows stands last.
-        let table = fact.split_once(' ').and_then(|(_, rest)| rest.rsplit_once(' ')).map_or(first, |(table, _)| table);
+        let table = fact
+            .split_once(' ')
+            .and_then(|(_, rest)| rest.rsplit_once(' '))
+            .map_or(first, |(table, _)| table);
         match kind {
             "insert" => self.writes(table, Operation::Insert),
             "update" => self.writes(table, Operation::Update),
@@ -45,7 +48,10 @@ impl Prediction<'_> {
                     || matches!(effect, Effect::SchemaChange { .. }) && first != "r"
             }),
             "filenode" if first == "S" => self.any(|effect| {
-                matches!(effect, Effect::SequenceReset | Effect::SchemaChange { .. } | Effect::Truncate { .. })
+                matches!(
+                    effect,
+                    Effect::SequenceReset | Effect::SchemaChange { .. } | Effect::Truncate { .. }
+                )
             }),
             "filenode" => {
                 self.any(|effect| matches!(effect, Effect::Rewrite { .. } | Effect::Truncate { .. }))
@@ -155,7 +161,8 @@ impl Prediction<'_> {
         let drops = |effect: &Effect| matches!(effect, Effect::SchemaDrop { .. });
         let privilege = |effect: &Effect| matches!(effect, Effect::Privilege { .. });
         let role = |effect: &Effect| matches!(effect, Effect::Role { .. });
-        let everything = |effect: &Effect| matches!(effect, Effect::SchemaDrop { kind, .. } if kind == "everything owned");
+        let everything =
+            |effect: &Effect| matches!(effect, Effect::SchemaDrop { kind, .. } if kind == "everything owned");
         let written = format!("pg_catalog.{catalog}");
         let itself = |effect: &Effect| matches!(effect, Effect::Write { table, .. } if *table == written);
         self.any(|effect| match catalog {
@@ -181,12 +188,19 @@ impl Prediction<'_> {
                     || drops(effect)
             }
             "pg_database" | "pg_tablespace" | "pg_parameter_acl" => privilege(effect) || role(effect),
-            "pg_publication" | "pg_subscription" | "pg_foreign_data_wrapper" | "pg_foreign_server"
-            | "pg_user_mapping" | "pg_event_trigger" => {
+            "pg_publication"
+            | "pg_subscription"
+            | "pg_foreign_data_wrapper"
+            | "pg_foreign_server"
+            | "pg_user_mapping"
+            | "pg_event_trigger" => {
                 privilege(effect) || role(effect) || matches!(effect, Effect::SchemaChange { .. })
             }
             // Fewer rows: something is dropped. Some also go with what they belong to: DROP DEFAULT, NOT ENFORCED, COMMENT.
-            "pg_attrdef" | "pg_constraint" | "pg_description" | "pg_shdescription" | "pg_trigger" | "pg_ts_config_map" if fewer => {
+            "pg_attrdef" | "pg_constraint" | "pg_description" | "pg_shdescription" | "pg_trigger"
+            | "pg_ts_config_map"
+                if fewer =>
+            {
                 drops(effect) || schema(effect) || role(effect)
             }
             _ if fewer => drops(effect) || matches!(effect, Effect::Rewrite { .. }) || role(effect),

@@ -102,10 +102,8 @@ fn expand(line: &str, names: &BTreeMap<&str, Vec<&str>>) -> Vec<String> {
     for (name, values) in names {
         let mark = format!("@{name}@");
         if lines[0].contains(&mark) {
-            lines = lines
-                .iter()
-                .flat_map(|line| values.iter().map(|value| line.replace(&mark, value)))
-                .collect();
+            lines =
+                lines.iter().flat_map(|line| values.iter().map(|value| line.replace(&mark, value))).collect();
         }
     }
     lines

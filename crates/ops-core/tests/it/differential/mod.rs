@@ -93,7 +93,8 @@ async fn check(major: u32) {
             let outcome = session.run(entry, role).await;
             let verdict = policy.judge_in(&entry.sql, &contexts[role]);
             let mut effects: Vec<_> = verdict.statements.iter().flat_map(|one| &one.effects).collect();
-            let earlier: Vec<_> = entry.setup.iter().map(|sql| policy.judge_in(sql, &contexts[role])).collect();
+            let earlier: Vec<_> =
+                entry.setup.iter().map(|sql| policy.judge_in(sql, &contexts[role])).collect();
             if LATE.iter().any(|word| entry.sql.starts_with(word)) {
                 effects.extend(earlier.iter().flat_map(|one| &one.statements).flat_map(|one| &one.effects));
             }
@@ -145,7 +146,11 @@ async fn check(major: u32) {
         }
         tally.ran += usize::from(ran);
     }
-    println!("PostgreSQL {major}: {} in {:.1} s", tally.summary(entries.len()), began.elapsed().as_secs_f64());
+    println!(
+        "PostgreSQL {major}: {} in {:.1} s",
+        tally.summary(entries.len()),
+        began.elapsed().as_secs_f64()
+    );
     assert!(tally.wrong.is_empty(), "{} are wrong:\n{}", tally.wrong.len(), tally.wrong.join("\n"));
     assert!(tally.ran >= LEAST, "only {} statements ran", tally.ran);
     assert!(
