@@ -3,7 +3,7 @@
 use super::grammar::{self, Built};
 use super::mutate::Dice;
 use super::rewrite;
-use ops_core::guard::{Policy, StatementVerdict, Verdict};
+use ops_core::guard::{Decision, Policy, StatementVerdict, Verdict, redact};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::LazyLock;
 
@@ -98,6 +98,51 @@ pub fn one_after_the_other(first: &str, second: &str) {
         "{joined:?}"
     );
     assert!(!together.is_allowed() || one.is_allowed() && other.is_allowed(), "{joined:?}");
+}
+
+/// Checks that a redacted text keeps no constant of the text.
+pub fn redacted(text: &str) {
+    // With debug assertions the library's scanner ends the process over a text of blanks alone.
+    const BLANKS: [char; 6] = [' ', '\t', '\n', '\r', '\x0b', '\x0c'];
+    if text.len() > MOST_BYTES || text.trim_matches(BLANKS).is_empty() {
+        return;
+    }
+    let redacted = redact(text);
+    let (constants, elsewhere) = rewrite::constants(text).unwrap_or_default();
+    for constant in constants {
+        // A short one, or one that is also a name, may stand there by itself; and only a single word cannot come about
+        // where tokens meet.
+        let inner = constant.trim_matches(|sign: char| !sign.is_alphanumeric());
+        if inner.len() >= 6 && inner.chars().all(char::is_alphanumeric) && !elsewhere.contains(inner) {
+            assert!(!redacted.contains(inner), "{inner:?} of {text:?} is still in {redacted:?}");
+        }
+    }
+}
+
+/// Checks a policy file's text: it is refused in words, or it is a policy that means the same each time and that a
+/// rule which refuses everything closes.
+pub fn policy_document(text: &str) {
+    let policy = match Policy::from_toml(text) {
+        Ok(policy) => policy,
+        Err(error) => {
+            assert!(!error.problems().is_empty() && !error.to_string().is_empty(), "{text:?}");
+            return;
+        }
+    };
+    let again = Policy::from_toml(&format!("{text}\n# the same"));
+    assert_eq!(again.as_ref().map(Policy::hash).ok(), Some(policy.hash()), "{text:?}");
+    for outcome in policy.run_tests() {
+        let _ = format!("{outcome:?}");
+    }
+    const WORK: &str = "SELECT 1 FROM t; DELETE FROM t WHERE id = 1; DROP TABLE t; SELECT f(); SET ROLE a";
+    holds_together(WORK, &policy.judge(WORK));
+    let closed =
+        format!("{text}\n[[rule]]\nname = \"closed-for-all\"\neffect = [\"any\"]\ndecision = \"deny\"\n");
+    if let Ok(closed) = Policy::from_toml(&closed) {
+        let verdict = closed.judge(WORK);
+        assert!(verdict.statements.iter().all(|one| one.decision == Decision::Deny), "{text:?}: {verdict:?}");
+        assert_ne!(closed.hash(), policy.hash(), "{text:?}");
+    }
 }
 
 /// What of a statement's verdict does not depend on where it stands.

@@ -14,7 +14,12 @@ struct Token<'a> {
 
 impl Token<'_> {
     fn is_string(&self) -> bool {
-        self.text.ends_with('\'') || self.text.ends_with('$')
+        // A name may end with a dollar sign too.
+        self.text.ends_with('\'') || self.text.starts_with('$') && self.text.ends_with('$')
+    }
+
+    fn is_number(&self) -> bool {
+        self.text.trim_start_matches('.').starts_with(|first: char| first.is_ascii_digit())
     }
 }
 
@@ -63,6 +68,14 @@ pub fn recase(text: &str, dice: &mut Dice) -> Option<String> {
         }
     }
     Some(recased)
+}
+
+/// Returns the constants of a text, and everything else of it that is no comment.
+pub fn constants(text: &str) -> Option<(Vec<&str>, String)> {
+    let (constants, others): (Vec<_>, Vec<_>) =
+        tokens(text)?.into_iter().partition(|token| token.is_string() || token.is_number());
+    let others: Vec<&str> = others.iter().map(|token| token.text).collect();
+    Some((constants.iter().map(|token| token.text).collect(), others.join(" ")))
 }
 
 fn tokens(text: &str) -> Option<Vec<Token<'_>>> {

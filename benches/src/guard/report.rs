@@ -58,6 +58,12 @@ impl Row {
         self
     }
 
+    /// Leaves the ratio out, where it would say nothing.
+    pub(crate) fn without_ratio(mut self) -> Self {
+        self.ratio = None;
+        self
+    }
+
     /// Sets the largest figure of ours.
     pub(crate) fn at_most(mut self, most: f64) -> Self {
         self.bar = Some(Bar { text: format!("≤ {most} {}", self.unit), kept: self.ours <= most });

@@ -44,7 +44,7 @@ fn circumstances(args: &CheckArgs) -> ops_core::guard::Context {
 }
 
 /// The name to show and the text. Bytes that are no UTF-8 are refused, because the server might read them otherwise.
-fn read(path: &Path) -> Result<(String, String), Failure> {
+pub(crate) fn read(path: &Path) -> Result<(String, String), Failure> {
     let name = path.display().to_string();
     let fail = |what: String| Failure::new(Exit::Input, format!("file {name} {what}"));
     let bytes = if path == Path::new(STDIN) {

@@ -1,9 +1,16 @@
 //! The `ops-guard` command: wiring only.
 
+mod approve;
 mod args;
+mod audit;
 mod check;
+mod connect;
+mod doctor;
+mod explain;
+mod keygen;
 mod policy;
 mod render;
+mod words;
 
 use args::{Action, Args, Settings};
 use ops_cli::{Command, CommonArgs, Context, Exit, Failure, Flag};
@@ -25,6 +32,11 @@ impl Command for Args {
     async fn run(self, context: Context<Settings>) -> Result<Exit, Failure> {
         match self.action {
             Some(Action::Check(args)) => check::run(&args, &context),
+            Some(Action::Doctor(args)) => doctor::run(&args, &context).await,
+            Some(Action::Explain(args)) => explain::run(&args, &context).await,
+            Some(Action::Keygen(args)) => keygen::run(&args, context.format),
+            Some(Action::Approve(args)) => approve::run(&args, &context),
+            Some(Action::Audit(action)) => audit::run(&action, context.format),
             None => {
                 Err(Failure::new(Exit::Usage, "no action is named").hint("`ops-guard --help` lists them"))
             }

@@ -113,7 +113,7 @@ pub(crate) fn unwritten(error: std::io::Error) -> Failure {
 }
 
 /// The word of a policy file for a decision.
-fn word(decision: Decision) -> &'static str {
+pub(crate) fn word(decision: Decision) -> &'static str {
     match decision {
         Decision::Allow => "allow",
         Decision::Limit => "limit",
@@ -174,7 +174,7 @@ fn shown(text: &str) -> impl Iterator<Item = char> {
 }
 
 /// The line of a byte, the column of the caret in characters, and the text around it.
-fn place(sql: &str, position: usize) -> (usize, usize, String) {
+pub(crate) fn place(sql: &str, position: usize) -> (usize, usize, String) {
     let mut at = position.min(sql.len());
     while !sql.is_char_boundary(at) {
         at -= 1;

@@ -6,6 +6,8 @@
 //! - `guard`: tells from a statement's text what it does, with PostgreSQL's own grammar, and whether a `guard::Policy`
 //!   allows it. Pure; no connection.
 //! - `postgres`: `postgres::GuardedClient`, its transactions and its pool: `tokio_postgres` behind a policy.
+//! - `doctor`: `doctor::examine`: what a role and its database allow that the guard cannot stop, with the SQL that ends it.
+//! - `undo`: `undo::load`, what `guard::undo` must know to keep doomed rows; `blast`: how far a statement would reach.
 //! - `approval`: `approval::Approval`, a signed permission of somebody else's to run what a policy refuses.
 //! - `audit`: `audit::AuditLog`, an append-only, hash-chained file of what was refused, approved and run.
 //! - [`evidence`]: [`evidence::Record`], signed with ed25519 in a DSSE envelope, chained, verified offline.
@@ -38,8 +40,12 @@
 pub mod approval;
 #[cfg(feature = "guard")]
 pub mod audit;
+#[cfg(feature = "guard")]
+pub mod blast;
 pub mod connection;
 mod digest;
+#[cfg(feature = "guard")]
+pub mod doctor;
 mod error;
 pub mod evidence;
 #[cfg(feature = "guard")]
@@ -48,5 +54,7 @@ pub mod guard;
 pub mod postgres;
 #[cfg(feature = "guard")]
 mod trusted;
+#[cfg(feature = "guard")]
+pub mod undo;
 
 pub use error::{Error, ErrorKind, ServerError};

@@ -1,6 +1,10 @@
 //! What a person and a machine see of `ops-guard`.
 #![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
+mod approve;
+mod audit;
+mod doctor;
+
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
@@ -24,7 +28,11 @@ fn run_with(files: &[(&str, &str)], args: &[&str], stdin: &[u8]) -> String {
         .env("COLUMNS", "100");
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(stdin).unwrap();
+    // A command that fails early does not read what it is given.
+    match child.stdin.take().unwrap().write_all(stdin) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => panic!("{error}"),
+        _ => {}
+    }
     let done = child.wait_with_output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     let said = format!(

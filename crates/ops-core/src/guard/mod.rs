@@ -30,6 +30,7 @@ mod observed;
 mod parse;
 mod policy;
 mod redact;
+pub mod undo;
 mod verdict;
 mod walk;
 
@@ -38,7 +39,7 @@ pub use catalog::Catalog;
 pub use context::Context;
 pub use effect::{Bound, Effect, Operation, Reach};
 pub use observed::{Observation, Touched};
-pub use policy::{Budget, Policy, PolicyError, PolicyProblem, TestOutcome};
+pub use policy::{Budget, Explained, Policy, PolicyError, PolicyProblem, TestOutcome};
 pub use redact::redact;
 pub use verdict::{Decision, Limits, Predicted, StatementVerdict, Verdict};
 

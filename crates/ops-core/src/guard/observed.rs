@@ -73,6 +73,17 @@ impl Touched {
         self.relation.starts_with("pg_catalog.")
     }
 
+    /// From what says most of what happened to what says least.
+    fn weight(&self) -> u8 {
+        match (self.is_system(), self.dropped, self.lock) {
+            (false, true, _) => 0,
+            (false, false, Some(_)) => 1,
+            (false, false, None) => 2,
+            (true, ..) if !matches!(system_effect(&self.relation), Effect::SchemaChange { .. }) => 3,
+            (true, ..) => 4,
+        }
+    }
+
     /// A table of the session alone: whoever may create one may do with it what he likes.
     fn is_temporary(&self) -> bool {
         self.relation.starts_with("pg_temp_") || self.relation.starts_with("pg_toast_temp_")
@@ -126,7 +137,11 @@ impl<'a> Prediction<'a> {
     ) -> Result<(), Violation> {
         let mut limits = Limits::default();
         let mut limited: Vec<(&str, u64)> = Vec::new();
-        for touched in observation.relations.iter().filter(|touched| !touched.is_temporary()) {
+        let mut relations: Vec<&Touched> =
+            observation.relations.iter().filter(|touched| !touched.is_temporary()).collect();
+        // What explains a refusal best comes first.
+        relations.sort_by_key(|touched| touched.weight());
+        for touched in relations {
             self.check_objects(touched, observation, policy, context, granted.is_some())?;
             if touched.is_system() {
                 continue;
@@ -299,15 +314,18 @@ fn changes_schema(effect: &Effect) -> bool {
 
 /// Creating a temporary table changes these tables of the system, and nobody else sees it.
 fn explains_temporary(system: &Touched, observation: &Observation) -> bool {
-    const TABLES: [&str; 8] = [
-        "pg_class",
+    const TABLES: [&str; 11] = [
+        "pg_attrdef",
         "pg_attribute",
-        "pg_type",
+        "pg_class",
+        "pg_constraint",
         "pg_depend",
         "pg_index",
-        "pg_attrdef",
-        "pg_constraint",
+        "pg_inherits",
+        "pg_namespace",
         "pg_sequence",
+        "pg_shdepend",
+        "pg_type",
     ];
     TABLES.contains(&names::last_part(&system.relation))
         && observation.relations.iter().any(Touched::is_temporary)
@@ -323,13 +341,16 @@ fn system_effect(relation: &str) -> Effect {
         "pg_default_acl" | "pg_init_privs" | "pg_policy" | "pg_parameter_acl" => {
             Effect::Privilege { action: format!("a change of {name}") }
         }
+        "pg_database" | "pg_tablespace" | "pg_subscription" | "pg_replication_origin" => {
+            Effect::Cluster { construct: format!("a change of {name}") }
+        }
         "pg_largeobject" | "pg_largeobject_metadata" => Effect::LargeObject { function: "a function".into() },
         "pg_statistic" | "pg_statistic_ext_data" => Effect::Maintenance,
         "pg_proc" | "pg_trigger" | "pg_rewrite" | "pg_operator" | "pg_cast" | "pg_event_trigger"
         | "pg_aggregate" | "pg_opclass" | "pg_amop" | "pg_amproc" => {
-            Effect::CodeDefinition { kind: "object of".into(), name: name.to_owned() }
+            Effect::CodeDefinition { kind: "system table".into(), name: name.to_owned() }
         }
-        _ => Effect::SchemaChange { kind: "object of".into(), name: name.to_owned() },
+        _ => Effect::SchemaChange { kind: "system table".into(), name: name.to_owned() },
     }
 }
 

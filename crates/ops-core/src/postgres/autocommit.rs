@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::{OnceCell, RwLock};
-use tokio_postgres::{Client, GenericClient, Row, Statement};
+use tokio_postgres::{Client, GenericClient, Row};
 
 use super::block::Block;
 use super::budget::{Account, Spent};
 use super::driver::Line;
-use super::observe::{Baseline, FLUSH, OBSERVE};
+use super::observe::{Baseline, FLUSH, Observer};
 use super::run::{Guard, Params, Rows};
 use super::session::Pins;
 use super::statement::sealed::Source;
@@ -33,7 +33,7 @@ pub(super) struct Session {
     trace_id: Option<String>,
     /// Reads share the session and may be pipelined; a block of commands has it alone.
     pub(super) gate: RwLock<()>,
-    observer: OnceCell<Statement>,
+    observer: OnceCell<Observer>,
     account: Mutex<Account>,
     renewed: Mutex<Option<Instant>>,
     /// Something ran that was not observed, so the server's counters of the next transaction do not begin at zero.
@@ -249,7 +249,7 @@ impl Session {
             client.batch_execute(BEGIN),
             T::send(client, &statement, params),
             client.batch_execute(IMMEDIATE),
-            client.query(observer, &[]),
+            observer.look(client),
         );
         flushed.and(begun).map_err(|error| self.guard.failure("begin a transaction", error))?;
         let answer = answer.map_err(|error| self.guard.failure(T::WORDS, error))?;
@@ -258,7 +258,10 @@ impl Session {
         let observation = self.read(&rows);
         let spent = match self.enforce(verdict, &[verdict], &observation, Spent::default(), granted) {
             Ok(spent) => spent,
-            Err(violation) => return Ok(Observed::RolledBack(Overstep { violation, observation })),
+            Err(violation) => {
+                self.roll_back(client, block).await?;
+                return Ok(Observed::RolledBack(Overstep { violation, observation }));
+            }
         };
         let kept = client.batch_execute("COMMIT").await;
         kept.map_err(|error| self.guard.failure("commit a statement", error))?;
@@ -289,6 +292,7 @@ impl Session {
         let spent = match self.enforce(verdict, &[verdict], &observation, Spent::default(), granted) {
             Ok(spent) => spent,
             Err(violation) => {
+                self.roll_back(client, block).await?;
                 self.note_unpredicted(&violation);
                 return Err(self.guard.refusal(verdict, violation, observation));
             }
@@ -298,6 +302,14 @@ impl Session {
         block.close();
         self.note_spent(spent);
         Ok(observation)
+    }
+
+    /// Undoes what was done in a block, and returns once its locks are gone.
+    pub(super) async fn roll_back(&self, client: &Client, block: Block<'_, Client>) -> Result<(), Error> {
+        let undone = client.batch_execute("ROLLBACK").await;
+        undone.map_err(|error| self.guard.failure("roll back a statement", error))?;
+        block.close();
+        Ok(())
     }
 
     /// Tells whether what happened may last, and what it takes from the budgets on top of what its transaction has spent
@@ -337,8 +349,7 @@ impl Session {
     /// Looks at what was done in the block at hand, deferred triggers and constraints included.
     pub(super) async fn observe(&self, client: &Client) -> Result<Observation, Error> {
         let observer = self.observer(client).await?;
-        let (immediate, rows) =
-            futures_util::join!(client.batch_execute(IMMEDIATE), client.query(observer, &[]));
+        let (immediate, rows) = futures_util::join!(client.batch_execute(IMMEDIATE), observer.look(client));
         immediate.map_err(|error| self.guard.failure("run a statement", error))?;
         let rows = rows.map_err(|error| self.guard.failure("observe a statement", error))?;
         Ok(self.read(&rows))
@@ -396,8 +407,8 @@ impl Session {
     }
 
     /// Returns the session's own prepared look at a transaction.
-    pub(super) async fn observer<C: GenericClient + Sync>(&self, client: &C) -> Result<&Statement, Error> {
-        let prepared = self.observer.get_or_try_init(|| client.prepare(OBSERVE)).await;
+    pub(super) async fn observer<C: GenericClient + Sync>(&self, client: &C) -> Result<&Observer, Error> {
+        let prepared = self.observer.get_or_try_init(|| Observer::prepare(client)).await;
         prepared.map_err(|error| self.guard.failure("prepare to observe", error))
     }
 

@@ -5,7 +5,7 @@ use std::error::Error as _;
 use crate::error::{Error, ErrorKind, ServerError};
 
 /// Names the operation and the server; the kind tells whether the server spoke, the line broke, or the caller erred.
-pub(super) fn failure(operation: &str, target: &str, error: tokio_postgres::Error) -> Error {
+pub(crate) fn failure(operation: &str, target: &str, error: tokio_postgres::Error) -> Error {
     let message = format!("cannot {operation} on {target}");
     if let Some(reported) = error.as_db_error() {
         let kind =
@@ -19,7 +19,7 @@ pub(super) fn failure(operation: &str, target: &str, error: tokio_postgres::Erro
 }
 
 /// A session that could not be opened: whatever the cause, the server cannot be used, unless it said why.
-pub(super) fn connect_failure(target: &str, error: tokio_postgres::Error) -> Error {
+pub(crate) fn connect_failure(target: &str, error: tokio_postgres::Error) -> Error {
     if error.as_db_error().is_some() {
         return failure("open a session", target, error);
     }

@@ -34,7 +34,7 @@ mod copy;
 mod driver;
 #[cfg(doctest)]
 mod escape_hatches;
-mod failure;
+pub(crate) mod failure;
 mod generic;
 mod observe;
 mod pool;

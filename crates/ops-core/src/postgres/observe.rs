@@ -1,21 +1,27 @@
-//! Looks at what the transaction at hand has done, in one query, by the locks that it holds.
+//! Looks at what the transaction at hand has done, in one query.
 //!
-//! Whatever changes a relation holds a lock on it until the transaction ends, so the locks name every relation that can
-//! have changed, and the server's counters of the transaction tell by how many rows. The view `pg_stat_xact_all_tables`
-//! has the same counters, but takes a time that grows with the number of tables of the database.
+//! Whatever changes a table holds a lock on it until the transaction ends, so the locks name every table that can have
+//! changed, and the server's counters of the transaction tell by how many rows. Only the system's own tables are unlocked
+//! early: their counters are all looked at. The view `pg_stat_xact_all_tables` has the same counters, but takes a time that
+//! grows with the number of tables of the database.
 
 use std::collections::HashMap;
 
-use tokio_postgres::Row;
+use tokio_postgres::{GenericClient, Row, Statement};
 
 use crate::guard::{Catalog, Observation, Touched};
 
-/// One row for each relation that is locked for more than reading, or one with nulls.
+/// The tables of the system that a look needs: those that came with the server.
+const SYSTEM: &str =
+    "SELECT pg_catalog.array_agg(oid) FROM pg_catalog.pg_class WHERE oid < 16384 AND relkind = 'r'";
+
+/// One row for each relation that was changed or is locked for more than reading, or one with nulls. The parameter is the
+/// tables of the system.
 ///
 /// The counters keep what the server has not yet flushed of earlier transactions, for up to a second; so it is told to
-/// flush at the end of this one, and the next begins at zero. Locks of indexes and TOAST tables come with those of their tables, so they are left out. The modes are numbered as in
-/// PostgreSQL's `lockdefs.h`.
-pub(super) const OBSERVE: &str = "\
+/// flush at the end of this one, and the next begins at zero. Locks of indexes and TOAST tables come with those of their
+/// tables, so they are left out. The modes are numbered as in PostgreSQL's `lockdefs.h`.
+const OBSERVE: &str = "\
 SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL, l.relation, l.mode, c.oid IS NULL,
        n.nspname::pg_catalog.text, c.relname::pg_catalog.text,
        pg_catalog.pg_stat_get_xact_tuples_inserted(l.relation),
@@ -27,12 +33,40 @@ LEFT JOIN (
     WHEN 'ShareRowExclusiveLock' THEN 6 WHEN 'ShareLock' THEN 5 WHEN 'ShareUpdateExclusiveLock' THEN 4 ELSE 3 END) AS mode
   FROM pg_catalog.pg_locks
   WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'relation' AND granted
-    AND mode NOT IN ('AccessShareLock', 'RowShareLock')
+    AND mode NOT IN ('AccessShareLock', 'RowShareLock') AND relation >= 16384
   GROUP BY relation
+  UNION ALL
+  SELECT system.oid, 0 FROM pg_catalog.unnest($1::pg_catalog.oid[]) AS system (oid)
+  WHERE pg_catalog.pg_stat_get_xact_tuples_inserted(system.oid) > 0
+    OR pg_catalog.pg_stat_get_xact_tuples_updated(system.oid) > 0
+    OR pg_catalog.pg_stat_get_xact_tuples_deleted(system.oid) > 0
 ) AS l ON true
 LEFT JOIN pg_catalog.pg_class AS c ON c.oid = l.relation
 LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.relkind IS NULL OR c.relkind NOT IN ('i', 'I', 't')";
+
+/// A look that is prepared on a session.
+#[derive(Debug)]
+pub(super) struct Observer {
+    statement: Statement,
+    system: Vec<u32>,
+}
+
+impl Observer {
+    pub(super) async fn prepare<C: GenericClient + Sync>(client: &C) -> Result<Self, tokio_postgres::Error> {
+        let statement = client.prepare(OBSERVE).await?;
+        let system = client.query_one(SYSTEM, &[]).await?.get(0);
+        Ok(Self { statement, system })
+    }
+
+    /// Looks; sent with the first poll, like any prepared statement.
+    pub(super) async fn look<C: GenericClient + Sync>(
+        &self,
+        client: &C,
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        client.query(&self.statement, &[&self.system]).await
+    }
+}
 
 /// Sets the counters to zero where something ran that was not observed.
 pub(super) const FLUSH: &str = "SELECT pg_catalog.pg_stat_force_next_flush()";

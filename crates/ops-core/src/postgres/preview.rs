@@ -40,11 +40,12 @@ impl Session {
         }
         let _alone = self.gate.write().await;
         let statement = self.guard.prepare_source(client, source, &verdict).await?;
-        // Dropped at the end, whatever happens: that is the undoing.
-        let _block = self.begin(client).await?;
+        // Dropped where something fails: that undoes it too.
+        let block = self.begin(client).await?;
         let rows = u64::send(client, &statement, params).await;
         let rows = rows.map_err(|error| self.guard.failure("preview a statement", error))?;
         let observation = self.observe(client).await?;
+        self.roll_back(client, block).await?;
         let refusal =
             self.guard.check(&[&verdict], &observation, None).err().map(|violation| violation.reason);
         Ok(Preview { verdict: Verdict::clone(&verdict), observation, rows, refusal })

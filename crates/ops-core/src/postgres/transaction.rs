@@ -159,7 +159,7 @@ impl<'a> GuardedTransaction<'a> {
         let Some(last) = sent.last() else { return Ok(before) };
         let observer = session.observer(transaction).await?;
         let (immediate, rows) =
-            futures_util::join!(transaction.batch_execute(IMMEDIATE), transaction.query(observer, &[]));
+            futures_util::join!(transaction.batch_execute(IMMEDIATE), observer.look(transaction));
         immediate.map_err(|error| guard.failure("commit a transaction", error))?;
         let rows = rows.map_err(|error| guard.failure("observe a transaction", error))?;
         session.take_unflushed();
@@ -227,7 +227,7 @@ impl<'a> GuardedTransaction<'a> {
         let (begun, answer, rows) = futures_util::join!(
             self.transaction.batch_execute(&set),
             T::send(&self.transaction, &statement, params),
-            self.transaction.query(observer, &[]),
+            observer.look(&self.transaction),
         );
         begun.map_err(|error| guard.failure("set a savepoint", error))?;
         // As without the guard, an error leaves the transaction to be rolled back.

@@ -19,6 +19,7 @@ mod bodies;
 /// Texts of one run where no length is asked for: a few seconds in a debug build.
 const MUTATED: usize = 4_000;
 const BUILT: usize = 800;
+const POLICIES: usize = 4_000;
 
 /// Texts that a run keeps because they had effects that no earlier one had.
 const MOST_KEPT: usize = 4_000;
@@ -57,6 +58,7 @@ fn mutated_statements_are_judged_alike_however_they_are_written() {
     run("mutated", MUTATED, |dice| {
         let text = mutate(dice.of_list::<String>(&texts), &texts, checks::MOST_BYTES, dice);
         let found = checks::any_text(text.as_bytes());
+        checks::redacted(&text);
         checks::one_after_the_other(&text, dice.of_list::<String>(&texts));
         if found.is_some() && texts.len() < MOST_KEPT && known.insert(found) {
             texts.push(text);
@@ -74,6 +76,19 @@ fn built_statements_are_refused_for_what_was_planted_and_for_nothing_else() {
         checks::built(&bytes);
     });
     assert!(planted.iter().all(|count| *count > BUILT / 4), "{planted:?}");
+}
+
+#[test]
+fn mutated_policies_are_refused_in_words_or_mean_the_same_each_time() {
+    let policies: Vec<String> = seeds::policies().into_iter().map(str::to_owned).collect();
+    run("policies", POLICIES, |dice| {
+        let text = mutate(dice.of_list::<String>(&policies), &policies, checks::MOST_BYTES, dice);
+        checks::policy_document(&text);
+    });
+    for policy in &policies {
+        checks::policy_document(policy);
+    }
+    assert!(Policy::from_toml(&policies[1]).is_ok_and(|policy| !policy.run_tests().is_empty()));
 }
 
 #[test]

@@ -12,11 +12,15 @@ mod catalog;
 mod client;
 #[cfg(feature = "guard")]
 mod differential;
+#[cfg(feature = "guard")]
+mod doctor;
 mod evidence;
 #[cfg(feature = "guard")]
 mod fuzz;
 #[cfg(feature = "guard")]
 mod live;
+#[cfg(feature = "guard")]
+mod observed;
 #[cfg(feature = "guard")]
 mod payloads;
 #[cfg(feature = "guard")]
@@ -25,3 +29,5 @@ mod policy;
 mod robustness;
 #[cfg(feature = "guard")]
 mod statements;
+#[cfg(feature = "guard")]
+mod undo;

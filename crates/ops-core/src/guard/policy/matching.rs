@@ -1,6 +1,5 @@
 //! The rules of a policy file: which effects they are about, and how they are weighed against the base.
 
-use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use super::super::context::Context;
@@ -130,11 +129,6 @@ impl PolicyRule {
             hint: self.hint.clone().unwrap_or(hint),
         }
     }
-}
-
-/// Returns one bit for each window of the rules that is open.
-pub(super) fn open_windows(windows: &[Window], at: Timestamp) -> u64 {
-    windows.iter().enumerate().fold(0, |open, (index, window)| open | u64::from(window.is_open(at)) << index)
 }
 
 fn named(patterns: Option<&[Glob]>, name: Option<&str>) -> Fit {

@@ -1,5 +1,7 @@
 //! Windows of time: days and hours by the clock of a place.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
@@ -42,6 +44,56 @@ impl Window {
     /// Tells whether it never closes.
     pub(super) fn is_always_open(&self) -> bool {
         self.days == EVERY_DAY && self.hours.is_none()
+    }
+}
+
+/// The different windows of a policy, at most 64.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Windows {
+    all: Vec<Window>,
+    /// The second of the last question, and the answer: a clock on a wall shows one time for a whole second, and
+    /// questions come by the thousand in each.
+    last: Arc<Mutex<(i64, u64)>>,
+}
+
+impl Windows {
+    pub(super) fn of<'a>(windows: impl Iterator<Item = &'a Window>) -> Self {
+        let mut all: Vec<Window> = Vec::new();
+        for window in windows {
+            if !all.contains(window) {
+                all.push(window.clone());
+            }
+        }
+        Self { all, last: Arc::default() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Returns one bit for each window that is open.
+    pub(super) fn open(&self, at: Timestamp) -> u64 {
+        let second = at.as_second();
+        // Seconds before 1970 are rounded the other way; zero is how the memory begins.
+        if self.is_empty() || second <= 0 {
+            return self.look(at);
+        }
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.0 != second {
+            *last = (second, self.look(at));
+        }
+        last.1
+    }
+
+    fn look(&self, at: Timestamp) -> u64 {
+        self.all
+            .iter()
+            .enumerate()
+            .fold(0, |open, (index, window)| open | u64::from(window.is_open(at)) << index)
     }
 }
 
@@ -185,6 +237,28 @@ mod tests {
                 ("2026-11-01T22:00:00Z", false),
             ],
         );
+    }
+
+    #[test]
+    fn open_windows_are_told_second_by_second() {
+        let (morning, noon) =
+            (window(&[], Some(("06:00", "12:00")), "UTC"), window(&[], Some(("12:00", "13:00")), "UTC"));
+        let windows = Windows::of([&morning, &noon, &morning].into_iter());
+        assert_eq!(windows.len(), 2);
+        let cases = [
+            ("2026-11-20T11:59:59.999Z", 0b01),
+            ("2026-11-20T12:00:00Z", 0b10),
+            ("2026-11-20T11:59:59Z", 0b01),
+            ("2026-11-20T13:00:00Z", 0b00),
+            ("1969-12-31T12:59:59.5Z", 0b10),
+            ("1969-12-31T13:00:00Z", 0b00),
+            ("1970-01-01T00:00:00Z", 0b00),
+        ];
+        for (at, expected) in cases {
+            for windows in [windows.clone(), Windows::of([&morning, &noon].into_iter())] {
+                assert_eq!(windows.open(at.parse().unwrap()), expected, "{at}");
+            }
+        }
     }
 
     #[test]

@@ -191,3 +191,19 @@ fn a_file_that_cannot_be_used_is_named() {
         assert!(outer.to_string().ends_with(expected), "{outer}");
     }
 }
+
+#[test]
+fn the_manual_is_true() {
+    let manual = include_str!("../../../../../docs/policies.md");
+    let example = manual.split("```").find_map(|block| block.strip_prefix("toml\n")).unwrap();
+    let policy = Policy::from_toml(example).unwrap();
+    assert!(policy.run_tests().iter().all(|outcome| outcome.holds()) && policy.run_tests().len() == 1);
+    let error =
+        Policy::from_toml(&format!("{HEAD}[[rule]]\neffect = [\"?\"]\ndecision = \"deny\"\n")).unwrap_err();
+    let known = error.problems()[0].hint.clone().unwrap();
+    let classes: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
+    assert!(classes.len() > 30);
+    for class in classes {
+        assert!(manual.contains(&format!("`{class}`")), "{class}");
+    }
+}

@@ -15,7 +15,7 @@ use super::preset::Preset;
 use super::problem::{PolicyError, PolicyProblem, suggestion};
 use super::rules::Rule;
 use super::trial::PolicyTest;
-use super::window::Window;
+use super::window::Windows;
 use crate::guard::effect::Operation;
 use crate::guard::verdict::Decision;
 
@@ -177,12 +177,7 @@ impl<'a> Reader<'a> {
     }
 
     fn window_count(&mut self, tables: &[Spanned<RuleTable>], rules: &[PolicyRule]) {
-        let mut windows: Vec<&Window> = Vec::new();
-        for window in rules.iter().filter_map(|rule| rule.window.as_ref()) {
-            if !windows.contains(&window) {
-                windows.push(window);
-            }
-        }
+        let windows = Windows::of(rules.iter().filter_map(|rule| rule.window.as_ref()));
         if windows.len() > MAX_WINDOWS
             && let Some(window) = tables.iter().filter_map(|rule| rule.get_ref().window.as_ref()).next_back()
         {

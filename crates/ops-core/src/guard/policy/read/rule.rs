@@ -61,11 +61,11 @@ impl Reader<'_> {
     }
 
     fn globs(&mut self, words: &Spanned<Words>) -> Vec<Glob> {
-        self.each(words, |word| Glob::new(word))
+        self.each(words, Glob::new)
     }
 
     fn tables(&mut self, words: &Spanned<Words>) -> Vec<TablePattern> {
-        self.each(words, |word| TablePattern::new(word))
+        self.each(words, TablePattern::new)
     }
 
     fn each<T>(&mut self, words: &Spanned<Words>, read: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
