@@ -10,7 +10,7 @@ mod suites;
 use crate::{Args, Outcome};
 use anyhow::{Result, anyhow};
 use judge::Findings;
-use ops_testkit::{Postgres, bin_dir, installed_majors};
+use ops_testkit::{Postgres, bin_dir, default_major, installed_majors};
 use serde::Serialize;
 use std::fmt::Write as _;
 use suites::{Python, SUITES};
@@ -34,10 +34,9 @@ struct Row {
 /// Runs every suite that can be had, and judges its statements.
 pub(crate) fn compare(args: &Args) -> Result<Outcome> {
     // pgbench does not come with every package of the server.
-    let major = installed_majors()
-        .into_iter()
-        .rev()
-        .find(|major| bin_dir(*major).is_ok_and(|bin| bin.join("pgbench").is_file()));
+    let mut majors = default_major().into_iter().chain(installed_majors().into_iter().rev());
+    let has_pgbench = |major: &u32| bin_dir(*major).is_ok_and(|bin| bin.join("pgbench").is_file());
+    let major = majors.find(has_pgbench);
     let mut server = Postgres::builder();
     if let Some(major) = major {
         server = server.major(major).map_err(|error| anyhow!("{error:?}"))?;
