@@ -7,7 +7,7 @@ mod containment;
 pub(crate) mod corpus;
 mod server;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use ops_core::connection::ConnectionSettings;
@@ -23,6 +23,21 @@ const LEAST: usize = 1500;
 
 /// How many of a hundred predictions may say "anything" of a statement that did nothing.
 const MOST_OPAQUE: usize = 20;
+
+/// What is predicted wrongly today, and why. Each excuses the statements that it occurs in; when it excuses none any
+/// more, the test fails until it is removed from here.
+const GAPS: [(&str, &str); 7] = [
+    ("::wiper AS int)", "a user's cast to a type of PostgreSQL's own is not seen"),
+    ("::wiper::int", "a user's cast to a type of PostgreSQL's own is not seen"),
+    (
+        "ALTER TABLE spare ADD COLUMN",
+        "a new column may rewrite the table: a volatile default, a stored expression",
+    ),
+    ("LOCK TABLE v_orders", "a lock on a view is one on the tables below it"),
+    ("REINDEX TABLE measurements", "no transaction block takes a partitioned table"),
+    ("COMMIT PREPARED", "no transaction block takes it"),
+    ("ROLLBACK PREPARED", "no transaction block takes it"),
+];
 
 /// These run what an earlier statement has left to be run: a cursor's query, bit by bit, and deferred triggers.
 const LATE: [&str; 3] = ["FETCH", "MOVE", "SET CONSTRAINTS"];
@@ -134,6 +149,11 @@ async fn check(major: u32) {
                 }
             };
             if !wrong.is_empty() {
+                let text = format!("{} {}", entry.setup.join(" "), entry.sql);
+                if let Some((gap, _)) = GAPS.iter().find(|(gap, _)| text.contains(gap)) {
+                    tally.gaps.insert(gap);
+                    continue;
+                }
                 let predicted: Vec<String> = prediction.effects.iter().map(ToString::to_string).collect();
                 tally.wrong.push(format!(
                     "{} as {role}: {}\n    observed {}\n    predicted {}",
@@ -152,6 +172,8 @@ async fn check(major: u32) {
         began.elapsed().as_secs_f64()
     );
     assert!(tally.wrong.is_empty(), "{} are wrong:\n{}", tally.wrong.len(), tally.wrong.join("\n"));
+    let closed: Vec<_> = GAPS.iter().filter(|(gap, _)| !tally.gaps.contains(gap)).collect();
+    assert!(closed.is_empty(), "these are predicted rightly now, remove them from GAPS: {closed:?}");
     assert!(tally.ran >= LEAST, "only {} statements ran", tally.ran);
     assert!(
         tally.opaque_for_nothing.len() * 100 <= tally.runs * MOST_OPAQUE,
@@ -194,6 +216,8 @@ struct Tally {
     /// Predicted to do anything, and did nothing.
     opaque_for_nothing: Vec<String>,
     wrong: Vec<String>,
+    /// The known gaps that were met.
+    gaps: BTreeSet<&'static str>,
 }
 
 impl Tally {
@@ -210,7 +234,7 @@ impl Tally {
     fn summary(&self, entries: usize) -> String {
         format!(
             "{entries} statements, {} ran ({} runs, {} changed something), {} not known here, {} refused by the server, \
-             {} only outside transactions; opaque: {} that did something, {} that did nothing ({:.1} %); wrong: {}",
+             {} only outside transactions; opaque: {} that did something, {} that did nothing ({:.1} %); wrong: {}, and {} known gaps",
             self.ran,
             self.runs,
             self.changed,
@@ -220,7 +244,8 @@ impl Tally {
             self.opaque,
             self.opaque_for_nothing.len(),
             100.0 * self.opaque_for_nothing.len() as f64 / self.runs.max(1) as f64,
-            self.wrong.len()
+            self.wrong.len(),
+            self.gaps.len()
         )
     }
 }
