@@ -140,18 +140,18 @@ async fn no_payload_leaves_damage() {
     let app = pool("corpus_app", Policy::app());
     let reader = pool("corpus_owner", Policy::read_only());
     let runs = [
-        ("owner", &owner, Mode::Plain),
-        ("owner", &owner, Mode::Transaction),
-        ("owner", &owner, Mode::Prepared),
-        ("app", &app, Mode::Plain),
-        ("reader", &reader, Mode::Plain),
-        ("reader", &reader, Mode::Transaction),
+        (&owner, Mode::Plain),
+        (&owner, Mode::Transaction),
+        (&owner, Mode::Prepared),
+        (&app, Mode::Plain),
+        (&reader, Mode::Plain),
+        (&reader, Mode::Transaction),
     ];
     let attempts = attempts();
     assert!(attempts.len() >= LEAST, "only {} attempts", attempts.len());
     let mut through = Vec::new();
     for attempt in &attempts {
-        for (who, pool, mode) in runs {
+        for (pool, mode) in runs {
             let mut client = pool.get().await.unwrap();
             let made = make(&mut client, mode, &attempt.steps);
             if tokio::time::timeout(Duration::from_secs(20), made).await.is_err() {
