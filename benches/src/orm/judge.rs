@@ -1,7 +1,7 @@
 //! What the `app` policy says of captured statements, and which refusals hinder ordinary work.
 
 use super::log::Logged;
-use ops_core::guard::{Policy, redact};
+use ops_core::guard::{Context, Policy, redact};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -44,7 +44,7 @@ pub(crate) struct Findings {
 }
 
 /// Judges each different statement once.
-pub(crate) fn judge(logged: &Logged) -> Findings {
+pub(crate) fn judge(logged: &Logged, context: &Context) -> Findings {
     let policy = Policy::app();
     let mut findings = Findings { statements: logged.statements.values().sum(), ..Findings::default() };
     for sql in logged.statements.keys() {
@@ -58,7 +58,7 @@ pub(crate) fn judge(logged: &Logged) -> Findings {
             shown.trim_start_matches('(').chars().take_while(char::is_ascii_alphabetic).collect();
         let is_row_work = ROW_WORK.contains(&first.to_lowercase().as_str());
         findings.row_work += u64::from(is_row_work);
-        let verdict = policy.judge(sql);
+        let verdict = policy.judge_in(sql, context);
         let Some(denied) = verdict.denied().next() else { continue };
         let rule = denied.rule.clone().unwrap_or_default();
         *findings.refused.entry(rule.clone()).or_default() += 1;

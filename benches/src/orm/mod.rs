@@ -10,6 +10,9 @@ mod suites;
 use crate::{Args, Outcome};
 use anyhow::{Result, anyhow};
 use judge::Findings;
+use ops_core::connection::ConnectionSettings;
+use ops_core::guard::{Context, Policy};
+use ops_core::postgres::GuardedClient;
 use ops_testkit::{Postgres, bin_dir, default_major, installed_majors};
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -51,16 +54,39 @@ pub(crate) fn compare(args: &Args) -> Result<Outcome> {
         let before = server.log().len();
         let absent = (suite.run)(&server, &python).err();
         let text = server.log();
-        let findings = absent.is_none().then(|| judge::judge(&log::read(&text[before..])));
+        let findings = absent
+            .is_none()
+            .then(|| anyhow::Ok(judge::judge(&log::read(&text[before..]), &context(&server)?)))
+            .transpose()?;
         rows.push(Row { suite: suite.name, absent: absent.map(|error| format!("{error:#}")), findings });
     }
     let report = Report { schema: "ops-benches/orm/v1", postgresql: server.major(), suites: rows };
     Ok(Outcome { text: report.text(), json: serde_json::to_string(&report)? })
 }
 
+/// The extensions whose functions the suites call. One that is not installed is not there for them either.
+const EXTENSIONS: [&str; 6] = ["btree_gist", "citext", "hstore", "pg_trgm", "pgcrypto", "unaccent"];
+
+/// Returns what a guarded client would know beside the text: of the suites' own tables nothing, since they are gone, but
+/// of their extensions all.
+fn context(server: &Postgres) -> Result<Context> {
+    for extension in EXTENSIONS {
+        let _ = server.psql(&format!("CREATE EXTENSION IF NOT EXISTS {extension}"));
+    }
+    let settings = ConnectionSettings::parse(&server.socket_url())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let client = GuardedClient::connect(&settings, Policy::app()).await?;
+        Ok(client.context().await?)
+    })
+}
+
 impl Report {
     fn text(&self) -> String {
-        let mut text = format!("PostgreSQL {}, policy app, judged by the text alone\n", self.postgresql);
+        let mut text = format!(
+            "PostgreSQL {}, policy app, judged with the catalog of a database that has the extensions alone\n",
+            self.postgresql
+        );
         for row in &self.suites {
             if let Some(reason) = &row.absent {
                 let _ = writeln!(text, "\n{}: absent: {reason}", row.suite);
