@@ -278,7 +278,7 @@ COPY victim TO '/dev/null';
 COPY victim TO PROGRAM 'cat > /dev/null';
 COPY victim FROM PROGRAM 'echo 200,1' (FORMAT csv);
 COPY victim FROM '/dev/null';
-COPY (SELECT 1) TO PROGRAM 'true';
+COPY (SELECT 1) TO PROGRAM 'cat > /dev/null' (FORMAT csv);
 -- as: owner
 TRUNCATE victim;
 TRUNCATE TABLE journal RESTART IDENTITY;
