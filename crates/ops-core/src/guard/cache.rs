@@ -14,8 +14,11 @@ use super::verdict::Verdict;
 /// Longer texts are judged each time.
 const MAX_TEXT_BYTES: usize = 16 << 10;
 
-/// How many bytes of text one generation holds. There are two.
-const GENERATION_BYTES: usize = 2 << 20;
+/// How many bytes one generation holds. There are two.
+const GENERATION_BYTES: usize = 8 << 20;
+
+/// What an ordinary verdict takes beside its text.
+const VERDICT_BYTES: usize = 1 << 10;
 
 /// A policy in its circumstances, together with the verdicts that it has given.
 ///
@@ -138,12 +141,13 @@ impl State {
     }
 
     fn insert(&mut self, sql: &str, verdict: Arc<Verdict>) {
-        if self.young_bytes + sql.len() > GENERATION_BYTES {
+        let bytes = sql.len() + VERDICT_BYTES;
+        if self.young_bytes + bytes > GENERATION_BYTES {
             self.old = std::mem::take(&mut self.young);
             self.young_bytes = 0;
         }
         if self.young.insert(sql.into(), verdict).is_none() {
-            self.young_bytes += sql.len();
+            self.young_bytes += bytes;
         }
     }
 
@@ -184,13 +188,13 @@ mod tests {
     fn the_cache_stays_within_its_bytes_and_keeps_what_is_used() {
         let judge = judge();
         let hot = judge.judge("SELECT 1", Timestamp::UNIX_EPOCH);
-        for number in 0..600 {
+        for number in 0..2_000 {
             judge.judge(&format!("SELECT {number} -- {}", "x".repeat(10_000)), Timestamp::UNIX_EPOCH);
             assert!(Arc::ptr_eq(&hot, &judge.judge("SELECT 1", Timestamp::UNIX_EPOCH)), "after {number}");
         }
         let state = judge.lock();
         let bytes = |map: &HashMap<Box<str>, _>| map.keys().map(|text| text.len()).sum::<usize>();
         assert!(bytes(&state.young) <= GENERATION_BYTES && bytes(&state.old) <= GENERATION_BYTES);
-        assert!(state.young.len() + state.old.len() < 500);
+        assert!(state.young.len() + state.old.len() < 1_600);
     }
 }

@@ -63,6 +63,14 @@ pub(super) fn table(table: &ast::RangeVar) -> String {
     parts.into_iter().filter(|part| !part.is_empty()).map(|part| quoted(part)).collect::<Vec<_>>().join(".")
 }
 
+/// Tells whether a table is one of the system's own: by its schema, or by a name that is looked for there first.
+pub(super) fn is_of_the_system(table: &ast::RangeVar) -> bool {
+    match table.schemaname.as_str() {
+        "" => table.relname.starts_with("pg_"),
+        schema => matches!(schema, "pg_catalog" | "pg_toast" | "information_schema"),
+    }
+}
+
 /// Returns the name of whatever object a node stands for, as well as it can be told.
 pub(super) fn object(node: Option<&ast::Node>) -> String {
     match node.and_then(|node| node.node.as_ref()) {

@@ -135,7 +135,8 @@ impl<'a> Prediction<'a> {
         context: &Context,
         granted: Option<Limits>,
     ) -> Result<(), Violation> {
-        let mut limits = Limits::default();
+        let predicted = self.statements.iter().filter_map(|statement| statement.limits);
+        let mut limits = predicted.reduce(Limits::and).unwrap_or_default();
         let mut limited: Vec<(&str, u64)> = Vec::new();
         let mut relations: Vec<&Touched> =
             observation.relations.iter().filter(|touched| !touched.is_temporary()).collect();
@@ -151,13 +152,11 @@ impl<'a> Prediction<'a> {
                 if rows == 0 {
                     continue;
                 }
-                let Some(table) = self.table_of(touched, operation) else {
+                let Some(effect) = self.explanation(touched, operation) else {
                     return Err(unpredicted(touched, operation, rows));
                 };
-                let effect = Effect::Write { table: table.to_owned(), operation, bound: Bound::Conditional };
                 let ruling = policy.rule_on(&effect, context);
                 match (ruling.decision, ruling.words) {
-                    (Decision::Allow, _) if granted.is_none() => continue,
                     (Decision::Limit, _) => limits = limits.and(ruling.limits),
                     (Decision::Approve | Decision::Deny, Some(words)) if granted.is_none() => {
                         return Err(found(words, &format!("{rows} rows, found when it ran")));
@@ -170,9 +169,10 @@ impl<'a> Prediction<'a> {
         check_limits(granted.map_or(limits, |granted| granted.or(limits)), &limited)
     }
 
-    /// Returns the table by whose name a write was predicted; the touched one itself where hidden code may have
-    /// written anything; none where nothing predicts it.
-    fn table_of<'b>(&'b self, touched: &'b Touched, operation: Operation) -> Option<&'b str> {
+    /// Returns the effect that a change of rows is: the predicted one, or what hidden code may have done; none where nothing
+    /// explains it.
+    fn explanation(&self, touched: &Touched, operation: Operation) -> Option<Effect> {
+        let own = || Effect::Write { table: touched.relation.clone(), operation, bound: Bound::Conditional };
         let effects = self.statements.iter().flat_map(|statement| &statement.effects);
         for effect in effects.map(|predicted| &predicted.effect) {
             match effect {
@@ -180,18 +180,18 @@ impl<'a> Prediction<'a> {
                     // A row that moves to another partition is removed here and added there.
                     let moves = *predicted == Operation::Update && *table != touched.relation;
                     if (*predicted == operation || moves) && self.covers(table, &touched.relation) {
-                        return Some(table);
+                        return Some(effect.clone());
                     }
                 }
                 Effect::SchemaAdd { name, .. } | Effect::Rewrite { name }
                     if self.covers(name, &touched.relation) =>
                 {
-                    return Some(&touched.relation);
+                    return Some(effect.clone());
                 }
                 _ => {}
             }
         }
-        self.is_hidden.then_some(touched.relation.as_str())
+        self.is_hidden.then(own)
     }
 
     fn covers(&self, predicted: &str, touched: &str) -> bool {

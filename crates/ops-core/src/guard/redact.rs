@@ -56,6 +56,7 @@ mod tests {
     fn constants_and_comments_go_and_the_rest_stays() {
         let cases = [
             ("", ""),
+            (" \n\t\x0b\x0c", ""),
             ("  \n-- only this\n", ""),
             ("SELECT 1", "SELECT ?"),
             ("SELECT  $1::int,\n\t-1.5e3", "SELECT $1::int, -?"),

@@ -361,7 +361,7 @@ nodes! {
     analysed WindowFunc(WindowFunc) [xpr args aggfilter run_condition] {winfnoid wintype wincollid
         inputcollid winref winstar winagg location};
     analysed WindowFuncRunCondition(WindowFuncRunCondition) [xpr arg] {opno inputcollid wfunc_left};
-    analysed MergeSupportFunc(MergeSupportFunc) [xpr] {msftype msfcollid location};
+    part MergeSupportFunc(MergeSupportFunc) [xpr] {msftype msfcollid location};
     analysed SubscriptingRef(SubscriptingRef) [xpr refupperindexpr reflowerindexpr refexpr refassgnexpr]
         {refcontainertype refelemtype refrestype reftypmod refcollid};
     analysed FuncExpr(FuncExpr) [xpr args] {funcid funcresulttype funcretset funcvariadic funcformat

@@ -11,6 +11,7 @@ use tokio_postgres::{Client, CopyInSink, CopyOutStream};
 
 use super::autocommit::{Admitted, Session};
 use super::block::Block;
+use super::driver::SpoilUnlessDone;
 use super::run::Guard;
 use super::statement::sealed::Source;
 use super::warrant::Warrant;
@@ -39,8 +40,12 @@ impl<'a> GuardedCopyIn<'a> {
         let alone = session.gate.write().await;
         let statement = session.guard.prepare_source(client, Source::Text(sql), &verdict).await?;
         let block = session.begin(client).await?;
+        // Where the server refuses to begin a copy, `tokio_postgres` takes the answers that follow for those of other
+        // statements.
+        let begun = SpoilUnlessDone::new(&session.line);
         let sink = client.copy_in(&statement).await;
         let sink = Box::pin(sink.map_err(|error| session.guard.failure("copy rows in", error))?);
+        begun.done();
         Ok(Self { sink, block, client, session, verdict, warrant, _alone: alone })
     }
 

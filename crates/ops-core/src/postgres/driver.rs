@@ -67,6 +67,27 @@ impl Line {
     }
 }
 
+/// Gives a session up where what it is part of does not come to its end.
+pub(super) struct SpoilUnlessDone<'a>(Option<&'a Line>);
+
+impl<'a> SpoilUnlessDone<'a> {
+    pub(super) fn new(line: &'a Line) -> Self {
+        Self(Some(line))
+    }
+
+    pub(super) fn done(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for SpoilUnlessDone<'_> {
+    fn drop(&mut self) {
+        if let Some(line) = self.0 {
+            line.spoil();
+        }
+    }
+}
+
 /// The running task.
 #[derive(Debug)]
 pub(super) struct Driver(JoinHandle<()>);

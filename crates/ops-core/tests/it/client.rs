@@ -207,3 +207,14 @@ async fn a_session_whose_settings_change_behind_the_guard_is_given_up() {
     let second: i32 = client.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
     assert_eq!(first.0 != second, first.1);
 }
+
+#[tokio::test]
+async fn a_copy_that_the_server_does_not_begin_gives_the_session_up() {
+    let postgres = server("");
+    let client = app(&postgres).await;
+    let error = client.copy_in("COPY t FROM STDIN (FORMAT csv, FORCE_NULL (nothing))").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Server, "{error}");
+    let after = client.query("SELECT 1", &[]).await.unwrap_err();
+    assert_eq!(after.kind(), ErrorKind::SessionChanged, "{error:?} {after:?}");
+    assert!(client.is_closed());
+}

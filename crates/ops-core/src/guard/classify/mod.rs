@@ -82,6 +82,11 @@ fn transactional(statement: NodeRef<'_>) -> bool {
             },
             _ => false,
         }),
+        NodeRef::TransactionStmt(transaction) => !matches!(
+            transaction.kind(),
+            ast::TransactionStmtKind::TransStmtCommitPrepared
+                | ast::TransactionStmtKind::TransStmtRollbackPrepared
+        ),
         NodeRef::CreatedbStmt(_)
         | NodeRef::DropdbStmt(_)
         | NodeRef::CreateTableSpaceStmt(_)

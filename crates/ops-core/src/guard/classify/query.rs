@@ -3,6 +3,7 @@
 use super::super::catalog::{Access, Reference};
 use super::super::condition::{self, Target};
 use super::super::effect::{Bound, Effect, Operation};
+use super::super::names;
 use super::super::names::strings;
 use super::super::parse::ast::node::Node as NodeEnum;
 use super::super::parse::{NodeRef, ast};
@@ -91,7 +92,11 @@ impl<'a> Walker<'a, '_> {
         operation: Operation,
         bound: Bound,
     ) -> Descend {
+        let is_system = table.is_some_and(names::is_of_the_system);
         let (table, location) = self.accessed(table, operation.into());
+        if is_system || table.starts_with("pg_catalog.") {
+            self.add(Effect::Cluster { construct: format!("a write to {table}") }, location);
+        }
         self.add(Effect::Write { table, operation, bound }, location)
     }
 

@@ -134,7 +134,8 @@ impl Token {
 
 /// Cuts a text into tokens, comments included, with PostgreSQL's own scanner; none where it refuses the text.
 pub(super) fn scan(text: &str) -> Option<Vec<Token>> {
-    if text.is_empty() {
+    // The library makes a slice of a null pointer where there is no token at all.
+    if text.bytes().all(|byte| byte.is_ascii_whitespace() || byte == 0x0b) {
         return Some(Vec::new());
     }
     if text.len() > MAX_BYTES || is_slow_to_scan(text) {

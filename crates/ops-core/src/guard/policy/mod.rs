@@ -33,6 +33,7 @@ pub use self::trial::TestOutcome;
 use self::window::Windows;
 use super::context::Context;
 use super::effect::Effect;
+use super::names;
 use super::verdict::{Decision, Limits};
 
 /// Which effects a session may have, and how many rows it may change. Deny wins: one refused effect refuses its statement.
@@ -200,7 +201,7 @@ impl Policy {
     pub(crate) fn rule_on(&self, effect: &Effect, context: &Context) -> Ruling {
         let class = Rule::of(effect);
         let (mut decision, mut limits) = self.base.ruling(class);
-        if decision == Decision::Deny && self.names_function(effect) {
+        if decision == Decision::Deny && self.names_function(effect, context) {
             decision = Decision::Allow;
         }
         let is_open = decision < Decision::Deny;
@@ -216,12 +217,22 @@ impl Policy {
         Ruling { decision, limits, words }
     }
 
-    fn names_function(&self, effect: &Effect) -> bool {
+    fn names_function(&self, effect: &Effect, context: &Context) -> bool {
         let Effect::Call { function } = effect else { return false };
-        let in_schema = || function.rsplit_once('.').map(|(schema, _)| format!("{schema}.*"));
-        !self.functions.is_empty()
-            && (self.functions.contains(function)
-                || in_schema().is_some_and(|pattern| self.functions.contains(&pattern)))
+        if self.functions.is_empty() {
+            return false;
+        }
+        let operator = function.strip_prefix("operator ");
+        let (prefix, name) = operator.map_or(("", function.as_str()), |name| ("operator ", name));
+        let Some((schema, bare)) = name.rsplit_once('.') else { return self.functions.contains(function) };
+        // A catalog gives the name its schema, also where the statement and the policy have it without.
+        let is_in_path = || {
+            let path = context.catalog.as_ref().map_or(&[][..], |catalog| catalog.search_path());
+            path.iter().any(|known| names::quoted(known) == schema)
+        };
+        self.functions.contains(function)
+            || self.functions.contains(&format!("{schema}.*"))
+            || self.functions.contains(&format!("{prefix}{bare}")) && is_in_path()
     }
 
     fn preset(base: Preset) -> Self {
