@@ -4,6 +4,7 @@
 mod backup;
 mod guard;
 mod measure;
+mod orm;
 mod table;
 
 use anyhow::{Context as _, Result, bail};
@@ -38,12 +39,14 @@ pub(crate) struct Outcome {
 type Comparison = fn(&Args) -> Result<Outcome>;
 
 /// The comparisons by name; the first one runs where none is named.
-const COMPARISONS: [(&str, Comparison); 2] = [("backup", backup::compare), ("guard", guard::compare)];
+const COMPARISONS: [(&str, Comparison); 3] =
+    [("backup", backup::compare), ("guard", guard::compare), ("orm", orm::compare)];
 
-const HELP: &str = "cargo xtask bench [backup|guard] [--scale N] [--runs N]
+const HELP: &str = "cargo xtask bench [backup|guard|orm] [--scale N] [--runs N]
 
   backup   full backup and restore against pg_basebackup and pgBackRest (default)
   guard    the guard's judgements against three parsers, its client against tokio_postgres
+  orm      what the guard refuses of Django's and SQLAlchemy's test suites, and of pgbench; needs Python and pip
 
 Prints the table, and the same as JSON on the last line. Medians of N runs; repeat on a quiet machine. Of `backup`, CPU and memory
 are those of the command and its children: what a server does for pg_basebackup is not in them.";

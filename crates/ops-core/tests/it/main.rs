@@ -11,6 +11,8 @@ mod catalog;
 #[cfg(feature = "guard")]
 mod client;
 #[cfg(feature = "guard")]
+mod differential;
+#[cfg(feature = "guard")]
 mod doctor;
 mod evidence;
 #[cfg(feature = "guard")]
@@ -19,6 +21,8 @@ mod fuzz;
 mod live;
 #[cfg(feature = "guard")]
 mod observed;
+#[cfg(feature = "guard")]
+mod payloads;
 #[cfg(feature = "guard")]
 mod policy;
 #[cfg(feature = "guard")]
