@@ -21,7 +21,20 @@ const COMMANDS: [(&str, &[&str]); 4] = [
             "evidence verify",
         ],
     ),
-    ("ops-guard", &["check"]),
+    (
+        "ops-guard",
+        &[
+            "check",
+            "exec",
+            "explain",
+            "doctor",
+            "keygen",
+            "approve",
+            "audit verify",
+            "audit show",
+            "audit recover",
+        ],
+    ),
     ("ops-gate", &["run", "plan", "verify"]),
     ("ops-secrets", &["exec"]),
 ];

@@ -1,6 +1,7 @@
 //! `approve`: shows what is asked for, signs it once somebody has said yes, or shows what was signed.
 
 use crate::args::{ApproveArgs, Settings};
+use crate::policy;
 use crate::words::{failed, unwritten, visible};
 use jiff::{SignedDuration, Timestamp};
 use ops_cli::{Context, Exit, Failure, Format, output};
@@ -42,7 +43,8 @@ fn sign(args: &ApproveArgs, context: &Context<Settings>) -> Result<Exit, Failure
         .map_err(|error| Failure::new(Exit::Bug, format!("the clock shows no time: {error}")))?;
     let approval = Approval::sign(&request, &approver, &key, now, id).map_err(|error| failed(&error))?;
     let terms = approval.unverified_terms().map_err(|error| failed(&error))?;
-    let preview = preview(&terms, text.as_deref(), &context.settings.guard.policy)?;
+    let policy = policy::load(&context.settings.guard.policy)?;
+    let preview = preview(&terms, text.as_deref(), &policy)?;
     std::io::stderr().lock().write_all(preview.as_bytes()).map_err(unwritten)?;
     if !args.yes && !is_confirmed()? {
         return Err(Failure::new(Exit::No, "nothing was signed: the answer was not yes"));
@@ -91,11 +93,9 @@ fn lifetime(text: &str) -> Result<Duration, Failure> {
 }
 
 /// What the approver reads before they say yes: all of it, with nothing hidden.
-fn preview(terms: &Terms, text: Option<&str>, policy: &str) -> Result<String, Failure> {
+fn preview(terms: &Terms, text: Option<&str>, policy: &Policy) -> Result<String, Failure> {
     let mut shown = String::from("You are asked to approve:\n");
     if let Some(text) = text {
-        let policy = Policy::by_name(policy)
-            .ok_or_else(|| Failure::new(Exit::Config, format!("there is no policy `{policy}`")))?;
         let verdict = policy.judge(text);
         let [statement] = verdict.statements.as_slice() else {
             let message =

@@ -107,6 +107,7 @@ impl Args {
             Some(Action::Check(check)) => check.policy.clone(),
             Some(Action::Explain(explain)) => explain.policy.clone(),
             Some(Action::Exec(exec)) => exec.policy.clone(),
+            Some(Action::Approve(approve)) => approve.policy.clone(),
             _ => None,
         };
         let url = match &self.action {
@@ -255,6 +256,9 @@ against, 64 usage, 65 a statement, a key or an approval cannot be used, 73 the a
 #[command(after_help = APPROVE_EXAMPLES)]
 #[command(group = clap::ArgGroup::new("what").required(true))]
 pub(crate) struct ApproveArgs {
+    /// The policy that the statement is to run under, to show what it says: a name, or a TOML file
+    #[arg(long, value_name = "NAME_OR_FILE")]
+    pub(crate) policy: Option<String>,
     /// Approve this statement, byte for byte
     #[arg(short = 'c', long, group = "what", value_name = "SQL")]
     pub(crate) command: Option<String>,

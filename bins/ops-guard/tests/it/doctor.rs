@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 use ops_testkit::Postgres;
 
 /// Runs the command without any setting of the machine but those given.
-fn run(args: &[&str], settings: &[(&str, &str)]) -> Output {
+pub(crate) fn run(args: &[&str], settings: &[(&str, &str)]) -> Output {
     let folder = tempfile::tempdir().unwrap();
     Command::new(env!("CARGO_BIN_EXE_ops-guard"))
         .args(args)
@@ -19,7 +19,7 @@ fn run(args: &[&str], settings: &[(&str, &str)]) -> Output {
         .unwrap()
 }
 
-fn shown(output: &Output, postgres: &Postgres) -> String {
+pub(crate) fn shown(output: &Output, postgres: &Postgres) -> String {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let all = format!(
         "exit {}\n--- stdout\n{}--- stderr\n{}",

@@ -4,6 +4,7 @@
 mod approve;
 mod audit;
 mod doctor;
+mod exec;
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};

@@ -9,7 +9,8 @@ use futures_util::{Sink, SinkExt as _, Stream};
 use tokio::sync::{RwLockReadGuard, RwLockWriteGuard};
 use tokio_postgres::{Client, CopyInSink, CopyOutStream};
 
-use super::autocommit::{Admitted, Session};
+use super::admission::Admitted;
+use super::autocommit::Session;
 use super::block::Block;
 use super::driver::SpoilUnlessDone;
 use super::run::Guard;

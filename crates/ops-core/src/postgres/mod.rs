@@ -25,6 +25,7 @@
 //! # }
 //! ```
 
+mod admission;
 mod autocommit;
 mod block;
 mod budget;

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Transaction};
 
-use super::autocommit::{Admitted, IMMEDIATE, Session};
+use super::admission::Admitted;
+use super::autocommit::{IMMEDIATE, Session};
 use super::block::send_and_forget;
 use super::budget::Spent;
 use super::observe::{Baseline, FLUSH};

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use tokio_postgres::Client;
 
-use super::autocommit::{Admitted, IMMEDIATE, Session};
+use super::admission::Admitted;
+use super::autocommit::{IMMEDIATE, Session};
 use super::budget::Spent;
 use super::observe::Baseline;
 use super::run::{Params, Rows};

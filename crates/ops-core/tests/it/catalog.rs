@@ -431,3 +431,26 @@ async fn the_catalog_of_two_thousand_tables_is_read_in_time() {
         catalog.covers("public.v2000", "public.t2000") && !catalog.covers("public.v2000", "public.t1999")
     );
 }
+
+#[tokio::test]
+async fn well_known_extensions_do_not_stand_in_the_way_of_ordinary_work() {
+    let postgres = Postgres::start().unwrap();
+    postgres.psql("CREATE TABLE work (id int PRIMARY KEY, name text)").unwrap();
+    let wanted = "btree_gin btree_gist citext cube earthdistance fuzzystrmatch hstore intarray ltree pg_trgm pgcrypto seg tablefunc unaccent";
+    for extension in wanted.split(' ') {
+        postgres.psql(&format!("CREATE EXTENSION {extension}")).unwrap();
+    }
+    let context = catalog(&postgres).await;
+    let statements = [
+        "SELECT name FROM work WHERE id = $1",
+        "SELECT max(id), count(*), lower(name) FROM work WHERE name LIKE 'a%' AND id < 5 AND name ~ 'x' GROUP BY name ORDER BY 1",
+        "UPDATE work SET name = name || 'x' WHERE id = 1 AND name <> 'y'",
+        "INSERT INTO work VALUES (1, 'a') ON CONFLICT (id) DO UPDATE SET name = excluded.name",
+        "DELETE FROM work WHERE id IN (1, 2) OR name IS NULL",
+        "SELECT similarity(name, 'x'), unaccent(name), akeys(hstore('a', name)), digest(name, 'sha256') FROM work WHERE name % 'x'",
+    ];
+    for sql in statements {
+        let verdict = Policy::app().judge_in(sql, &context);
+        assert!(verdict.is_allowed(), "{sql}: {:?}", verdict.statements[0].reason);
+    }
+}

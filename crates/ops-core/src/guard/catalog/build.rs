@@ -370,11 +370,15 @@ fn body(row: &FunctionRow) -> Body {
             None => Body::Sql(row.source.clone()),
         },
         "plpgsql" => Body::Plpgsql(row.source.clone()),
-        "c" => match &row.extension {
-            Some(extension) if extensions::only_computes(extension, &row.name) => Body::Harmless,
-            _ => Body::Unreadable,
-        },
-        // Another name for a function of the server.
+        // Extensions also give names of their own to functions of the server.
+        "c" | "internal"
+            if row
+                .extension
+                .as_ref()
+                .is_some_and(|extension| extensions::only_computes(extension, &row.name)) =>
+        {
+            Body::Harmless
+        }
         "internal" if functions::is_harmless(&row.source) => Body::Harmless,
         _ => Body::Unreadable,
     }

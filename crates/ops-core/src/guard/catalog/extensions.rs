@@ -1,6 +1,6 @@
 //! Extensions whose functions only compute.
 
-/// Extensions all of whose functions in C compute a value from their arguments, or read what the planner reads.
+/// Extensions all of whose functions in C, or in the server itself, compute a value from their arguments, or read what the planner reads.
 /// Their functions in SQL and PL/pgSQL are read like anybody's.
 const COMPUTING: &[&str] = &[
     "btree_gin",
@@ -29,7 +29,7 @@ const COMPUTING: &[&str] = &[
     "vector",
 ];
 
-/// Tells whether a function in C is known to compute only.
+/// Tells whether such a function is known to compute only.
 pub(super) fn only_computes(extension: &str, function: &str) -> bool {
     COMPUTING.binary_search(&extension).is_ok() || extension == "tablefunc" && function == "normal_rand"
 }
