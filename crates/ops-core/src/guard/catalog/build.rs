@@ -158,8 +158,9 @@ impl Catalog {
             }
         }
         for row in rows.casts.iter().filter(|row| row.function >= FIRST_OWN_OID) {
-            if let Some(target) = catalog.types.get_mut(&row.target) {
-                target.makes.push(Use::Function(row.function));
+            match catalog.types.get_mut(&row.target) {
+                Some(target) => target.makes.push(Use::Function(row.function)),
+                None => catalog.foreign_casts.push(row.function),
             }
             if let Some(source) = catalog.types.get_mut(&row.source) {
                 source.leaves.push(Use::Function(row.function));

@@ -37,6 +37,8 @@ pub struct Catalog {
     operators: HashMap<String, Vec<Operator>>,
     types: HashMap<Oid, Type>,
     type_names: HashMap<String, Vec<Oid>>,
+    /// The functions of casts to types that came with the server, or are made of other types.
+    foreign_casts: Vec<Oid>,
 }
 
 /// Only how much there is: the bodies of functions are nothing for a log.
@@ -174,6 +176,11 @@ impl Catalog {
     ) -> impl Iterator<Item = &'a Operator> {
         let candidates = self.operators.get(name).map_or(&[][..], Vec::as_slice);
         candidates.iter().filter(move |operator| is_reachable(&operator.schema, schema, path))
+    }
+
+    /// Returns the functions that a cast may run although its target is no type of the users'.
+    pub(in crate::guard) fn foreign_casts(&self) -> &[Oid] {
+        &self.foreign_casts
     }
 
     /// Finds the type that a name means.

@@ -214,13 +214,19 @@ impl<'a, 'c> Walker<'a, 'c> {
         }
     }
 
-    /// A value of a user's type runs what the type checks.
+    /// A value of a user's type runs what the type checks, and a cast from one what the users defined for it.
     fn type_name(&mut self, name: &'a ast::TypeName) {
         let Some(Names { catalog, path }) = self.reading.names else { return };
         let name = (strings(&name.names), name.location);
         let Some(last) = name.0.last() else { return };
-        if let Some(oid) = catalog.find_type(name.0.qualifier(), last, path) {
-            self.refer(Reference::Makes(oid), name.1);
+        match catalog.find_type(name.0.qualifier(), last, path) {
+            Some(oid) => self.refer(Reference::Makes(oid), name.1),
+            // What is cast, the text does not tell.
+            None => {
+                for function in catalog.foreign_casts() {
+                    self.refer(Reference::Function(*function), name.1);
+                }
+            }
         }
     }
 

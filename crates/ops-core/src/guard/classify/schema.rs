@@ -309,6 +309,9 @@ impl<'a> Walker<'a, '_> {
             Alter::AtSetLogged | Alter::AtSetUnLogged | Alter::AtSetAccessMethod | Alter::AtSetTableSpace => {
                 Effect::Rewrite { name: table.to_owned() }
             }
+            Alter::AtAddColumn if may_rewrite(command) || self.adds_own_type(command) => {
+                Effect::Rewrite { name: table.to_owned() }
+            }
             Alter::AtChangeOwner
             | Alter::AtEnableRowSecurity
             | Alter::AtDisableRowSecurity
@@ -333,6 +336,18 @@ impl<'a> Walker<'a, '_> {
             _ => return,
         };
         self.add(effect, location);
+    }
+
+    /// Tells whether a new column is of a type of the users' own: a domain's checks run for every row.
+    fn adds_own_type(&self, command: &'a ast::AlterTableCmd) -> bool {
+        let Some(NodeEnum::ColumnDef(column)) = command.def.as_deref().and_then(|node| node.node.as_ref())
+        else {
+            return false;
+        };
+        let Some((names, name)) = self.reading.names.zip(column.type_name.as_ref()) else { return false };
+        let name = strings(&name.names);
+        let found = name.last().and_then(|last| names.catalog.find_type(name.qualifier(), last, names.path));
+        found.is_some()
     }
 
     /// Who may do what.
@@ -447,6 +462,38 @@ fn range_var(node: &ast::Node) -> Option<&ast::RangeVar> {
     match node.node.as_ref() {
         Some(NodeEnum::RangeVar(table)) => Some(table),
         _ => None,
+    }
+}
+
+/// Tells whether a new column may need a value of its own in every row: a default that is no constant, an identity, a
+/// stored expression.
+fn may_rewrite(command: &ast::AlterTableCmd) -> bool {
+    let Some(NodeEnum::ColumnDef(column)) = command.def.as_deref().and_then(|node| node.node.as_ref()) else {
+        return true;
+    };
+    let name = column.type_name.as_ref().and_then(|name| strings(&name.names).last());
+    let is_serial = name.is_some_and(|name| {
+        matches!(name, "serial" | "bigserial" | "smallserial" | "serial2" | "serial4" | "serial8")
+    });
+    let has_value = column.constraints.iter().any(|node| match node.node.as_ref() {
+        Some(NodeEnum::Constraint(constraint)) => match constraint.contype() {
+            ast::ConstrType::ConstrDefault => !is_constant(constraint.raw_expr.as_deref()),
+            ast::ConstrType::ConstrIdentity | ast::ConstrType::ConstrGenerated => true,
+            _ => false,
+        },
+        _ => false,
+    });
+    is_serial || has_value
+}
+
+fn is_constant(node: Option<&ast::Node>) -> bool {
+    match node.and_then(|node| node.node.as_ref()) {
+        Some(NodeEnum::AConst(_)) => true,
+        Some(NodeEnum::TypeCast(cast)) => is_constant(cast.arg.as_deref()),
+        Some(NodeEnum::AExpr(expression)) if expression.lexpr.is_none() => {
+            is_constant(expression.rexpr.as_deref())
+        }
+        _ => false,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Session, transaction and server state: SET, BEGIN, PREPARE, LISTEN, LOCK, LOAD, CHECKPOINT.
 
+use super::super::catalog::Oid;
 use super::super::effect::{Effect, Reach};
 use super::super::parse::ast::a_const::Val;
 use super::super::parse::ast::node::Node as NodeEnum;
@@ -79,11 +80,24 @@ impl<'a> Walker<'a, '_> {
             usize::try_from(lock.mode).ok().and_then(|mode| MODES.get(mode)).copied().unwrap_or("UNKNOWN");
         for relation in &lock.relations {
             if let Some(NodeEnum::RangeVar(table)) = relation.node.as_ref() {
-                let (name, _) = self.relation_named(table);
+                let (name, found) = self.relation_named(table);
                 self.add(Effect::LockTable { table: name, mode }, table.location);
+                self.lock_below(found, mode, table.location);
             }
         }
         Descend::No
+    }
+}
+
+impl Walker<'_, '_> {
+    /// Locking a view or a partitioned table locks what is below it.
+    fn lock_below(&mut self, relation: Option<Oid>, mode: &'static str, location: i32) {
+        let Some((names, oid)) = self.reading.names.zip(relation) else { return };
+        for below in names.catalog.below(oid).into_iter().filter(|below| *below != oid) {
+            if let Some(relation) = names.catalog.relation(below) {
+                self.add(Effect::LockTable { table: relation.title.clone(), mode }, location);
+            }
+        }
     }
 }
 
