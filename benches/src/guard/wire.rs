@@ -4,6 +4,8 @@ use super::pairs::{Pair, Pairs};
 use super::turns::Turns;
 use super::{pool, report};
 use anyhow::{Context as _, Result, anyhow, ensure};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
 use ops_core::connection::ConnectionSettings;
 use ops_core::guard::Policy;
 use ops_core::postgres::GuardedClient;
@@ -28,19 +30,31 @@ const PEER: &str = "tokio_postgres";
 
 /// Fills a fresh server and measures; also says what it was measured on.
 pub(crate) fn rows(rounds: usize) -> Result<(String, Vec<report::Row>)> {
-    let server = Postgres::start().map_err(|error| anyhow!("PostgreSQL does not start: {error:?}"))?;
-    let filled = server.command("pgbench").args(["-i", "-q", "-s", "1"]).stdin(Stdio::null()).output()?;
-    ensure!(filled.status.success(), "pgbench -i failed: {}", String::from_utf8_lossy(&filled.stderr));
-    // One thread for one session: the wake-ups of a second thread would hide what the guard itself costs.
+    // One thread and one processor for one session of each side: where the kernel puts a server process is worth more than all
+    // that the guard costs, and differs between the two connections.
+    let everywhere = sched_getaffinity(Pid::from_raw(0))?;
+    let mut here = CpuSet::new();
+    let first = (0..CpuSet::count()).find(|processor| everywhere.is_set(*processor).unwrap_or_default());
+    here.set(first.unwrap_or_default())?;
+    sched_setaffinity(Pid::from_raw(0), &here)?;
+    let server = filled_server()?;
     let single = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut rows = single.block_on(one_session(&server, rounds))?;
     rows.extend(single.block_on(round_trips(&server))?);
-    rows.extend(pool::rows(&server, rounds)?);
+    sched_setaffinity(Pid::from_raw(0), &everywhere)?;
+    rows.extend(pool::rows(&filled_server()?, rounds)?);
     let data = format!(
         "PostgreSQL {} on a unix socket, fsync off, pgbench scale 1; medians of {rounds} rounds, ours and the peer in turns",
         server.major()
     );
     Ok((data, rows))
+}
+
+fn filled_server() -> Result<Postgres> {
+    let server = Postgres::start().map_err(|error| anyhow!("PostgreSQL does not start: {error:?}"))?;
+    let filled = server.command("pgbench").args(["-i", "-q", "-s", "1"]).stdin(Stdio::null()).output()?;
+    ensure!(filled.status.success(), "pgbench -i failed: {}", String::from_utf8_lossy(&filled.stderr));
+    Ok(server)
 }
 
 /// One session of each side.
