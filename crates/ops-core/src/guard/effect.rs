@@ -6,7 +6,7 @@ use serde::Serialize;
 
 /// Something that a statement does or may do, with the object concerned.
 ///
-/// Objects are named as the statement names them: the guard has no catalog, so `ledger` may be a view.
+/// With a catalog objects are named with their schema; without one as the statement names them, and `ledger` may be a view.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(tag = "effect", rename_all = "snake_case")]
 #[non_exhaustive]

@@ -1,7 +1,8 @@
-//! The guarded client: `tokio_postgres` behind a policy, with no way to the raw client.
+//! The guarded client: `tokio_postgres` behind a policy. Only a break-glass approval leads to the raw client.
 //!
 //! Each statement is judged before it is sent; a refused one never reaches the server, and the error carries the
-//! verdict. Texts go through the extended protocol only, one statement each.
+//! verdict. A write runs in a block and is observed before it lasts; one that did more than it may is rolled back, and the
+//! error carries what was seen. `docs/guard.md` of the project tells the whole course.
 //!
 //! ```no_run
 //! use ops_core::connection::ConnectionSettings;
@@ -26,6 +27,7 @@
 //! ```
 
 mod admission;
+mod audit_table;
 mod autocommit;
 mod block;
 mod budget;
@@ -49,6 +51,7 @@ mod transaction;
 mod undo;
 mod warrant;
 
+pub use audit_table::AuditTable;
 pub use catalog::load_catalog;
 pub use client::{CancelToken, GuardedClient};
 pub use copy::{GuardedCopyIn, GuardedCopyOut};

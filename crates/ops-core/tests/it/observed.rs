@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use ops_core::approval::{Approval, ApprovalId, ApprovalRequest, Approvers, Scope};
-use ops_core::audit::{self, AuditLog};
+use ops_core::audit::{self, AuditLog, AuditLogOptions, Entry, Event};
 use ops_core::connection::ConnectionSettings;
 use ops_core::evidence::SigningKey;
 use ops_core::guard::{Decision, Policy};
-use ops_core::postgres::{GuardedClient, Manager, Oversight, SessionLimits};
+use ops_core::postgres::{AuditTable, GuardedClient, Manager, Oversight, SessionLimits};
 use ops_core::{Error, ErrorKind};
 use ops_testkit::Postgres;
 
@@ -345,4 +345,30 @@ async fn break_glass_opens_a_session_and_a_pool_does_not_take_it_back() {
     let path = folder.path().join("audit.jsonl");
     let report = audit::verify(&path, Some(&office.oversight.log.head()), &[]).unwrap();
     assert!(report.is_intact() && report.entries == 4, "{report:?}");
+}
+
+#[test]
+fn audit_lines_stand_in_a_table_too() {
+    let postgres = server(
+        "CREATE TABLE audit_lines (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, line text NOT NULL); \
+         CREATE ROLE auditor LOGIN PASSWORD 'x'; GRANT INSERT ON audit_lines TO auditor",
+    );
+    let dsn = format!("host=127.0.0.1 port={} user=auditor password=x dbname=postgres", postgres.port());
+    let settings = ConnectionSettings::parse(&dsn).unwrap();
+    let nobody = AuditTable::connect(&settings, "public", "parent").map(|_| ()).unwrap_err();
+    assert_eq!(nobody.kind(), ErrorKind::Server);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    let table = AuditTable::connect(&settings, "public", "audit_lines").unwrap();
+    let options = AuditLogOptions { sink: Some(Arc::new(table)), ..AuditLogOptions::default() };
+    let log = AuditLog::open_with(&path, options).unwrap();
+    for _ in 0..3 {
+        log.append(Entry::new(Event::Refused, Timestamp::now())).unwrap();
+    }
+    let file = std::fs::read_to_string(&path).unwrap();
+    let stored = postgres.psql("SELECT string_agg(line, E'\\n' ORDER BY id) FROM audit_lines").unwrap();
+    assert_eq!(stored.trim_end(), file.trim_end());
+    // A line that the table does not take fails, though the file has it.
+    postgres.psql("REVOKE INSERT ON audit_lines FROM auditor").unwrap();
+    assert!(log.append(Entry::new(Event::Refused, Timestamp::now())).is_err());
 }
