@@ -43,6 +43,15 @@ fn circumstances(args: &CheckArgs) -> ops_core::guard::Context {
     context
 }
 
+/// The name to show and the text: of `-c`, of a file, or of standard input.
+pub(crate) fn text(command: Option<&str>, file: Option<&Path>) -> Result<(String, String), Failure> {
+    match (command, file) {
+        (Some(sql), _) => Ok(("-c".to_owned(), sql.to_owned())),
+        (None, Some(file)) => read(file),
+        (None, None) => read(Path::new(STDIN)),
+    }
+}
+
 /// The name to show and the text. Bytes that are no UTF-8 are refused, because the server might read them otherwise.
 pub(crate) fn read(path: &Path) -> Result<(String, String), Failure> {
     let name = path.display().to_string();

@@ -11,13 +11,12 @@ use ops_core::guard::undo::Naming;
 use ops_core::guard::{Policy, StatementVerdict};
 use ops_core::postgres::{GuardedClient, Oversight};
 use ops_core::{Error, ErrorKind};
-use std::path::Path;
 use std::sync::Arc;
 
 /// Runs the text: one statement by itself, several in one transaction unless each is to stand alone.
 pub(crate) async fn run(args: &ExecArgs, context: &Context<Settings>) -> Result<Exit, Failure> {
     let policy = policy::load(context.settings.guard.policy.as_str())?;
-    let (name, sql) = text(args)?;
+    let (name, sql) = check::text(args.command.as_deref(), args.file.as_deref())?;
     let statements = split(&policy, &sql);
     if statements.is_empty() {
         return Err(Failure::new(Exit::Nothing, "there is no statement to run"));
@@ -159,14 +158,6 @@ fn present(args: &ExecArgs, client: &GuardedClient) -> Result<(), Failure> {
         })?;
     }
     Ok(())
-}
-
-fn text(args: &ExecArgs) -> Result<(String, String), Failure> {
-    match (&args.command, &args.file) {
-        (Some(sql), _) => Ok(("-c".to_owned(), sql.clone())),
-        (None, Some(file)) => check::read(file),
-        (None, None) => check::read(Path::new("-")),
-    }
 }
 
 /// The exit of a statement that did not end well.

@@ -12,12 +12,11 @@ use ops_core::blast::{self, BlastRadius};
 use ops_core::connection::ConnectionSettings;
 use ops_core::guard::{self, Policy, Verdict};
 use ops_core::postgres::GuardedClient;
-use std::path::Path;
 
 /// Judges the text, with the catalog where a server is named, and shows why.
 pub(crate) async fn run(args: &ExplainArgs, context: &Context<Settings>) -> Result<Exit, Failure> {
     let policy = policy::load(context.settings.guard.policy.as_str())?;
-    let (name, sql) = text(args)?;
+    let (name, sql) = check::text(args.command.as_deref(), args.file.as_deref())?;
     let server = match args.url {
         Some(_) => Some(connect::server(&context.settings.guard, &context.trace.trace_id.to_string())?),
         None => None,
@@ -72,15 +71,6 @@ fn show(explanation: &Explanation<'_>, radii: &[Option<BlastRadius>], format: Fo
         }
     }
     Ok(())
-}
-
-/// The name to show and the text.
-fn text(args: &ExplainArgs) -> Result<(String, String), Failure> {
-    match (&args.command, &args.file) {
-        (Some(sql), _) => Ok(("-c".to_owned(), sql.clone())),
-        (None, Some(file)) => check::read(file),
-        (None, None) => check::read(Path::new("-")),
-    }
 }
 
 /// Reads what the names mean there, over a session that may only read.

@@ -187,6 +187,19 @@ pub enum Reach {
     Escape,
 }
 
+/// The modes of table locks by their number, as `LOCK TABLE` names them (PostgreSQL's `lockdefs.h`).
+pub(crate) const LOCK_MODES: [&str; 9] = [
+    "NONE",
+    "ACCESS SHARE",
+    "ROW SHARE",
+    "ROW EXCLUSIVE",
+    "SHARE UPDATE EXCLUSIVE",
+    "SHARE",
+    "SHARE ROW EXCLUSIVE",
+    "EXCLUSIVE",
+    "ACCESS EXCLUSIVE",
+];
+
 impl Effect {
     /// Returns the effect's name in snake case, as it stands in reports.
     pub fn name(&self) -> &'static str {

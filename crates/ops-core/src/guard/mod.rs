@@ -48,5 +48,6 @@ pub(crate) use catalog::{
     TriggerRow, TypeRow,
 };
 pub(crate) use course::Course;
+pub(crate) use effect::LOCK_MODES;
 pub(crate) use names::{qualified, quoted};
 pub(crate) use observed::{Prediction, Violation};

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use tokio_postgres::{GenericClient, Row, Statement};
 
-use crate::guard::{Catalog, Observation, Touched};
+use crate::guard::{Catalog, LOCK_MODES, Observation, Touched};
 
 /// The tables of the system that a look needs: those that came with the server.
 const SYSTEM: &str =
@@ -20,7 +20,7 @@ const SYSTEM: &str =
 ///
 /// The counters keep what the server has not yet flushed of earlier transactions, for up to a second; so it is told to
 /// flush at the end of this one, and the next begins at zero. Locks of indexes and TOAST tables come with those of their
-/// tables, so they are left out. The modes are numbered as in PostgreSQL's `lockdefs.h`.
+/// tables, so they are left out.
 const OBSERVE: &str = "\
 SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL, l.relation, l.mode, c.oid IS NULL,
        n.nspname::pg_catalog.text, c.relname::pg_catalog.text,
@@ -71,18 +71,6 @@ impl Observer {
 /// Sets the counters to zero where something ran that was not observed.
 pub(super) const FLUSH: &str = "SELECT pg_catalog.pg_stat_force_next_flush()";
 
-const MODES: [&str; 9] = [
-    "NONE",
-    "ACCESS SHARE",
-    "ROW SHARE",
-    "ROW EXCLUSIVE",
-    "SHARE UPDATE EXCLUSIVE",
-    "SHARE",
-    "SHARE ROW EXCLUSIVE",
-    "EXCLUSIVE",
-    "ACCESS EXCLUSIVE",
-];
-
 /// The mode that changing rows takes.
 const ROW_EXCLUSIVE: i32 = 3;
 
@@ -125,7 +113,7 @@ impl Baseline {
                 lock: usize::try_from(now.mode)
                     .ok()
                     .filter(|_| is_locked)
-                    .and_then(|mode| MODES.get(mode).copied()),
+                    .and_then(|mode| LOCK_MODES.get(mode).copied()),
                 dropped: now.dropped && !before.dropped,
             };
             if touched.rows() > 0 || touched.lock.is_some() || touched.dropped {

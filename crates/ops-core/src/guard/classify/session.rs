@@ -1,7 +1,7 @@
 //! Session, transaction and server state: SET, BEGIN, PREPARE, LISTEN, LOCK, LOAD, CHECKPOINT.
 
 use super::super::catalog::Oid;
-use super::super::effect::{Effect, Reach};
+use super::super::effect::{Effect, LOCK_MODES, Reach};
 use super::super::parse::ast::a_const::Val;
 use super::super::parse::ast::node::Node as NodeEnum;
 use super::super::parse::{NodeRef, ast};
@@ -65,19 +65,11 @@ impl<'a> Walker<'a, '_> {
     }
 
     fn lock(&mut self, lock: &'a ast::LockStmt) -> Descend {
-        const MODES: [&str; 9] = [
-            "NONE",
-            "ACCESS SHARE",
-            "ROW SHARE",
-            "ROW EXCLUSIVE",
-            "SHARE UPDATE EXCLUSIVE",
-            "SHARE",
-            "SHARE ROW EXCLUSIVE",
-            "EXCLUSIVE",
-            "ACCESS EXCLUSIVE",
-        ];
-        let mode =
-            usize::try_from(lock.mode).ok().and_then(|mode| MODES.get(mode)).copied().unwrap_or("UNKNOWN");
+        let mode = usize::try_from(lock.mode)
+            .ok()
+            .and_then(|mode| LOCK_MODES.get(mode))
+            .copied()
+            .unwrap_or("UNKNOWN");
         for relation in &lock.relations {
             if let Some(NodeEnum::RangeVar(table)) = relation.node.as_ref() {
                 let (name, found) = self.relation_named(table);
