@@ -22,6 +22,10 @@ pub enum ErrorKind {
     NotFound,
     /// An object of the same name but other content is already there.
     Conflict,
+    /// The repository is encrypted and the key does not open it, or a key was given for one that is not.
+    WrongKey,
+    /// Another job holds what this one needs.
+    Busy,
     /// Stored or read data is not what its checksum or format says.
     Corrupt,
     /// The directory cannot take a restore: it is live, not empty, not a directory, or not writable.
@@ -53,6 +57,8 @@ impl ErrorKind {
             ErrorKind::Unsupported => "backup.unsupported",
             ErrorKind::NotFound => "backup.not-found",
             ErrorKind::Conflict => "backup.conflict",
+            ErrorKind::WrongKey => "backup.wrong-key",
+            ErrorKind::Busy => "backup.busy",
             ErrorKind::Corrupt => "backup.corrupt",
             ErrorKind::BadTarget => "backup.bad-target",
             ErrorKind::Unreachable => "backup.unreachable",

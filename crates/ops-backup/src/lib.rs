@@ -44,18 +44,26 @@ mod error;
 mod job;
 mod monitor;
 pub mod postgres;
+#[cfg(any())]
 pub mod rehearse;
 mod repo;
 mod transfer;
 pub mod wal;
 
 pub use error::{Error, ErrorKind};
+#[cfg(any())]
 pub use job::backup::{BackupOptions, backup};
+#[cfg(any())]
 pub use job::list::{self, Inventory, list};
+#[cfg(any())]
 pub use job::restore::{self, RestoreOptions, RestoreTarget};
+#[cfg(any())]
 pub use job::verify::{VerifyOptions, VerifyReport, verify};
 pub use monitor::{Monitor, Phase, Progress};
 pub use postgres::{Cluster, Lsn, RecoveryTarget, SystemIdentifier, TargetAction, TargetTimeline};
+#[cfg(any())]
 pub use rehearse::{Rehearsal, RehearseOptions, rehearse};
 pub use repo::catalog::Backup;
+pub use repo::compress::Compression;
+pub use repo::keys::Key;
 pub use repo::{Repository, catalog, location};

@@ -1,5 +1,6 @@
 //! Writing an object once and reading it back whole: the only code that puts and gets.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -85,6 +86,29 @@ impl Repository {
             };
             match result {
                 Ok(bytes) => return Ok(bytes),
+                Err(error) if attempt < ATTEMPTS => {
+                    tracing::warn!(%path, %error, "a read failed; trying again");
+                    attempt += 1;
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error) => return Err(Error::storage(format!("read {path}"), error)),
+            }
+        }
+    }
+
+    /// Reads a part of the object at `path`, all of it or none.
+    pub(crate) async fn read_range(&self, path: &Path, range: Range<u64>) -> Result<Bytes> {
+        let mut attempt = 1;
+        loop {
+            match self.store().get_range(path, range.clone()).await {
+                Ok(bytes) if bytes.len() as u64 == range.end - range.start => return Ok(bytes),
+                Ok(bytes) => {
+                    let message = format!("{path} ends {} bytes after byte {}", bytes.len(), range.start);
+                    return Err(Error::corrupt(message));
+                }
+                Err(error @ StoreError::NotFound { .. }) => {
+                    return Err(Error::storage(format!("read {path}"), error));
+                }
                 Err(error) if attempt < ATTEMPTS => {
                     tracing::warn!(%path, %error, "a read failed; trying again");
                     attempt += 1;

@@ -1,6 +1,6 @@
 //! Moving file data between disk and packs, in parallel and in bounded memory. Knows blocks and packs, not jobs.
 
-pub(crate) mod blocks;
-pub(crate) mod pack;
+#[cfg(any())]
 pub(crate) mod read;
+#[cfg(any())]
 pub(crate) mod write;
