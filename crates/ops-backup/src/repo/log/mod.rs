@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use object_store::path::Path;
 
 pub(crate) use record::{Event, Expired, Host, Proof, Record};
-pub(crate) use state::{Running, State};
+pub(crate) use state::{Kept, Running, State};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::repo::compress::Compression;
