@@ -2,5 +2,4 @@
 
 #[cfg(any())]
 pub(crate) mod read;
-#[cfg(any())]
 pub(crate) mod write;
