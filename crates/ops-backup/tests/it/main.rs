@@ -6,11 +6,9 @@
 mod clusters;
 #[cfg(any())]
 mod damage;
-#[cfg(any())]
 mod end_to_end;
 #[cfg(any())]
 mod faults;
-#[cfg(any())]
 mod majors;
 mod postgres;
 #[cfg(any())]
