@@ -185,6 +185,19 @@ impl Repository {
         if marker.hash() == marker.blake3 { Ok(marker) } else { Err(not_ours()) }
     }
 
+    /// Reads the marker again, which was read when the repository was opened.
+    ///
+    /// # Errors
+    /// `Corrupt`, `NotFound` where it is damaged or gone.
+    pub(crate) async fn check_marker(&self) -> Result<()> {
+        let marker = self.marker(&self.read(&object_path(MARKER)).await?)?;
+        if marker.id == *self.id {
+            Ok(())
+        } else {
+            Err(Error::corrupt(format!("{MARKER} is of another repository")))
+        }
+    }
+
     /// Returns the random identity of the repository.
     pub fn id(&self) -> &str {
         &self.id
