@@ -2,15 +2,23 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail it like the test itself")]
 
+#[cfg(any())]
 mod clusters;
+#[cfg(any())]
 mod damage;
+#[cfg(any())]
 mod end_to_end;
 mod faults;
+mod faulty;
+#[cfg(any())]
 mod majors;
+#[cfg(any())]
 mod rehearse;
-#[cfg(feature = "s3")]
+#[cfg(all(feature = "s3", any()))]
 mod s3;
 mod store;
+#[cfg(any())]
 mod support;
+#[cfg(any())]
 mod targets;
 mod wal;
