@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use object_store::ObjectStore;
-use object_store::aws::{
-    AmazonS3Builder, AmazonS3ConfigKey, Checksum, S3ConditionalPut, S3EncryptionConfigKey,
-};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum, S3ConditionalPut};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{client, configuration};
@@ -127,7 +125,10 @@ pub(super) fn open(location: &str, rest: &str, options: &S3Options) -> Result<Ar
     builder = match &options.encryption {
         None => builder,
         Some(S3Encryption::S3) => {
-            let key = AmazonS3ConfigKey::Encryption(S3EncryptionConfigKey::ServerSideEncryption);
+            // The type of this key has no public name; the name of the setting is documented.
+            let key = "aws_server_side_encryption".parse::<AmazonS3ConfigKey>();
+            let key =
+                key.map_err(|error| configuration(location, "cannot be encrypted").with_source(error))?;
             builder.with_config(key, "AES256")
         }
         Some(S3Encryption::Kms { key_id, bucket_key }) => {
