@@ -65,4 +65,4 @@ pub use rehearse::{Rehearsal, RehearseOptions, rehearse};
 pub use repo::catalog::Backup;
 pub use repo::compress::Compression;
 pub use repo::keys::Key;
-pub use repo::{Repository, catalog, location};
+pub use repo::{Repository, RetryPolicy, catalog, location};

@@ -9,11 +9,12 @@ mod damage;
 mod end_to_end;
 #[cfg(any())]
 mod faults;
+mod faulty;
 mod majors;
 mod postgres;
 #[cfg(any())]
 mod rehearse;
-#[cfg(any())]
+#[cfg(all(feature = "s3", any()))]
 mod s3;
 #[cfg(any())]
 mod store;
