@@ -56,7 +56,6 @@ pub use error::{Error, ErrorKind};
 pub use job::backup::{BackupOptions, backup};
 #[cfg(any())]
 pub use job::list::{self, Inventory, list};
-#[cfg(any())]
 pub use job::restore::{self, RestoreOptions, RestoreTarget};
 #[cfg(any())]
 pub use job::verify::{VerifyOptions, VerifyReport, verify};

@@ -3,7 +3,6 @@
 pub(crate) mod backup;
 #[cfg(any())]
 pub mod list;
-#[cfg(any())]
 pub mod restore;
 #[cfg(any())]
 pub(crate) mod verify;
