@@ -51,7 +51,7 @@ mod repo;
 mod transfer;
 pub mod wal;
 
-pub use engine::{Engine, PostgresEngine};
+pub use engine::{Engine, PostgresEngine, TreeEngine};
 pub use error::{Error, ErrorKind};
 pub use job::backup::{BackupOptions, backup};
 #[cfg(any())]

@@ -17,6 +17,8 @@
 
 mod list;
 pub(crate) mod postgres;
+pub(crate) mod throttle;
+mod tree;
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,8 +32,9 @@ use crate::repo::Repository;
 use crate::repo::catalog::{BackupSource, BadPage};
 pub(crate) use list::{FileList, Item, Kind};
 pub use postgres::PostgresEngine;
+pub use tree::TreeEngine;
 
-/// Something that backups can be taken of; see [`PostgresEngine`].
+/// Something that backups can be taken of; see [`PostgresEngine`] and [`TreeEngine`].
 ///
 /// The engines are those of this crate, because a repository must know how to restore each.
 #[expect(

@@ -101,6 +101,12 @@ pub struct TreeBackup {
     pub name: String,
     /// Where it was.
     pub root: std::path::PathBuf,
+    /// How many files changed while they were read; each is a mixture of its states meanwhile.
+    #[serde(default)]
+    pub changed_files: u64,
+    /// The first of them.
+    #[serde(default)]
+    pub changed_examples: Vec<String>,
 }
 
 /// The manifest by its content.

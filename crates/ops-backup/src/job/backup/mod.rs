@@ -8,9 +8,12 @@
 //! 5. Listings, then the manifest.
 //! 6. `commit` in the log. Before it there is no backup, after it there is a whole one.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use tracing::Instrument as _;
 
+use crate::engine::throttle::Throttled;
 use crate::engine::{Engine, Finished, Session};
 use crate::error::Result;
 use crate::monitor::{Monitor, Phase};
@@ -28,6 +31,8 @@ pub struct BackupOptions {
     pub workers: usize,
     /// How new data is stored. Backups with different settings refer to one another's data.
     pub compression: Compression,
+    /// The most bytes that all workers together read from the source in a second, so that it has room for its own work.
+    pub bytes_per_second: Option<u64>,
 }
 
 impl Default for BackupOptions {
@@ -35,6 +40,7 @@ impl Default for BackupOptions {
         BackupOptions {
             workers: std::thread::available_parallelism().map_or(2, usize::from),
             compression: Compression::default(),
+            bytes_per_second: None,
         }
     }
 }
@@ -98,9 +104,12 @@ impl Job<'_> {
     async fn copy(&mut self, monitor: &Monitor) -> Result<Copied> {
         let repository = self.repository;
         self.session.start(repository).await?;
-        let listed = self.session.list().await?;
+        let mut listed = self.session.list().await?;
+        if let Some(limit) = self.options.bytes_per_second {
+            listed.opener = Arc::new(Throttled::new(listed.opener, limit));
+        }
         monitor.phase(Phase::Copy, listed.files.bytes_of_files());
-        let BackupOptions { workers, compression } = *self.options;
+        let BackupOptions { workers, compression, .. } = *self.options;
         let mut writer = Writer::new(repository, &self.id, WriteOptions { workers, compression })?;
         let copied = tokio::select! {
             copied = writer.copy(listed, monitor) => copied?,

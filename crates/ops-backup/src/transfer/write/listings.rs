@@ -32,8 +32,12 @@ impl<'a> Lister<'a> {
         let item = self.files.item(index);
         let path = self.files.path(index);
         let (mode, key) = (u32::from(item.mode), index as u32);
-        if item.kind == Kind::Directory {
-            return Some(Entry::Directory { path, mode });
+        match item.kind {
+            Kind::Directory => return Some(Entry::Directory { path, mode }),
+            Kind::Link => {
+                return Some(Entry::Link { path, target: self.files.link_target(index).to_owned() });
+            }
+            Kind::File => {}
         }
         if collector.vanished.contains(&key) {
             return None;
