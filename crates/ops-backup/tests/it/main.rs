@@ -2,15 +2,24 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail it like the test itself")]
 
+#[cfg(any())]
 mod clusters;
+#[cfg(any())]
 mod damage;
 mod end_to_end;
+#[cfg(any())]
 mod faults;
+mod faulty;
 mod majors;
+mod postgres;
+#[cfg(any())]
 mod rehearse;
-#[cfg(feature = "s3")]
+#[cfg(all(feature = "s3", any()))]
 mod s3;
+#[cfg(any())]
 mod store;
 mod support;
+#[cfg(any())]
 mod targets;
+#[cfg(any())]
 mod wal;
