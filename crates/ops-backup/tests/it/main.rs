@@ -2,15 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail it like the test itself")]
 
-#[cfg(any())]
 mod clusters;
 #[cfg(any())]
 mod damage;
-#[cfg(any())]
 mod end_to_end;
+mod engines;
 #[cfg(any())]
 mod faults;
-#[cfg(any())]
 mod majors;
 mod postgres;
 #[cfg(any())]
