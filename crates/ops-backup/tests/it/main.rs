@@ -2,11 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail it like the test itself")]
 
-#[cfg(any())]
 mod clusters;
 #[cfg(any())]
 mod damage;
 mod end_to_end;
+mod engines;
 #[cfg(any())]
 mod faults;
 mod faulty;

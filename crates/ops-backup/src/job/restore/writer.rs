@@ -211,6 +211,11 @@ impl Destination for Writer {
         for entry in &listing.entries {
             match entry {
                 Entry::Directory { path, mode } => self.directory(path, *mode)?,
+                Entry::Link { path, target } => {
+                    let place = self.place(path);
+                    std::os::unix::fs::symlink(target, &place)
+                        .map_err(|error| Error::io(format!("create the link {place:?}"), error))?;
+                }
                 Entry::File(file) => {
                     let mut manifest = self.manifest.lock().unwrap_or_else(PoisonError::into_inner);
                     let Some(manifest) = manifest.as_mut() else { continue };
