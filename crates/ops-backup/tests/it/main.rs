@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail it like the test itself")]
 
+#[cfg(feature = "azure")]
+mod azure;
+#[cfg(any(feature = "gcs", feature = "s3"))]
+mod cloud;
 #[cfg(any())]
 mod clusters;
 #[cfg(any())]
