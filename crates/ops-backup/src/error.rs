@@ -26,6 +26,8 @@ pub enum ErrorKind {
     WrongKey,
     /// Another job holds what this one needs.
     Busy,
+    /// The job did not say for too long that it lives, and another one gave it up: nothing is lost but its work.
+    Abandoned,
     /// Stored or read data is not what its checksum or format says.
     Corrupt,
     /// The directory cannot take a restore: it is live, not empty, not a directory, or not writable.
@@ -59,6 +61,7 @@ impl ErrorKind {
             ErrorKind::Conflict => "backup.conflict",
             ErrorKind::WrongKey => "backup.wrong-key",
             ErrorKind::Busy => "backup.busy",
+            ErrorKind::Abandoned => "backup.abandoned",
             ErrorKind::Corrupt => "backup.corrupt",
             ErrorKind::BadTarget => "backup.bad-target",
             ErrorKind::Unreachable => "backup.unreachable",

@@ -40,6 +40,7 @@
 //! Features: `s3` adds Amazon S3 and everything that speaks its protocol. Encryption, incremental backups, retention
 //! and other engines are not here yet; the repository format has the versions that they need.
 
+mod engine;
 mod error;
 mod job;
 mod monitor;
@@ -50,12 +51,11 @@ mod repo;
 mod transfer;
 pub mod wal;
 
+pub use engine::{Engine, PostgresEngine, TreeEngine};
 pub use error::{Error, ErrorKind};
-#[cfg(any())]
 pub use job::backup::{BackupOptions, backup};
 #[cfg(any())]
 pub use job::list::{self, Inventory, list};
-#[cfg(any())]
 pub use job::restore::{self, RestoreOptions, RestoreTarget};
 #[cfg(any())]
 pub use job::verify::{VerifyOptions, VerifyReport, verify};

@@ -58,6 +58,17 @@ pub enum BackupSource {
     Tree(TreeBackup),
 }
 
+impl BackupSource {
+    /// Returns the name by which backups of the same source are told: retention counts them together, and only one of
+    /// them runs at a time.
+    pub fn key(&self) -> String {
+        match self {
+            BackupSource::Postgres(postgres) => format!("postgres/{}", postgres.cluster.system_identifier),
+            BackupSource::Tree(tree) => format!("tree/{}", tree.name),
+        }
+    }
+}
+
 /// The facts that recovery of a PostgreSQL backup depends on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PostgresBackup {
@@ -90,6 +101,12 @@ pub struct TreeBackup {
     pub name: String,
     /// Where it was.
     pub root: std::path::PathBuf,
+    /// How many files changed while they were read; each is a mixture of its states meanwhile.
+    #[serde(default)]
+    pub changed_files: u64,
+    /// The first of them.
+    #[serde(default)]
+    pub changed_examples: Vec<String>,
 }
 
 /// The manifest by its content.

@@ -20,7 +20,10 @@ pub mod catalog;
 pub(crate) mod compress;
 pub(crate) mod content;
 pub(crate) mod crypt;
+#[cfg(test)]
+pub(crate) mod fake;
 pub(crate) mod keys;
+pub(crate) mod lease;
 pub mod location;
 pub(crate) mod log;
 mod object;

@@ -33,6 +33,7 @@ pub(crate) enum Kind {
     Wal = 7,
     Ledger = 8,
     Condemned = 9,
+    Lease = 10,
 }
 
 /// Returns the header of an object.

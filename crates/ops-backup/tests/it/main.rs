@@ -6,22 +6,20 @@
 mod azure;
 #[cfg(any(feature = "gcs", feature = "s3"))]
 mod cloud;
-#[cfg(any())]
 mod clusters;
 #[cfg(any())]
 mod damage;
-#[cfg(any())]
 mod end_to_end;
+mod engines;
 mod faults;
 mod faulty;
-#[cfg(any())]
 mod majors;
+mod postgres;
 #[cfg(any())]
 mod rehearse;
-#[cfg(all(feature = "s3", any()))]
+#[cfg(feature = "s3")]
 mod s3;
 mod store;
-#[cfg(any())]
 mod support;
 #[cfg(any())]
 mod targets;

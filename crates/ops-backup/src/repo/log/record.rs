@@ -3,8 +3,10 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::lsn::SystemIdentifier;
 use crate::repo::catalog::Backup;
+use crate::repo::log::host::Host;
 
 /// Something that happened.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -18,15 +20,9 @@ pub(crate) struct Record {
     pub(crate) nonce: String,
     #[serde(flatten)]
     pub(crate) event: Event,
-}
-
-/// Who wrote a record.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Host {
-    pub(crate) name: String,
-    /// Changes with every start of the machine; empty where the system has none.
-    pub(crate) boot: String,
-    pub(crate) process: u32,
+    /// The record before this one, without its own predecessor: one damaged object is made good by the next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) previous: Option<Box<Record>>,
 }
 
 /// What happened.
@@ -47,16 +43,38 @@ pub(crate) enum Event {
     Abandon { backup: String, reason: String },
     /// The backups exist no more; what they alone refer to may be condemned.
     Expire { backups: Vec<Expired> },
-    /// The WAL of a cluster before these segment numbers is needed by nothing that is kept.
-    ExpireWal { system_identifier: SystemIdentifier, before: u64 },
-    /// The packs that the object at `list` names are referred to by nothing; they are removed after a grace time.
-    Condemn { list: String, packs: u64, bytes: u64 },
+    /// The WAL of a cluster before this segment number is needed by nothing that is kept, on any timeline, except
+    /// for the stretches in `keep`, which make older backups consistent.
+    ExpireWal {
+        system_identifier: SystemIdentifier,
+        before: u64,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        keep: Vec<WalStretch>,
+    },
+    /// The objects that the one at `list` names are referred to by nothing; they are removed after a grace time.
+    Condemn {
+        list: String,
+        packs: u64,
+        bytes: u64,
+        /// Expired backups and abandoned jobs that nothing can build on from here on.
+        backups: Vec<String>,
+    },
     /// What record `condemned` listed is gone.
     Sweep { condemned: u64 },
     /// Backups were read and proven, or found damaged.
     Verify { proofs: Vec<Proof> },
     /// A backup was restored, started and asked.
     Rehearse { backup: String, passed: bool, recovery_seconds: f64 },
+    /// The wrapped key no longer counts; its object is removed after this record.
+    RemoveKey { key: String },
+}
+
+/// Segments of one timeline, by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct WalStretch {
+    pub(crate) timeline: u32,
+    pub(crate) first: u64,
+    pub(crate) last: u64,
 }
 
 /// A backup that was expired, and by which rule.
@@ -78,25 +96,50 @@ pub(crate) struct Proof {
 impl Record {
     pub(crate) const VERSION: u32 = 2;
 
-    pub(crate) fn new(sequence: u64, at: Timestamp, by: Host, event: Event) -> Self {
+    /// The record that follows `previous`, the newest one where it is known.
+    pub(crate) fn new(
+        sequence: u64,
+        at: Timestamp,
+        by: Host,
+        event: Event,
+        previous: Option<&Record>,
+    ) -> Self {
         let nonce = format!("{:016x}", crate::repo::random());
-        Record { version: Self::VERSION, sequence, at, by, nonce, event }
+        let previous = previous.map(|record| Box::new(record.alone()));
+        Record { version: Self::VERSION, sequence, at, by, nonce, event, previous }
+    }
+
+    /// The record without the one before it.
+    pub(crate) fn alone(&self) -> Self {
+        let Record { version, sequence, at, by, nonce, event, previous: _ } = self;
+        Record {
+            version: *version,
+            sequence: *sequence,
+            at: *at,
+            by: by.clone(),
+            nonce: nonce.clone(),
+            event: event.clone(),
+            previous: None,
+        }
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a record is always valid JSON")
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice(bytes)
-    }
-}
-
-impl Host {
-    /// This process on this machine.
-    pub(crate) fn this() -> Self {
-        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        Host { name, boot: boot.trim().to_owned(), process: std::process::id() }
+    /// # Errors
+    /// `Unsupported` where a newer program wrote it; `Corrupt` where it is none.
+    pub(crate) fn decode(path: &str, bytes: &[u8]) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Version {
+            version: u32,
+        }
+        let damaged = |error| Error::corrupt(format!("{path} is no record")).with_source(error);
+        let Version { version } = serde_json::from_slice(bytes).map_err(damaged)?;
+        if version > Self::VERSION {
+            let message = format!("{path} has version {version}; this program reads {}", Self::VERSION);
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+        serde_json::from_slice(bytes).map_err(damaged)
     }
 }
