@@ -57,8 +57,7 @@ pub use job::backup::{BackupOptions, backup};
 #[cfg(any())]
 pub use job::list::{self, Inventory, list};
 pub use job::restore::{self, RestoreOptions, RestoreTarget};
-#[cfg(any())]
-pub use job::verify::{VerifyOptions, VerifyReport, verify};
+pub use job::verify::{Problem, VerifyOptions, VerifyReport, verify};
 pub use monitor::{Monitor, Phase, Progress};
 pub use postgres::{Cluster, Lsn, RecoveryTarget, SystemIdentifier, TargetAction, TargetTimeline};
 #[cfg(any())]

@@ -3,6 +3,6 @@
 pub(crate) mod backup;
 #[cfg(any())]
 pub mod list;
+pub(crate) mod reach;
 pub mod restore;
-#[cfg(any())]
 pub(crate) mod verify;

@@ -22,6 +22,7 @@ pub(crate) mod content;
 pub(crate) mod crypt;
 #[cfg(test)]
 pub(crate) mod fake;
+pub(crate) mod gc;
 pub(crate) mod keys;
 pub(crate) mod lease;
 pub mod location;
@@ -195,6 +196,19 @@ impl Repository {
         }
         let marker: Marker = serde_json::from_slice(bytes).map_err(|error| not_ours().with_source(error))?;
         if marker.hash() == marker.blake3 { Ok(marker) } else { Err(not_ours()) }
+    }
+
+    /// Reads the marker again, which was read when the repository was opened.
+    ///
+    /// # Errors
+    /// `Corrupt`, `NotFound` where it is damaged or gone.
+    pub(crate) async fn check_marker(&self) -> Result<()> {
+        let marker = self.marker(&self.read(&object_path(MARKER)).await?)?;
+        if marker.id == *self.id {
+            Ok(())
+        } else {
+            Err(Error::corrupt(format!("{MARKER} is of another repository")))
+        }
     }
 
     /// Returns the same repository, with another policy for failures of its store.

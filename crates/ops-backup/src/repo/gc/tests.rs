@@ -1,0 +1,382 @@
+//! A model of everything that meets garbage collection, in random order: jobs, zombies, expiry, marks on old surveys,
+//! sweeps that stop half-way, lists that miss objects, and time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use jiff::{SignedDuration, Timestamp};
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    ObjectStoreExt as _, PutMultipartOptions, PutOptions, PutPayload, PutResult,
+};
+use proptest::prelude::*;
+
+use super::*;
+use crate::monitor::Monitor;
+use crate::repo::content::{ListingRef, Manifest};
+use crate::repo::crypt::BlockHash;
+use crate::repo::lease::Lease;
+use crate::repo::log::{Event, Expired};
+use crate::repo::pack::{Frame, FrameRef, PackRef, PackTable};
+use crate::repo::{Repository, fake, object_path};
+
+const WAITING: Waiting =
+    Waiting { grace: SignedDuration::from_hours(24), resumable: SignedDuration::from_hours(7 * 24) };
+
+/// A store whose lists miss some objects, each time others.
+#[derive(Debug)]
+struct Forgetful {
+    inner: Arc<InMemory>,
+}
+
+impl fmt::Display for Forgetful {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Forgetful")
+    }
+}
+
+fn is_seen() -> bool {
+    !crate::repo::random().is_multiple_of(4)
+}
+
+#[async_trait]
+impl ObjectStore for Forgetful {
+    async fn put_opts(
+        &self,
+        path: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> object_store::Result<PutResult> {
+        self.inner.put_opts(path, payload, options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        path: &Path,
+        options: PutMultipartOptions,
+    ) -> object_store::Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(path, options).await
+    }
+
+    async fn get_opts(&self, path: &Path, options: GetOptions) -> object_store::Result<GetResult> {
+        self.inner.get_opts(path, options).await
+    }
+
+    async fn get_ranges(&self, path: &Path, ranges: &[Range<u64>]) -> object_store::Result<Vec<Bytes>> {
+        self.inner.get_ranges(path, ranges).await
+    }
+
+    fn delete_stream(
+        &self,
+        paths: BoxStream<'static, object_store::Result<Path>>,
+    ) -> BoxStream<'static, object_store::Result<Path>> {
+        self.inner.delete_stream(paths)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+        self.inner.list(prefix).filter(|_| std::future::ready(is_seen())).boxed()
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
+        let mut listed = self.inner.list_with_delimiter(prefix).await?;
+        listed.common_prefixes.retain(|_| is_seen());
+        Ok(listed)
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> object_store::Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
+
+/// One step of one host. Numbers choose among what there is.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Begin { bases: [usize; 2], source: usize },
+    Write { job: usize },
+    Reuse { job: usize, pack: usize },
+    Part { job: usize },
+    Commit { job: usize },
+    Abandon { job: usize },
+    Expire { backup: usize },
+    Survey,
+    Condemn { survey: usize },
+    Mark,
+    Sweep,
+    HalfSweep,
+    Wait { hours: i64 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let any = 0_usize..100;
+    prop_oneof![
+        3 => ([any.clone(), any.clone()], 0_usize..2).prop_map(|(bases, source)| Step::Begin { bases, source }),
+        4 => any.clone().prop_map(|job| Step::Write { job }),
+        4 => (any.clone(), any.clone()).prop_map(|(job, pack)| Step::Reuse { job, pack }),
+        1 => any.clone().prop_map(|job| Step::Part { job }),
+        3 => any.clone().prop_map(|job| Step::Commit { job }),
+        1 => any.clone().prop_map(|job| Step::Abandon { job }),
+        2 => any.clone().prop_map(|backup| Step::Expire { backup }),
+        1 => Just(Step::Survey),
+        1 => any.prop_map(|survey| Step::Condemn { survey }),
+        2 => Just(Step::Mark),
+        2 => Just(Step::Sweep),
+        1 => Just(Step::HalfSweep),
+        1 => (1_i64..100).prop_map(|hours| Step::Wait { hours }),
+    ]
+}
+
+/// A job as its process sees it; it may have been abandoned without knowing.
+struct Job {
+    lease: Lease,
+    /// What its bases refer to.
+    available: BTreeSet<(String, [u8; 32])>,
+    refers: BTreeSet<(String, [u8; 32])>,
+    parts: usize,
+}
+
+struct World {
+    memory: Arc<InMemory>,
+    hosts: Vec<Repository>,
+    jobs: Vec<Job>,
+    /// What each backup, and each job that may be a base, refers to.
+    reach: BTreeMap<String, BTreeSet<(String, [u8; 32])>>,
+    surveys: Vec<Survey>,
+    now: Timestamp,
+    begun: usize,
+}
+
+fn pack_ref((backup, name): &(String, [u8; 32])) -> PackRef {
+    PackRef { backup: backup.clone(), name: *name, salt: [0; 16], size: 10, raw: 10 }
+}
+
+fn pick<T>(all: &[T], number: usize) -> Option<&T> {
+    if all.is_empty() { None } else { all.get(number % all.len()) }
+}
+
+impl World {
+    async fn new() -> Self {
+        let memory = Arc::new(InMemory::new());
+        let honest: Arc<dyn ObjectStore> = Arc::clone(&memory) as Arc<dyn ObjectStore>;
+        let forgetful: Arc<dyn ObjectStore> = Arc::new(Forgetful { inner: Arc::clone(&memory) });
+        let first = Repository::open_or_create(Arc::clone(&honest), None).await.unwrap();
+        let hosts = vec![first, fake::through(honest).await, fake::through(forgetful).await];
+        World {
+            memory,
+            hosts,
+            jobs: Vec::new(),
+            reach: BTreeMap::new(),
+            surveys: Vec::new(),
+            now: Timestamp::now(),
+            begun: 0,
+        }
+    }
+
+    async fn step(&mut self, host: usize, step: Step) {
+        let repository = self.hosts[host % self.hosts.len()].clone();
+        match step {
+            Step::Begin { bases, source } => self.begin(&repository, bases, source).await,
+            Step::Write { job } => self.write(&repository, job).await,
+            Step::Reuse { job, pack } => {
+                let count = self.jobs.len();
+                if count == 0 {
+                    return;
+                }
+                let job = &mut self.jobs[job % count];
+                let available: Vec<_> = job.available.iter().cloned().collect();
+                job.refers.extend(pick(&available, pack).cloned());
+            }
+            Step::Part { job } => {
+                let count = self.jobs.len();
+                if count == 0 {
+                    return;
+                }
+                let job = &mut self.jobs[job % count];
+                job.parts += 1;
+                let path = format!("backups/{}/part-{}", job.lease.id(), job.parts);
+                repository.create(&object_path(&path), Bytes::new()).await.unwrap();
+            }
+            Step::Commit { job } => self.commit(&repository, job).await,
+            Step::Abandon { job } => {
+                let state = repository.state().await.unwrap();
+                let running: Vec<_> = state.running.keys().collect();
+                if let Some(id) = pick(&running, job) {
+                    repository.abandon(id, "test").await.unwrap();
+                }
+            }
+            Step::Expire { backup } => {
+                let state = repository.state().await.unwrap();
+                let live: Vec<_> = state.backups.keys().collect();
+                let Some(id) = pick(&live, backup) else { return };
+                let expired = Expired { backup: (*id).clone(), reason: String::new() };
+                repository
+                    .append(|_| Ok(Some(Event::Expire { backups: vec![expired.clone()] })))
+                    .await
+                    .unwrap();
+            }
+            Step::Survey => self.surveys.push(repository.survey(self.now, WAITING, |_| ()).await.unwrap()),
+            Step::Condemn { survey } => {
+                if let Some(survey) = pick(&self.surveys, survey) {
+                    repository.condemn(survey.clone()).await.unwrap();
+                }
+            }
+            Step::Mark => drop(repository.mark(self.now, WAITING).await.unwrap()),
+            Step::Sweep => drop(repository.sweep(self.now, WAITING, &Monitor::default()).await.unwrap()),
+            Step::HalfSweep => self.half_sweep(&repository).await,
+            Step::Wait { hours } => self.now += SignedDuration::from_hours(hours),
+        }
+    }
+
+    async fn begin(&mut self, repository: &Repository, bases: [usize; 2], source: usize) {
+        self.begun += 1;
+        let id = format!("{:03}", self.begun);
+        let source = ["tree/x", "tree/y"][source];
+        let chosen = |state: &crate::repo::log::State| {
+            let all: Vec<String> = state.backups.keys().chain(state.abandoned.keys()).cloned().collect();
+            let chosen: BTreeSet<String> = bases
+                .iter()
+                .filter(|base| **base > 20)
+                .filter_map(|base| pick(&all, *base))
+                .cloned()
+                .collect();
+            chosen.into_iter().collect()
+        };
+        let lease = repository.begin(&id, source, chosen, true).await.unwrap();
+        let bases = lease.begun().running[&id].bases.clone();
+        let available: BTreeSet<_> = bases.iter().flat_map(|base| self.reach[base].clone()).collect();
+        self.reach.insert(id, available.clone());
+        self.jobs.push(Job { lease, available, refers: BTreeSet::new(), parts: 0 });
+    }
+
+    async fn write(&mut self, repository: &Repository, job: usize) {
+        let count = self.jobs.len();
+        if count == 0 {
+            return;
+        }
+        let job = &mut self.jobs[job % count];
+        let pack = (job.lease.id().to_owned(), crate::repo::crypt::random().unwrap());
+        repository.create(&pack_ref(&pack).path(), Bytes::from_static(b"0123456789")).await.unwrap();
+        job.refers.insert(pack.clone());
+        // What a zombie writes is of no use to others.
+        if repository.state().await.unwrap().running.contains_key(job.lease.id()) {
+            self.reach.get_mut(job.lease.id()).unwrap().insert(pack);
+        }
+    }
+
+    async fn commit(&mut self, repository: &Repository, job: usize) {
+        if self.jobs.is_empty() {
+            return;
+        }
+        let Job { lease, refers, .. } = self.jobs.swap_remove(job % self.jobs.len());
+        let id = lease.id().to_owned();
+        let table = PackTable::default();
+        let listings = refers.iter().enumerate().map(|(number, pack)| {
+            let frame = Frame { pack: table.intern(pack_ref(pack)), offset: 0, stored: 1, raw: 1 };
+            let frame = FrameRef { frame, hash: BlockHash([0; 16]) };
+            ListingRef { first: format!("{number:03}"), frame, uses: Vec::new() }
+        });
+        let listings = listings.collect();
+        let manifest = Manifest { backup: id.clone(), source: fake::source(), files: 0, bytes: 0, listings };
+        let mut backup = fake::backup(&id);
+        backup.manifest = repository.write_manifest(&manifest, &table).await.unwrap();
+        let was_running = repository.state().await.unwrap().running.contains_key(&id);
+        assert_eq!(lease.commit(backup).await.is_ok(), was_running, "only what was not abandoned commits");
+        if was_running {
+            self.reach.insert(id, refers);
+        }
+    }
+
+    /// A sweep that is killed after some of its removals.
+    async fn half_sweep(&self, repository: &Repository) {
+        for condemned in repository.state().await.unwrap().condemned.values() {
+            let list = repository.read_list(&condemned.list).await.unwrap();
+            for path in list.paths().take(1) {
+                repository.remove(&object_path(path)).await.unwrap();
+            }
+        }
+    }
+
+    async fn has(&self, pack: &(String, [u8; 32])) -> bool {
+        self.memory.head(&pack_ref(pack).path()).await.is_ok()
+    }
+
+    /// What must hold at all times.
+    async fn check(&self) {
+        let state = self.hosts[0].state().await.unwrap();
+        for id in state.backups.keys() {
+            self.hosts[0].read_manifest(id, None, &PackTable::default()).await.unwrap();
+            for pack in &self.reach[id] {
+                assert!(self.has(pack).await, "backup {id} has lost {}", pack_ref(pack).path());
+            }
+        }
+        // The next job may build on these, and the running ones do.
+        for id in state.running.keys().chain(state.abandoned.keys()) {
+            for pack in &self.reach[id] {
+                assert!(self.has(pack).await, "job {id} has lost {}", pack_ref(pack).path());
+            }
+        }
+    }
+
+    /// Once nothing runs and time has passed, nothing is left but what backups need.
+    async fn settle(mut self) {
+        let repository = self.hosts[0].clone();
+        // Their heartbeats end with them.
+        self.jobs.clear();
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        for id in repository.state().await.unwrap().running.into_keys() {
+            repository.abandon(&id, "the end").await.unwrap();
+        }
+        for _ in 0..2 {
+            self.now += SignedDuration::from_hours(30 * 24);
+            repository.mark(self.now, WAITING).await.unwrap();
+            self.now += WAITING.grace;
+            repository.sweep(self.now, WAITING, &Monitor::default()).await.unwrap();
+        }
+        self.check().await;
+        let state = repository.state().await.unwrap();
+        assert!(state.condemned.is_empty() && state.expired.is_empty() && state.abandoned.is_empty());
+        let needed: BTreeSet<String> = state
+            .backups
+            .keys()
+            .flat_map(|id| self.reach[id].iter().map(|pack| pack_ref(pack).path().to_string()))
+            .collect();
+        for object in repository.list_all("").await.unwrap() {
+            let path = object.location.to_string();
+            let names: Vec<&str> = path.split('/').collect();
+            let expected = match names[..] {
+                ["packs", owner, _] => needed.contains(&path) || state.backups.contains_key(owner),
+                ["backups", id, "manifest"] => state.backups.contains_key(id),
+                ["repository.json"] | ["log", ..] => true,
+                _ => false,
+            };
+            assert!(expected, "{path} stays");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #[test]
+    fn nothing_that_is_needed_goes_and_nothing_else_stays(
+        steps in prop::collection::vec((0_usize..3, step()), 1..80),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut world = World::new().await;
+            for (host, step) in steps {
+                world.step(host, step).await;
+                world.check().await;
+            }
+            world.settle().await;
+        });
+    }
+}
