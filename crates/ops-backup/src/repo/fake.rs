@@ -12,7 +12,12 @@ use crate::repo::catalog::{Backup, BackupSource, ManifestRef, TreeBackup};
 pub(crate) const SOURCE: &str = "tree/x";
 
 pub(crate) fn source() -> BackupSource {
-    BackupSource::Tree(TreeBackup { name: "x".to_owned(), root: "/".into() })
+    BackupSource::Tree(TreeBackup {
+        name: "x".to_owned(),
+        root: "/".into(),
+        changed_files: 0,
+        changed_examples: Vec::new(),
+    })
 }
 
 /// A record of a backup without a manifest.

@@ -39,7 +39,12 @@ pub(crate) struct Sample<'a> {
 
 impl<'a> Sample<'a> {
     pub(crate) fn new(repository: &'a Repository, id: &str) -> Self {
-        let source = BackupSource::Tree(TreeBackup { name: "sample".to_owned(), root: "/".into() });
+        let source = BackupSource::Tree(TreeBackup {
+            name: "sample".to_owned(),
+            root: "/".into(),
+            changed_files: 0,
+            changed_examples: Vec::new(),
+        });
         Sample { repository, id: id.to_owned(), source, frame_blocks: 4, listing_files: 3 }
     }
 
