@@ -45,7 +45,6 @@ mod error;
 mod job;
 mod monitor;
 pub mod postgres;
-#[cfg(any())]
 pub mod rehearse;
 mod repo;
 mod transfer;
@@ -60,7 +59,6 @@ pub use job::restore::{self, RestoreOptions, RestoreTarget};
 pub use job::verify::{Problem, VerifyOptions, VerifyReport, verify};
 pub use monitor::{Monitor, Phase, Progress};
 pub use postgres::{Cluster, Lsn, RecoveryTarget, SystemIdentifier, TargetAction, TargetTimeline};
-#[cfg(any())]
 pub use rehearse::{Rehearsal, RehearseOptions, rehearse};
 pub use repo::catalog::Backup;
 pub use repo::compress::Compression;
