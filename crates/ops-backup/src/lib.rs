@@ -43,6 +43,7 @@
 mod error;
 mod job;
 mod monitor;
+mod plan;
 pub mod postgres;
 #[cfg(any())]
 pub mod rehearse;
@@ -60,6 +61,7 @@ pub use job::restore::{self, RestoreOptions, RestoreTarget};
 #[cfg(any())]
 pub use job::verify::{VerifyOptions, VerifyReport, verify};
 pub use monitor::{Monitor, Phase, Progress};
+pub use plan::retention::{self, Candidate, Decision, Retention, WalRetention};
 pub use postgres::{Cluster, Lsn, RecoveryTarget, SystemIdentifier, TargetAction, TargetTimeline};
 #[cfg(any())]
 pub use rehearse::{Rehearsal, RehearseOptions, rehearse};
