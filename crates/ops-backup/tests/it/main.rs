@@ -2,24 +2,25 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail it like the test itself")]
 
-#[cfg(any())]
+#[cfg(feature = "azure")]
+mod azure;
+#[cfg(any(feature = "gcs", feature = "s3"))]
+mod cloud;
 mod clusters;
 #[cfg(any())]
 mod damage;
 mod end_to_end;
-#[cfg(any())]
+mod engines;
 mod faults;
 mod faulty;
 mod majors;
 mod postgres;
 #[cfg(any())]
 mod rehearse;
-#[cfg(all(feature = "s3", any()))]
+#[cfg(feature = "s3")]
 mod s3;
-#[cfg(any())]
 mod store;
 mod support;
 #[cfg(any())]
 mod targets;
-#[cfg(any())]
 mod wal;

@@ -21,7 +21,6 @@ use crate::repo::Repository;
 use crate::repo::catalog::{self, Backup};
 use crate::repo::compress::Compression;
 use crate::repo::content::Manifest;
-use crate::repo::log::Event;
 use crate::transfer::write::{WriteOptions, Writer, Written};
 
 /// How a backup is taken.
@@ -66,19 +65,17 @@ pub async fn backup(
     tracing::Span::current().record("id", &id);
     let session = monitor.until_cancelled(engine.connect()).await?;
     let source = session.source();
-    let begin = Event::Begin { backup: id.clone(), source, bases: Vec::new() };
-    repository.append(|_| Ok(Some(begin.clone()))).await?;
+    let lease = repository.begin(&id, &source, |_| Vec::new(), false).await?;
     let mut job = Job { repository, options, id, started_at, session };
     match monitor.until_cancelled(job.copy(monitor)).await {
         // Not cancelled from here on, so that the caller knows whether the backup exists.
         Ok(copied) => {
             monitor.phase(Phase::Finish, 0);
-            job.publish(copied).await
+            let backup = job.publish(copied).await?;
+            lease.commit(backup).await
         }
         Err(error) => {
-            let reason = error.to_string();
-            let abandon = Event::Abandon { backup: job.id.clone(), reason };
-            if let Err(error) = repository.append(|_| Ok(Some(abandon.clone()))).await {
+            if let Err(error) = lease.abandon(&error.to_string()).await {
                 tracing::warn!(%error, "the backup failed, and the repository could not be told");
             }
             Err(error)
@@ -149,10 +146,8 @@ impl Job<'_> {
             bad_pages: findings.bad_pages,
             bad_page_examples: findings.examples,
         };
-        let commit = Event::Commit { backup: Box::new(backup.clone()) };
-        self.repository.append(|_| Ok(Some(commit.clone()))).await?;
         let Backup { files, raw_bytes, new_bytes, added_bytes, .. } = &backup;
-        tracing::info!(files, raw_bytes, new_bytes, added_bytes, "the backup is committed");
+        tracing::info!(files, raw_bytes, new_bytes, added_bytes, "everything is stored");
         Ok(backup)
     }
 }
