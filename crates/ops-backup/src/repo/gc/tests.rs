@@ -380,3 +380,46 @@ proptest! {
         });
     }
 }
+
+/// The rarest of the interleavings: a job builds on what a survey has already found useless.
+#[tokio::test]
+async fn a_survey_that_is_out_of_date_condemns_nothing() {
+    let mut world = World::new().await;
+    let repository = world.hosts[0].clone();
+    world.step(0, Step::Begin { bases: [0, 0], source: 0 }).await;
+    world.step(0, Step::Write { job: 0 }).await;
+    world.step(0, Step::Abandon { job: 0 }).await;
+    world.step(0, Step::Wait { hours: 8 * 24 }).await;
+    world.step(0, Step::Survey).await;
+    assert_eq!(world.surveys[0].packs.len(), 1, "nobody has resumed the job for a week");
+    world.step(1, Step::Begin { bases: [50, 50], source: 0 }).await;
+    assert_eq!(repository.state().await.unwrap().running["002"].bases, ["001"]);
+    assert_eq!(repository.condemn(world.surveys[0].clone()).await.unwrap(), Marked::Stale);
+    assert_eq!(repository.mark(world.now, WAITING).await.unwrap(), Marked::Nothing);
+    world.step(0, Step::Wait { hours: 25 }).await;
+    world.step(0, Step::Sweep).await;
+    world.step(1, Step::Reuse { job: 1, pack: 0 }).await;
+    world.step(1, Step::Commit { job: 1 }).await;
+    world.check().await;
+    assert!(repository.state().await.unwrap().backups.contains_key("002"));
+    world.settle().await;
+}
+
+#[tokio::test]
+async fn what_was_condemned_by_mistake_is_not_swept() {
+    let mut world = World::new().await;
+    let repository = world.hosts[0].clone();
+    world.step(0, Step::Begin { bases: [0, 0], source: 0 }).await;
+    world.step(0, Step::Write { job: 0 }).await;
+    world.step(0, Step::Begin { bases: [0, 0], source: 1 }).await;
+    world.step(0, Step::Commit { job: 0 }).await;
+    let pack = world.reach["001"].first().unwrap().clone();
+    let list = condemned::List::new(vec![(pack_ref(&pack).path().to_string(), 10)], Vec::new());
+    let list = repository.write_list(&list).await.unwrap().to_string();
+    let event = Event::Condemn { list, packs: 1, bytes: 10, backups: Vec::new() };
+    repository.append(|_| Ok(Some(event.clone()))).await.unwrap();
+    world.step(0, Step::Wait { hours: 25 }).await;
+    let error = repository.sweep(world.now, WAITING, &Monitor::default()).await.unwrap_err();
+    assert!(error.to_string().contains("a bug in ops-backup; nothing was removed"), "{error}");
+    world.check().await;
+}
