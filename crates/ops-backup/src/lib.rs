@@ -43,6 +43,7 @@
 mod engine;
 mod error;
 mod job;
+pub mod metrics;
 mod monitor;
 mod plan;
 pub mod postgres;
@@ -54,7 +55,6 @@ pub mod wal;
 pub use engine::{Engine, PostgresEngine, TreeEngine};
 pub use error::{Error, ErrorKind};
 pub use job::backup::{BackupOptions, backup};
-#[cfg(any())]
 pub use job::list::{self, Inventory, list};
 pub use job::restore::{self, RestoreOptions, RestoreTarget};
 pub use job::verify::{Problem, VerifyOptions, VerifyReport, verify};
