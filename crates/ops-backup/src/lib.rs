@@ -53,7 +53,7 @@ pub mod wal;
 
 pub use engine::{Engine, PostgresEngine, TreeEngine};
 pub use error::{Error, ErrorKind};
-pub use job::backup::{BackupOptions, backup};
+pub use job::backup::{BackupOptions, BaseChoice, ChangeDetection, backup};
 #[cfg(any())]
 pub use job::list::{self, Inventory, list};
 pub use job::restore::{self, RestoreOptions, RestoreTarget};

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail it like the test itself")]
 
+mod changes;
 mod clusters;
 #[cfg(any())]
 mod damage;
