@@ -2,6 +2,7 @@
 
 #[cfg(any())]
 pub(crate) mod backup;
+pub mod expire;
 #[cfg(any())]
 pub mod list;
 #[cfg(any())]
