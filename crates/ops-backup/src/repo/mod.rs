@@ -22,6 +22,7 @@ pub(crate) mod content;
 pub(crate) mod crypt;
 #[cfg(test)]
 pub(crate) mod fake;
+pub(crate) mod gc;
 pub(crate) mod keys;
 pub(crate) mod lease;
 pub mod location;

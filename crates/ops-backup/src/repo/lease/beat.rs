@@ -18,6 +18,9 @@ pub(super) const PERIOD: Duration = Duration::from_secs(60);
 
 pub(crate) const PREFIX: &str = "leases";
 
+/// In place of a job's id: objects that are written to learn what time it is.
+pub(crate) const CLOCK: &str = "clock";
+
 fn path(id: &str, number: u64) -> Path {
     object_path(&format!("{PREFIX}/{id}/{number:020}"))
 }
@@ -93,7 +96,7 @@ impl Repository {
 
     /// Learns what time it is for the store, by writing an object.
     pub(super) async fn store_clock(&self) -> Result<Timestamp> {
-        let path = object_path(&format!("{PREFIX}/clock/{:016x}", crate::repo::random()));
+        let path = object_path(&format!("{PREFIX}/{CLOCK}/{:016x}", crate::repo::random()));
         let object =
             self.secrets().seal(Kind::Lease, path.as_ref(), b"{\"version\":2}", Compression::None)?;
         self.write(&path, object).await?;

@@ -13,6 +13,7 @@
 mod alive;
 mod beat;
 
+pub(crate) use beat::{CLOCK, PREFIX};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
