@@ -2,8 +2,7 @@
 
 pub(crate) mod backup;
 pub mod expire;
-#[cfg(any())]
 pub mod list;
+pub(crate) mod reach;
 pub mod restore;
-#[cfg(any())]
 pub(crate) mod verify;

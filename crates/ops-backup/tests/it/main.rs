@@ -2,24 +2,26 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail it like the test itself")]
 
+#[cfg(feature = "azure")]
+mod azure;
 mod changes;
+#[cfg(any(feature = "gcs", feature = "s3"))]
+mod cloud;
 mod clusters;
 #[cfg(any())]
 mod damage;
 mod end_to_end;
 mod engines;
-#[cfg(any())]
 mod faults;
+mod faulty;
 mod majors;
 mod postgres;
 #[cfg(any())]
 mod rehearse;
-#[cfg(any())]
+#[cfg(feature = "s3")]
 mod s3;
-#[cfg(any())]
 mod store;
 mod support;
 #[cfg(any())]
 mod targets;
-#[cfg(any())]
 mod wal;

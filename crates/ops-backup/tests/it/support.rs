@@ -98,7 +98,7 @@ fn location_options() -> LocationOptions {
 pub(crate) fn s3_options(endpoint: &str, key: &str, secret: &str) -> LocationOptions {
     let credentials = location::S3Credentials {
         access_key_id: key.to_owned(),
-        secret_access_key: secret.to_owned(),
+        secret_access_key: secret.into(),
         session_token: None,
     };
     let mut options = LocationOptions::default();

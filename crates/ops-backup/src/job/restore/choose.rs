@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::job::reach::{self, Way};
 use crate::job::restore::RestoreOptions;
 use crate::postgres::lsn::Lsn;
 use crate::postgres::recovery::{RecoveryTarget, TargetTimeline};
@@ -225,35 +226,22 @@ async fn path(
             };
             (history, TargetTimeline::Id(id), Vec::new())
         }
-        TargetTimeline::Latest => newest(repository, facts).await?,
+        TargetTimeline::Latest => {
+            let Way { history, stray } = reach::newest(repository, facts).await?;
+            let setting = match stray {
+                None => TargetTimeline::Latest,
+                Some(_) if history.timeline == facts.timeline => TargetTimeline::Current,
+                Some(_) => TargetTimeline::Id(history.timeline),
+            };
+            let warnings = stray.map(|newest| self::stray(newest, history.timeline)).into_iter().collect();
+            (history, setting, warnings)
+        }
     };
     if found.0.contains(facts.timeline, facts.stop_lsn) {
         return Ok(Ok(found));
     }
     let (own, wanted) = (facts.timeline, found.0.timeline);
     Ok(Err(format!("timeline {wanted} does not descend from timeline {own} at {}", facts.stop_lsn)))
-}
-
-/// The newest timeline that descends from the backup. The server itself would take the newest of all, and fail where a
-/// stray copy of the cluster has archived a timeline that does not.
-async fn newest(
-    repository: &Repository,
-    facts: &PostgresBackup,
-) -> Result<(History, TargetTimeline, Vec<String>)> {
-    let newest = archive::newest_history(repository, &facts.cluster, facts.timeline).await?;
-    if newest.contains(facts.timeline, facts.stop_lsn) {
-        return Ok((newest, TargetTimeline::Latest, Vec::new()));
-    }
-    let mut warnings = Vec::new();
-    for id in (facts.timeline + 1..newest.timeline).rev() {
-        let Some(history) = archive::history(repository, &facts.cluster, id).await? else { continue };
-        if history.contains(facts.timeline, facts.stop_lsn) {
-            warnings.push(stray(newest.timeline, id));
-            return Ok((history, TargetTimeline::Id(id), warnings));
-        }
-    }
-    warnings.push(stray(newest.timeline, facts.timeline));
-    Ok((History::root(facts.timeline), TargetTimeline::Current, warnings))
 }
 
 fn stray(newest: u32, chosen: u32) -> String {
@@ -317,7 +305,7 @@ async fn windows(repository: &Repository, candidates: &[Kept]) -> Result<String>
     let mut windows = BTreeSet::new();
     for kept in candidates {
         let Some(facts) = kept.backup.postgres() else { continue };
-        let history = newest(repository, facts).await?.0;
+        let history = reach::newest(repository, facts).await?.history;
         let reach =
             archive::reach(repository, &facts.cluster, &history, facts.timeline, facts.start_lsn).await?;
         if reach.end >= facts.stop_lsn {
