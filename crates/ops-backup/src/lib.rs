@@ -7,6 +7,7 @@
 //! - [`backup()`]: copies a running cluster in parallel; the copy exists once its commit object does.
 //! - [`wal::push`] and [`wal::fetch`]: what `archive_command` and `restore_command` call.
 //! - [`restore::plan`] and [`restore::apply`]: into a [`RestoreTarget`], which only an empty directory can become.
+//! - [`expire::plan`] and [`expire::apply`]: give up what a [`Retention`] does not keep, each backup with its reason.
 //! - [`verify()`]: reads everything that is stored and re-hashes it. [`list()`]: what there is.
 //! - [`Monitor`]: progress and cancellation of every job.
 //!
@@ -54,7 +55,8 @@ pub mod wal;
 
 pub use engine::{Engine, PostgresEngine, TreeEngine};
 pub use error::{Error, ErrorKind};
-pub use job::backup::{BackupOptions, backup};
+pub use job::backup::{BackupOptions, BaseChoice, ChangeDetection, backup};
+pub use job::expire::{self, ExpirePlan};
 pub use job::list::{self, Inventory, list};
 pub use job::restore::{self, RestoreOptions, RestoreTarget};
 pub use job::verify::{Problem, VerifyOptions, VerifyReport, verify};

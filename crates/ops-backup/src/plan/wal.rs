@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use crate::plan::retention::WalRetention;
 use crate::postgres::segment::{ArchiveFile, Cluster};
 use crate::repo::catalog::PostgresBackup;
-use crate::repo::log::WalStretch;
+use crate::repo::log::{WalDecision, WalStretch};
 
 /// What of the WAL of one cluster is needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +54,17 @@ pub(crate) fn need(
 }
 
 impl WalNeed {
+    /// What an earlier decision kept.
+    pub(crate) fn decided(decision: &WalDecision) -> Self {
+        WalNeed { from: decision.before, stretches: decision.keep.iter().copied().collect() }
+    }
+
+    /// What either of the two needs.
+    pub(crate) fn and(&self, other: &WalNeed) -> Self {
+        let stretches = self.stretches.union(&other.stretches).copied().collect();
+        WalNeed { from: self.from.min(other.from), stretches }
+    }
+
     /// Whether the archived file `name` of `cluster` may go. What is none of a WAL archive stays.
     pub(crate) fn can_go(&self, cluster: &Cluster, name: &str) -> bool {
         let segment = match ArchiveFile::parse(name) {
