@@ -8,7 +8,6 @@ mod changes;
 #[cfg(any(feature = "gcs", feature = "s3"))]
 mod cloud;
 mod clusters;
-#[cfg(any())]
 mod damage;
 mod end_to_end;
 mod engines;
@@ -16,12 +15,10 @@ mod faults;
 mod faulty;
 mod majors;
 mod postgres;
-#[cfg(any())]
 mod rehearse;
 #[cfg(feature = "s3")]
 mod s3;
 mod store;
 mod support;
-#[cfg(any())]
 mod targets;
 mod wal;
