@@ -27,7 +27,9 @@ impl Repository {
         if owners.is_empty() {
             return Ok(HashSet::new());
         }
-        let manifests = roots.backups.iter().map(|id| self.packs_named(id, state, owners));
+        let ids = roots.backups.iter().cloned();
+        // By value: a future that borrows an argument of its closure is not seen to be `Send`.
+        let manifests = ids.map(|id| async move { self.packs_named(&id, state, owners).await });
         let named: Vec<Vec<String>> = stream::iter(manifests).buffer_unordered(AT_ONCE).try_collect().await?;
         Ok(named.into_iter().flatten().collect())
     }

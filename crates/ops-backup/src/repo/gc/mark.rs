@@ -69,7 +69,8 @@ impl Repository {
         let kept = self.packs_kept(&roots, &state, &owners).await?;
         let condemned = self.condemned_already(&state).await?;
 
-        let lists = owners.iter().map(|owner| self.list_packs(owner));
+        // By value: a future that borrows an argument of its closure is not seen to be `Send`.
+        let lists = owners.iter().cloned().map(|owner| async move { self.list_packs(&owner).await });
         let lists: Vec<Vec<ObjectMeta>> = stream::iter(lists).buffered(4).try_collect().await?;
         let packs = lists.into_iter().flatten().map(|pack| (pack.location.to_string(), pack.size));
         let packs = packs.filter(|(path, _)| !kept.contains(path) && !condemned.contains(path)).collect();

@@ -145,18 +145,17 @@ impl<'a> Writer<'a> {
     }
 
     /// Uploads packs as they come, in order: what is collected is durable.
-    async fn collect(&mut self, receiver: mpsc::Receiver<Batch>, files: &Arc<FileList>) -> Result<()> {
+    async fn collect(&mut self, mut receiver: mpsc::Receiver<Batch>, files: &Arc<FileList>) -> Result<()> {
         let (repository, at_once) = (self.repository, self.options.workers.max(1));
-        let uploads =
-            stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) })
-                .map(|batch: Batch| async move {
-                    let size = match batch.pack {
-                        Some(pack) => upload(repository, pack).await?,
-                        None => 0,
-                    };
-                    Ok::<_, Error>((size, batch.done))
-                })
-                .buffered(at_once);
+        let uploads = stream::poll_fn(move |context| receiver.poll_recv(context))
+            .map(|batch: Batch| async move {
+                let size = match batch.pack {
+                    Some(pack) => upload(repository, pack).await?,
+                    None => 0,
+                };
+                Ok::<_, Error>((size, batch.done))
+            })
+            .buffered(at_once);
         let mut uploads = std::pin::pin!(uploads);
         while let Some((size, done)) = uploads.try_next().await? {
             self.added_bytes += size;

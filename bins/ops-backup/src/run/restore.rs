@@ -1,0 +1,46 @@
+//! `restore`: plan, then apply.
+
+use super::{Answered, Job};
+use crate::args::RestoreArgs;
+use crate::failed::failed;
+use crate::progress::Reporter;
+use crate::render::Answer;
+use crate::{open, parse};
+use ops_backup::restore::{self, Owner};
+use ops_backup::{RestoreOptions, RestoreTarget};
+use ops_cli::{Exit, Failure};
+
+pub(super) async fn run(args: &RestoreArgs, job: &Job<'_>) -> Answered {
+    let options = options(args, job)?;
+    let target = RestoreTarget::check(&args.to).map_err(|error| failed(&error))?;
+    let repository = open::repository(job.settings).await?;
+    let plan = restore::plan(&repository, target, options).await.map_err(|error| failed(&error))?;
+    if args.plan {
+        return Ok((Answer::Plan(Box::new(plan.summary())), Exit::Done));
+    }
+    let is_cluster = plan.backup().postgres().is_some();
+    let summary = plan.summary();
+    for warning in &summary.warnings {
+        tracing::warn!("{warning}");
+    }
+    let reporter = Reporter::watch(&job.monitor);
+    let done = restore::apply(&repository, plan, &job.monitor).await;
+    drop(reporter);
+    let done = done.map_err(|error| failed(&error))?;
+    Ok((Answer::Restored { done, is_cluster }, Exit::Done))
+}
+
+fn options(args: &RestoreArgs, job: &Job<'_>) -> Result<RestoreOptions, Failure> {
+    let mut options = RestoreOptions::default();
+    options.backup = args.which.backup.clone();
+    options.system_identifier = parse::cluster(args.which.cluster.as_ref())?;
+    options.tree = args.tree.clone();
+    options.target = parse::target(&args.target)?;
+    options.timeline = parse::timeline(&args.target_timeline)?;
+    options.action = parse::action(&args.target_action)?;
+    options.restore_command = open::restore_command(job.settings, job.context.config_file.as_deref())?;
+    options.tablespaces = parse::tablespaces(&args.tablespaces)?;
+    options.owner = open::server_user(job.settings)?.map(|(uid, gid)| Owner { uid, gid });
+    options.workers = job.settings.workers.max(1);
+    Ok(options)
+}
