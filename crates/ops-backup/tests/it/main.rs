@@ -14,10 +14,12 @@ mod end_to_end;
 mod engines;
 mod faults;
 mod faulty;
+mod incremental;
 mod majors;
 mod postgres;
 #[cfg(any())]
 mod rehearse;
+mod resume;
 #[cfg(feature = "s3")]
 mod s3;
 mod store;
