@@ -41,33 +41,30 @@
 //! Features: `s3` adds Amazon S3 and everything that speaks its protocol. Encryption, incremental backups, retention
 //! and other engines are not here yet; the repository format has the versions that they need.
 
+mod engine;
 mod error;
 mod job;
+pub mod metrics;
 mod monitor;
 mod plan;
 pub mod postgres;
-#[cfg(any())]
 pub mod rehearse;
 mod repo;
 mod transfer;
 pub mod wal;
 
+pub use engine::{Engine, PostgresEngine, TreeEngine};
 pub use error::{Error, ErrorKind};
-#[cfg(any())]
 pub use job::backup::{BackupOptions, backup};
 pub use job::expire::{self, ExpirePlan};
-#[cfg(any())]
 pub use job::list::{self, Inventory, list};
-#[cfg(any())]
 pub use job::restore::{self, RestoreOptions, RestoreTarget};
-#[cfg(any())]
-pub use job::verify::{VerifyOptions, VerifyReport, verify};
+pub use job::verify::{Problem, VerifyOptions, VerifyReport, verify};
 pub use monitor::{Monitor, Phase, Progress};
 pub use plan::retention::{self, Candidate, Decision, Retention, WalRetention};
 pub use postgres::{Cluster, Lsn, RecoveryTarget, SystemIdentifier, TargetAction, TargetTimeline};
-#[cfg(any())]
 pub use rehearse::{Rehearsal, RehearseOptions, rehearse};
 pub use repo::catalog::Backup;
 pub use repo::compress::Compression;
 pub use repo::keys::Key;
-pub use repo::{Repository, catalog, location};
+pub use repo::{Repository, RetryPolicy, catalog, location};

@@ -101,6 +101,12 @@ pub struct TreeBackup {
     pub name: String,
     /// Where it was.
     pub root: std::path::PathBuf,
+    /// How many files changed while they were read; each is a mixture of its states meanwhile.
+    #[serde(default)]
+    pub changed_files: u64,
+    /// The first of them.
+    #[serde(default)]
+    pub changed_examples: Vec<String>,
 }
 
 /// The manifest by its content.
@@ -136,7 +142,7 @@ pub(crate) fn new_id(now: Timestamp) -> String {
     format!("{}-{:08x}", now.strftime("%Y%m%dT%H%M%SZ"), crate::repo::random() >> 32)
 }
 
-fn manifest_path(id: &str) -> Path {
+pub(crate) fn manifest_path(id: &str) -> Path {
     object_path(&format!("backups/{id}/manifest"))
 }
 

@@ -30,6 +30,7 @@ pub(crate) mod log;
 mod object;
 pub(crate) mod pack;
 pub(crate) mod seal;
+mod store;
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
@@ -42,7 +43,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, ErrorKind, Result};
 use crate::repo::crypt::Secrets;
 use crate::repo::keys::Key;
+use crate::repo::store::Resilient;
 pub(crate) use object::{Written, object_path};
+pub use store::RetryPolicy;
 
 const FORMAT: &str = "ops-backup repository";
 const VERSION: u32 = 2;
@@ -52,6 +55,8 @@ pub(crate) const MARKER: &str = "repository.json";
 #[derive(Debug, Clone)]
 pub struct Repository {
     store: Arc<dyn ObjectStore>,
+    /// The same store, with patience: what everything goes through.
+    resilient: Arc<Resilient>,
     id: Arc<str>,
     secrets: Secrets,
     known: log::Known,
@@ -162,7 +167,14 @@ impl Repository {
     }
 
     fn unopened(store: Arc<dyn ObjectStore>) -> Self {
-        Repository { store, id: "".into(), secrets: Secrets::plain(""), known: log::Known::default() }
+        let resilient = Arc::new(Resilient::new(Arc::clone(&store), RetryPolicy::default()));
+        Repository {
+            store,
+            resilient,
+            id: "".into(),
+            secrets: Secrets::plain(""),
+            known: log::Known::default(),
+        }
     }
 
     fn marker(&self, bytes: &[u8]) -> Result<Marker> {
@@ -186,6 +198,28 @@ impl Repository {
         if marker.hash() == marker.blake3 { Ok(marker) } else { Err(not_ours()) }
     }
 
+    /// Reads the marker again, which was read when the repository was opened.
+    ///
+    /// # Errors
+    /// `Corrupt`, `NotFound` where it is damaged or gone.
+    pub(crate) async fn check_marker(&self) -> Result<()> {
+        let marker = self.marker(&self.read(&object_path(MARKER)).await?)?;
+        if marker.id == *self.id {
+            Ok(())
+        } else {
+            Err(Error::corrupt(format!("{MARKER} is of another repository")))
+        }
+    }
+
+    /// Returns the same repository, with another policy for failures of its store.
+    ///
+    /// Opening always follows the default policy.
+    #[must_use]
+    pub fn with_retries(mut self, policy: RetryPolicy) -> Self {
+        self.resilient = Arc::new(Resilient::new(Arc::clone(&self.store), policy));
+        self
+    }
+
     /// Returns the random identity of the repository.
     pub fn id(&self) -> &str {
         &self.id
@@ -204,7 +238,7 @@ impl Repository {
         let path = object_path(&format!("probe/{:016x}", random()));
         self.write(&path, Bytes::from_static(b"first")).await?;
         let second = self.write(&path, Bytes::from_static(b"second")).await;
-        let removed = self.store.delete(&path).await;
+        let removed = self.store().delete(&path).await;
         match second {
             Err(error) if error.kind() == ErrorKind::Conflict => {
                 removed.map_err(|error| Error::storage(format!("remove the probe {path}"), error))
@@ -221,7 +255,7 @@ impl Repository {
     }
 
     pub(crate) fn store(&self) -> &dyn ObjectStore {
-        self.store.as_ref()
+        self.resilient.as_ref()
     }
 }
 

@@ -1,6 +1,4 @@
 //! Moving file data between disk and packs, in parallel and in bounded memory. Knows blocks and packs, not jobs.
 
-#[cfg(any())]
 pub(crate) mod read;
-#[cfg(any())]
 pub(crate) mod write;

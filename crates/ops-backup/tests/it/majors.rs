@@ -13,7 +13,7 @@ async fn each_major_is_backed_up_restored_and_accepted_by_its_own_tools() {
         let site = Site::start_with(|cluster| cluster.major(major).unwrap()).await;
         site.psql("CREATE TABLE t AS SELECT generate_series(1, 50000) AS n");
         let backup = site.backup().await;
-        assert_eq!((backup.postgres().cluster.major, backup.bad_pages), (major, 0));
+        assert_eq!((backup.postgres().unwrap().cluster.major, backup.bad_pages), (major, 0));
         site.psql("INSERT INTO t VALUES (7)");
         site.switch_wal().await;
         let restored = restore_to(&site, "restored", RecoveryTarget::Latest).await;

@@ -12,7 +12,7 @@ use object_store::ObjectStore;
 use ops_backup::location::{self, LocationOptions};
 use ops_backup::postgres::control::ControlFile;
 use ops_backup::wal::{self, Fetched, Pushed};
-use ops_backup::{Backup, BackupOptions, Monitor, Repository, backup};
+use ops_backup::{Backup, BackupOptions, Monitor, PostgresEngine, Repository, backup};
 use ops_core::connection::ConnectionSettings;
 use ops_testkit::{NewCluster, Postgres, TestUser, public_copy};
 use tempfile::TempDir;
@@ -32,7 +32,7 @@ fn wal_command() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let code = runtime.block_on(async {
         let repository =
-            Repository::open_or_create(location::open(&repository, &location_options()).unwrap())
+            Repository::open_or_create(location::open(&repository, &location_options()).unwrap(), None)
                 .await
                 .unwrap();
         if let Ok(path) = env::var(PUSH) {
@@ -98,7 +98,7 @@ fn location_options() -> LocationOptions {
 pub(crate) fn s3_options(endpoint: &str, key: &str, secret: &str) -> LocationOptions {
     let credentials = location::S3Credentials {
         access_key_id: key.to_owned(),
-        secret_access_key: secret.to_owned(),
+        secret_access_key: secret.into(),
         session_token: None,
     };
     let mut options = LocationOptions::default();
@@ -148,7 +148,7 @@ impl Site {
         // The first push creates the folders that the server's user must be able to write.
         postgres.psql("SELECT pg_switch_wal()").unwrap();
         wait_until("the first segment is archived", &postgres, || place.join("pg").exists()).await;
-        let repository = Repository::open(store(&place)).await.unwrap();
+        let repository = Repository::open(store(&place), None).await.unwrap();
         Site { postgres, repository, root }
     }
 
@@ -160,10 +160,20 @@ impl Site {
         ConnectionSettings::parse(&self.postgres.url()).unwrap()
     }
 
+    pub(crate) fn engine(&self) -> PostgresEngine {
+        PostgresEngine::new(self.connection())
+    }
+
     pub(crate) async fn backup(&self) -> Backup {
-        backup(&self.repository, &self.connection(), &BackupOptions::default(), &Monitor::default())
-            .await
-            .unwrap()
+        self.try_backup(&BackupOptions::default(), &Monitor::default()).await.unwrap()
+    }
+
+    pub(crate) async fn try_backup(
+        &self,
+        options: &BackupOptions,
+        monitor: &Monitor,
+    ) -> Result<Backup, ops_backup::Error> {
+        backup(&self.repository, &self.engine(), options, monitor).await
     }
 
     pub(crate) fn psql(&self, sql: &str) -> String {

@@ -68,14 +68,14 @@ impl RestoreTarget {
     }
 }
 
-/// Fails where the file system below `path` has fewer than `bytes` free.
-pub(super) fn check_free(path: &Path, bytes: u64) -> Result<()> {
+/// Returns how much is free on the file system of `path`, and fails where that is less than `bytes`.
+pub(super) fn check_free(path: &Path, bytes: u64) -> Result<u64> {
     let existing = path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"));
     let found = statvfs(existing)
         .map_err(|error| Error::io(format!("ask for the free space of {existing:?}"), error.into()))?;
     let free = found.f_bavail.saturating_mul(found.f_frsize);
     if free >= bytes {
-        return Ok(());
+        return Ok(free);
     }
     let message = format!("{path:?} needs {bytes} bytes, and its file system has {free} free");
     Err(Error::new(ErrorKind::NoSpace, message))

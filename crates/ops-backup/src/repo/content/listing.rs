@@ -7,10 +7,18 @@ use crate::repo::content::{Piece, PieceRef};
 use crate::repo::crypt::BlockHash;
 use crate::repo::pack::{Frame, FrameRef, PackId, PackRef, PackTable, hex_bytes};
 
-/// A directory or a file, by its path below the root of the backup.
+/// What is restored at a path below the root of the backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Entry {
-    Directory { path: String, mode: u32 },
+    Directory {
+        path: String,
+        mode: u32,
+    },
+    /// A symbolic link; its target is any text.
+    Link {
+        path: String,
+        target: String,
+    },
     File(FileEntry),
 }
 
@@ -36,7 +44,7 @@ pub(crate) enum Content {
 impl Entry {
     pub(crate) fn path(&self) -> &str {
         match self {
-            Entry::Directory { path, .. } => path,
+            Entry::Directory { path, .. } | Entry::Link { path, .. } => path,
             Entry::File(file) => &file.path,
         }
     }
@@ -79,6 +87,10 @@ enum Line {
     Directory {
         path: String,
         mode: u32,
+    },
+    Link {
+        path: String,
+        target: String,
     },
     File {
         path: String,
@@ -187,6 +199,9 @@ impl Line {
     fn new(entry: &Entry, packs: &mut LocalPacks) -> Self {
         let file = match entry {
             Entry::Directory { path, mode } => return Line::Directory { path: path.clone(), mode: *mode },
+            Entry::Link { path, target } => {
+                return Line::Link { path: path.clone(), target: target.clone() };
+            }
             Entry::File(file) => file,
         };
         let mut content = None;
@@ -215,7 +230,7 @@ impl Line {
 
     /// Paths must stay below the root, and the content must be all of the file.
     fn check(self, ids: &[PackId], table: &PackTable) -> Result<Entry, String> {
-        let (Line::Directory { path, .. } | Line::File { path, .. }) = &self;
+        let (Line::Directory { path, .. } | Line::Link { path, .. } | Line::File { path, .. }) = &self;
         if path.is_empty()
             || path.split('/').any(|part| matches!(part, "" | "." | ".."))
             || path.contains('\0')
@@ -224,6 +239,7 @@ impl Line {
         }
         let (path, mode, modified, size, crc32c, content, pieces) = match self {
             Line::Directory { path, mode } => return Ok(Entry::Directory { path, mode }),
+            Line::Link { path, target } => return Ok(Entry::Link { path, target }),
             Line::File { path, mode, modified, size, crc32c, content, pieces } => {
                 (path, mode, modified, size, crc32c, content, pieces)
             }

@@ -68,7 +68,12 @@ fn what_is_written_is_read_whatever_the_numbers_of_packs_are() {
         "equal content has equal bytes, whatever else was seen before"
     );
 
-    let source = BackupSource::Tree(TreeBackup { name: "n".to_owned(), root: "/".into() });
+    let source = BackupSource::Tree(TreeBackup {
+        name: "n".to_owned(),
+        root: "/".into(),
+        changed_files: 0,
+        changed_examples: Vec::new(),
+    });
     let first = FrameRef {
         frame: Frame { pack: pack(&table, 3), offset: 0, stored: 9, raw: 9 },
         hash: BlockHash([9; 16]),

@@ -19,7 +19,12 @@ pub(crate) use store::{Fault, FaultyStore};
 pub(crate) const SOURCE: &str = "tree/x";
 
 pub(crate) fn source() -> BackupSource {
-    BackupSource::Tree(TreeBackup { name: "x".to_owned(), root: "/".into() })
+    BackupSource::Tree(TreeBackup {
+        name: "x".to_owned(),
+        root: "/".into(),
+        changed_files: 0,
+        changed_examples: Vec::new(),
+    })
 }
 
 /// A record of a backup without a manifest.
