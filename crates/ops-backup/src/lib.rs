@@ -66,5 +66,5 @@ pub use postgres::{Cluster, Lsn, RecoveryTarget, SystemIdentifier, TargetAction,
 pub use rehearse::{Rehearsal, RehearseOptions, rehearse};
 pub use repo::catalog::Backup;
 pub use repo::compress::Compression;
-pub use repo::keys::Key;
+pub use repo::keys::{Key, KeyInfo, KeyKind};
 pub use repo::{Repository, RetryPolicy, catalog, location};

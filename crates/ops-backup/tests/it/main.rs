@@ -13,9 +13,11 @@ mod end_to_end;
 mod engines;
 mod faults;
 mod faulty;
+mod incremental;
 mod majors;
 mod postgres;
 mod rehearse;
+mod resume;
 #[cfg(feature = "s3")]
 mod s3;
 mod store;
