@@ -55,7 +55,7 @@ pub use engine::{Engine, PostgresEngine, TreeEngine};
 pub use error::{Error, ErrorKind};
 pub use job::backup::{BackupOptions, backup};
 pub use job::list::{self, Inventory, list};
-pub use job::restore::{self, RestoreOptions, RestoreTarget};
+pub use job::restore::{self, AfterCrash, RestoreOptions, RestoreTarget};
 pub use job::verify::{Problem, VerifyOptions, VerifyReport, verify};
 pub use monitor::{Monitor, Phase, Progress};
 pub use postgres::{Cluster, Lsn, RecoveryTarget, SystemIdentifier, TargetAction, TargetTimeline};

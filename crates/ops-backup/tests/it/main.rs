@@ -8,6 +8,7 @@ mod azure;
 mod cloud;
 mod clusters;
 mod damage;
+mod delta;
 mod end_to_end;
 mod engines;
 mod faults;
