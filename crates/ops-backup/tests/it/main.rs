@@ -9,6 +9,7 @@ mod changes;
 mod cloud;
 mod clusters;
 mod damage;
+mod delta;
 mod end_to_end;
 mod engines;
 mod faults;
