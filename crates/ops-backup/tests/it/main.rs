@@ -7,10 +7,12 @@ mod azure;
 #[cfg(any(feature = "gcs", feature = "s3"))]
 mod cloud;
 mod clusters;
+mod crashes;
 #[cfg(any())]
 mod damage;
 mod end_to_end;
 mod engines;
+mod exhaustive;
 mod faults;
 mod faulty;
 mod majors;

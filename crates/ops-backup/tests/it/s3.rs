@@ -38,7 +38,10 @@ async fn backup_wal_verify_and_restore_through_s3() {
     let location = format!("s3://{}/team/shop", s3.bucket());
     let (endpoint, key, secret) = (s3.endpoint(), s3.access_key(), s3.secret_key());
     let store = location::open(&location, &s3_options(&endpoint, key, secret)).unwrap();
-    assert_eq!(Repository::open(Arc::clone(&store), None).await.unwrap_err().kind(), ErrorKind::NotARepository);
+    assert_eq!(
+        Repository::open(Arc::clone(&store), None).await.unwrap_err().kind(),
+        ErrorKind::NotARepository
+    );
     let repository = Repository::open_or_create(Arc::clone(&store), None).await.unwrap();
     Repository::open_or_create(store, None).await.unwrap();
 
