@@ -142,7 +142,7 @@ pub(crate) fn new_id(now: Timestamp) -> String {
     format!("{}-{:08x}", now.strftime("%Y%m%dT%H%M%SZ"), crate::repo::random() >> 32)
 }
 
-fn manifest_path(id: &str) -> Path {
+pub(crate) fn manifest_path(id: &str) -> Path {
     object_path(&format!("backups/{id}/manifest"))
 }
 

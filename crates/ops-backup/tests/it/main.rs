@@ -4,6 +4,7 @@
 
 #[cfg(feature = "azure")]
 mod azure;
+mod changes;
 #[cfg(any(feature = "gcs", feature = "s3"))]
 mod cloud;
 mod clusters;

@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{BufWriter, ErrorKind as IoKind, Write as _};
 use std::os::unix::fs::{
-    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown, symlink,
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown, lchown, symlink,
 };
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -38,6 +38,8 @@ pub(super) struct Writer {
     manifest: Mutex<Option<ManifestWriter<BufWriter<File>>>>,
     /// Directories that could not be filled with their own mode; they get it in the end.
     closed: Mutex<Vec<(PathBuf, u32)>>,
+    /// Symbolic links of a tree. They are made last, so that nothing is ever written through one.
+    links: Mutex<Vec<(PathBuf, String)>>,
 }
 
 impl std::fmt::Debug for Writer {
@@ -64,6 +66,7 @@ impl Writer {
             umask: umask(),
             manifest: Mutex::default(),
             closed: Mutex::default(),
+            links: Mutex::default(),
         }
     }
 
@@ -102,6 +105,9 @@ impl Writer {
             self.replace(&auto_conf, recovery::merge_auto_conf(&existing, &settings).as_bytes())?;
             self.replace(&self.root.join("recovery.signal"), b"")?;
             self.end_manifest(facts)?;
+        }
+        for (path, target) in self.links.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            self.link(path, target)?;
         }
         for (path, mode) in self.closed.lock().unwrap_or_else(PoisonError::into_inner).iter().rev() {
             set_mode(path, *mode)?;
@@ -163,12 +169,17 @@ impl Writer {
         self.give_away(&place)?;
         if self.postgres.is_some() && path == "pg_tblspc" {
             for (oid, target) in &self.tablespaces {
-                let link = place.join(oid.to_string());
-                symlink(target, &link)
-                    .map_err(|error| Error::io(format!("create the link {link:?}"), error))?;
+                self.link(&place.join(oid.to_string()), target)?;
             }
         }
         Ok(())
+    }
+
+    fn link(&self, path: &Path, target: impl AsRef<Path>) -> Result<()> {
+        symlink(target, path).map_err(|error| Error::io(format!("create the link {path:?}"), error))?;
+        let Some(Owner { uid, gid }) = self.owner else { return Ok(()) };
+        lchown(path, Some(uid), Some(gid))
+            .map_err(|error| Error::io(format!("set the owner of {path:?}"), error))
     }
 
     fn create(&self, path: &Path, mode: u32) -> Result<File> {
@@ -212,9 +223,14 @@ impl Destination for Writer {
             match entry {
                 Entry::Directory { path, mode } => self.directory(path, *mode)?,
                 Entry::Link { path, target } => {
+<<<<<<< HEAD
+                    let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+                    links.push((self.root.join(path), target.clone()));
+=======
                     let place = self.place(path);
                     std::os::unix::fs::symlink(target, &place)
                         .map_err(|error| Error::io(format!("create the link {place:?}"), error))?;
+>>>>>>> b-store
                 }
                 Entry::File(file) => {
                     let mut manifest = self.manifest.lock().unwrap_or_else(PoisonError::into_inner);

@@ -30,7 +30,7 @@ async fn log(run: &Run<'_>, findings: &mut Findings) -> Result<()> {
         findings.add(&format!("log/{sequence:020}"), what, []);
     }
     for (sequence, what) in snapshots {
-        findings.add(&format!("snapshot of log record {sequence}"), what, []);
+        findings.add(&format!("log/snapshots/{sequence:020}"), what, []);
     }
     Ok(())
 }
