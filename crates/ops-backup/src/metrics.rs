@@ -38,13 +38,12 @@ pub fn render(inventory: &Inventory, now: Timestamp) -> String {
 
 fn sources(text: &mut Text, inventory: &Inventory) {
     let clusters = inventory.clusters.iter().map(|cluster| (source(cluster), &cluster.backups));
-    let trees = inventory.trees.iter().map(|tree| (label("source", &format!("tree/{}", tree.name)), &tree.backups));
+    let trees =
+        inventory.trees.iter().map(|tree| (label("source", &format!("tree/{}", tree.name)), &tree.backups));
     let sources: Vec<(String, &Vec<BackupInventory>)> = clusters.chain(trees).collect();
     let mut each = |name: &str, help: &str, value: &dyn Fn(&[BackupInventory]) -> Option<f64>| {
-        let samples: Vec<(String, f64)> = sources
-            .iter()
-            .filter_map(|(labels, backups)| Some((labels.clone(), value(backups)?)))
-            .collect();
+        let samples: Vec<(String, f64)> =
+            sources.iter().filter_map(|(labels, backups)| Some((labels.clone(), value(backups)?))).collect();
         text.metric(name, help, &samples);
     };
     let newest = |time: fn(&BackupInventory) -> Option<Timestamp>| {
@@ -69,8 +68,13 @@ fn sources(text: &mut Text, inventory: &Inventory) {
         "When a backup was last restored, started and asked with success.",
         &newest(|backup| backup.rehearsed),
     );
-    let last = |value: fn(&BackupInventory) -> f64| move |backups: &[BackupInventory]| backups.last().map(value);
-    each("ops_backup_last_duration_seconds", "How long the newest backup took.", &last(|backup| backup.seconds));
+    let last =
+        |value: fn(&BackupInventory) -> f64| move |backups: &[BackupInventory]| backups.last().map(value);
+    each(
+        "ops_backup_last_duration_seconds",
+        "How long the newest backup took.",
+        &last(|backup| backup.seconds),
+    );
     each(
         "ops_backup_last_size_bytes",
         "Bytes of the files of the newest backup.",
@@ -133,7 +137,11 @@ fn jobs(text: &mut Text, inventory: &Inventory, now: Timestamp) {
         (labels, now.duration_since(job.since).as_secs_f64().max(0.0))
     };
     let running: Vec<_> = inventory.running.iter().map(age).collect();
-    text.metric("ops_backup_running_job_age_seconds", "How long ago a job began that has not ended.", &running);
+    text.metric(
+        "ops_backup_running_job_age_seconds",
+        "How long ago a job began that has not ended.",
+        &running,
+    );
     text.metric(
         "ops_backup_abandoned_jobs",
         "Jobs that failed, whose data a later backup can use.",

@@ -196,7 +196,8 @@ pub(super) async fn choose(repository: &Repository, options: &RehearseOptions) -
     match &chosen.backup.source {
         BackupSource::Postgres(_) => Ok(chosen.backup),
         BackupSource::Tree(tree) => {
-            let message = format!("a backup of the tree {:?} cannot be rehearsed: it starts no server", tree.name);
+            let message =
+                format!("a backup of the tree {:?} cannot be rehearsed: it starts no server", tree.name);
             Err(Error::new(ErrorKind::Configuration, message))
         }
     }

@@ -51,9 +51,7 @@ pub struct Inventory {
 pub async fn list(repository: &Repository) -> Result<Inventory> {
     let state = repository.state().await?;
     let mut kept: Vec<_> = state.backups.values().collect();
-    kept.sort_by(|a, b| {
-        (a.backup.finished_at, &a.backup.id).cmp(&(b.backup.finished_at, &b.backup.id))
-    });
+    kept.sort_by(|a, b| (a.backup.finished_at, &a.backup.id).cmp(&(b.backup.finished_at, &b.backup.id)));
     let mut clusters: Vec<ClusterInventory> = Vec::new();
     let mut trees: Vec<TreeInventory> = Vec::new();
     for kept in kept {

@@ -223,14 +223,8 @@ impl Destination for Writer {
             match entry {
                 Entry::Directory { path, mode } => self.directory(path, *mode)?,
                 Entry::Link { path, target } => {
-<<<<<<< HEAD
                     let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
                     links.push((self.root.join(path), target.clone()));
-=======
-                    let place = self.place(path);
-                    std::os::unix::fs::symlink(target, &place)
-                        .map_err(|error| Error::io(format!("create the link {place:?}"), error))?;
->>>>>>> b-store
                 }
                 Entry::File(file) => {
                     let mut manifest = self.manifest.lock().unwrap_or_else(PoisonError::into_inner);
