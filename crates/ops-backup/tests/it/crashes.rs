@@ -10,17 +10,17 @@ use std::sync::Arc;
 use object_store::ObjectStore;
 use ops_backup::location::{self, LocationOptions};
 use ops_backup::{
-    ErrorKind, Monitor, Repository, RestoreOptions, RestoreTarget, RetryPolicy, TreeEngine, VerifyOptions,
-    backup, restore, verify,
+    BackupOptions, ErrorKind, Monitor, Repository, RestoreOptions, RestoreTarget, RetryPolicy, TreeEngine,
+    VerifyOptions, backup, restore, verify,
 };
 
 use crate::engines::snapshot;
-use crate::exhaustive::{Scene, scratch};
+use crate::exhaustive::{Scene, expire_all_but_the_newest, scratch};
 use crate::faults::Disk;
 use crate::faulty::{Fault, FaultyStore};
 use crate::wal::raw_key;
 
-/// What the child does: the fault, the number of the operation, the repository, the tree, and whether it is encrypted.
+/// What the child does: the job, the fault, the number of the operation, the repository, the tree, and whether it is encrypted.
 const CHILD: &str = "OPS_BACKUP_TEST_CRASH";
 const ABORT: i32 = 6;
 
@@ -32,7 +32,7 @@ fn directory(path: &Path) -> Arc<dyn ObjectStore> {
 #[test]
 fn child() {
     let Ok(orders) = env::var(CHILD) else { return };
-    let [fault, at, repository, tree, encrypted] = orders.split(' ').collect::<Vec<_>>()[..] else {
+    let [job, fault, at, repository, tree, encrypted] = orders.split(' ').collect::<Vec<_>>()[..] else {
         panic!("{orders:?}")
     };
     let fault = if fault == "before" { Fault::AbortBefore } else { Fault::AbortAfter };
@@ -43,14 +43,19 @@ fn child() {
         let shared = Arc::clone(&store) as Arc<dyn ObjectStore>;
         let repository = Repository::open(shared, key.as_ref()).await.unwrap();
         store.arm(at.parse().unwrap());
-        let engine = TreeEngine::new("t", tree);
-        backup(&repository, &engine, &Default::default(), &Monitor::default()).await.unwrap();
+        match job {
+            "backup" => {
+                let engine = TreeEngine::new("t", tree);
+                backup(&repository, &engine, &BackupOptions::default(), &Monitor::default()).await.unwrap();
+            }
+            _ => expire_all_but_the_newest(&repository).await.unwrap(),
+        }
     });
 }
 
 /// Returns whether the child died at this operation; otherwise it ended before it.
-fn dies(fault: &str, at: usize, repository: &Path, tree: &Path, encrypted: bool) -> bool {
-    let orders = format!("{fault} {at} {} {} {encrypted}", repository.display(), tree.display());
+fn dies(job: &str, fault: &str, at: usize, repository: &Path, tree: &Path, encrypted: bool) -> bool {
+    let orders = format!("{job} {fault} {at} {} {} {encrypted}", repository.display(), tree.display());
     let output = Command::new(env::current_exe().unwrap())
         .args(["--exact", "crashes::child", "-q"])
         .env(CHILD, orders)
@@ -78,17 +83,28 @@ fn leave_a_half_written_record(repository: &Path) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_that_is_killed_at_any_step_harms_nothing() {
+    is_harmless_to_kill("backup", 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expiry_that_is_killed_at_any_step_removes_nothing_that_is_needed() {
+    is_harmless_to_kill("expire", 1).await;
+}
+
+/// Kills `job` before and after each operation; it may give up so many of the oldest backups.
+async fn is_harmless_to_kill(job: &str, given_up: usize) {
     for encrypted in [false, true] {
         let root = scratch();
         let origin = root.path().join("origin");
-        let scene = Scene::new_in(directory(&origin), encrypted.then(raw_key)).await;
+        let mut scene = Scene::new_in(directory(&origin), encrypted.then(raw_key)).await;
+        scene.given_up = given_up;
         for fault in ["before", "after"] {
             for at in 0.. {
                 let place = root.path().join(format!("{fault}-{at}"));
                 copy(&origin, &place);
-                let died = dies(fault, at, &place, scene.tree.path(), encrypted);
+                let died = dies(job, fault, at, &place, scene.tree.path(), encrypted);
                 leave_a_half_written_record(&place);
-                let context = format!("killed {fault} operation {at}");
+                let context = format!("{job}, killed {fault} operation {at}");
                 scene.is_whole_now(directory(&place), None, &context).await;
                 std::fs::remove_dir_all(&place).unwrap();
                 if !died {

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use ops_backup::{
-    Backup, BackupOptions, Error, ErrorKind, Key, Monitor, Repository, TreeEngine, VerifyOptions, backup,
-    verify,
+    Backup, BackupOptions, Error, ErrorKind, Key, Monitor, Repository, Retention, TreeEngine, VerifyOptions,
+    backup, expire, verify,
 };
 use tempfile::TempDir;
 
@@ -24,6 +25,8 @@ pub(crate) struct Scene {
     pub(crate) tree: TempDir,
     /// Backups with what they hold.
     kept: Vec<(String, Snapshot)>,
+    /// So many of the oldest of them may be gone afterwards.
+    pub(crate) given_up: usize,
 }
 
 /// A directory in memory where there is such a place: a restore makes its whole file system durable, which takes long on
@@ -49,7 +52,7 @@ impl Scene {
 
     /// A scene whose repository lies in `store`.
     pub(crate) async fn new_in(store: Arc<dyn ObjectStore>, key: Option<Key>) -> Self {
-        let mut scene = Scene { store: Arc::default(), key, tree: scratch(), kept: Vec::new() };
+        let mut scene = Scene { store: Arc::default(), key, tree: scratch(), kept: Vec::new(), given_up: 0 };
         let repository = Repository::open_or_create(store, scene.key.as_ref()).await.unwrap();
         for generation in 0..2 {
             change(scene.tree.path(), generation);
@@ -89,8 +92,11 @@ impl Scene {
     ) {
         let repository = self.open(store).await.unwrap();
         let backups = repository.backups().await.unwrap();
-        for id in self.kept.iter().map(|(id, _)| id).chain(committed.map(|backup| &backup.id)) {
-            assert!(backups.iter().any(|backup| backup.id == *id), "{context}: backup {id} is gone");
+        let is_there = |id: &String| backups.iter().any(|backup| backup.id == *id);
+        for id in
+            self.kept[self.given_up..].iter().map(|(id, _)| id).chain(committed.map(|backup| &backup.id))
+        {
+            assert!(is_there(id), "{context}: backup {id} is gone");
         }
         let options = VerifyOptions { record: false, workers: 1, ..VerifyOptions::default() };
         let report = verify(&repository, &options, &Monitor::default()).await.unwrap();
@@ -98,7 +104,8 @@ impl Scene {
         let new = self.back_up(&repository).await.unwrap_or_else(|error| panic!("{context}: {error:?}"));
         let now = snapshot(self.tree.path());
         let news = [Some(&new), committed].into_iter().flatten().map(|backup| (&backup.id, &now));
-        for (id, expected) in self.kept.iter().map(|(id, content)| (id, content)).chain(news) {
+        let kept = self.kept.iter().map(|(id, content)| (id, content)).filter(|(id, _)| is_there(id));
+        for (id, expected) in kept.chain(news) {
             let place = scratch();
             restore_tree(&repository, place.path(), id).await;
             assert!(snapshot(place.path()) == *expected, "{context}: backup {id} holds something else");
@@ -192,11 +199,40 @@ async fn a_verification_with_a_fault_at_any_operation_never_proves_too_much() {
     }
 }
 
+/// Gives up all but the newest backup, and a day later removes what it alone needed.
+pub(crate) async fn expire_all_but_the_newest(repository: &Repository) -> Result<(), Error> {
+    let policy = Retention { last: Some(1), grace: SignedDuration::from_hours(1), ..Retention::default() };
+    for later in [SignedDuration::ZERO, SignedDuration::from_hours(24)] {
+        let plan = expire::plan(repository, &policy, Timestamp::now() + later).await?;
+        expire::apply(repository, plan, &Monitor::default()).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expiry_with_a_fault_at_any_operation_removes_nothing_that_is_needed() {
+    for key in [None, Some(raw_key())] {
+        let mut scene = Scene::new(key).await;
+        scene.given_up = 1;
+        let job = async |_: &Scene, repository: &Repository| expire_all_but_the_newest(repository).await;
+        let after = async |scene: &Scene, store: Arc<dyn ObjectStore>, _: Option<&()>, context: &str| {
+            scene.is_whole(Arc::clone(&store), None, context).await;
+            // The next expiry goes on where this one was stopped.
+            let repository = scene.open(FaultyStore::aged(store).await).await.unwrap();
+            expire_all_but_the_newest(&repository)
+                .await
+                .unwrap_or_else(|error| panic!("{context}: {error:?}"));
+            assert_eq!(repository.backups().await.unwrap().len(), 1, "{context}");
+        };
+        at_every_operation(&scene, job, after).await;
+    }
+}
+
 /// Nothing rests on a list: with lists that show nothing new, every job does its work.
 #[tokio::test(start_paused = true)]
 async fn with_stale_lists_every_job_is_right() {
     for key in [None, Some(raw_key())] {
-        let scene = Scene::new(key).await;
+        let mut scene = Scene::new(key).await;
         let copy = Arc::new(scene.store.fork()) as Arc<dyn ObjectStore>;
         let stale = FaultyStore::with_stale_lists(Arc::clone(&copy)).await;
         let repository = scene.open(stale).await.unwrap();
@@ -206,6 +242,9 @@ async fn with_stale_lists_every_job_is_right() {
         assert!(snapshot(place.path()) == snapshot(scene.tree.path()));
         let report = verify(&repository, &VerifyOptions::default(), &Monitor::default()).await.unwrap();
         assert!(report.is_proven(), "{:?}", report.problems);
-        scene.is_whole(copy, Some(&taken), "after stale lists").await;
+        scene.is_whole(Arc::clone(&copy), Some(&taken), "after stale lists").await;
+        scene.given_up = 2;
+        expire_all_but_the_newest(&repository).await.unwrap();
+        scene.is_whole(copy, None, "after an expiry with stale lists").await;
     }
 }
