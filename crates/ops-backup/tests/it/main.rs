@@ -8,8 +8,8 @@ mod changes;
 #[cfg(any(feature = "gcs", feature = "s3"))]
 mod cloud;
 mod clusters;
-#[cfg(any())]
 mod damage;
+mod delta;
 mod end_to_end;
 mod engines;
 mod faults;
@@ -17,13 +17,11 @@ mod faulty;
 mod incremental;
 mod majors;
 mod postgres;
-#[cfg(any())]
 mod rehearse;
 mod resume;
 #[cfg(feature = "s3")]
 mod s3;
 mod store;
 mod support;
-#[cfg(any())]
 mod targets;
 mod wal;
