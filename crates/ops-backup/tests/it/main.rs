@@ -8,10 +8,12 @@ mod changes;
 #[cfg(any(feature = "gcs", feature = "s3"))]
 mod cloud;
 mod clusters;
+mod crashes;
 mod damage;
 mod delta;
 mod end_to_end;
 mod engines;
+mod exhaustive;
 mod faults;
 mod faulty;
 mod incremental;
