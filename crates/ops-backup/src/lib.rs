@@ -58,7 +58,7 @@ pub use error::{Error, ErrorKind};
 pub use job::backup::{BackupOptions, backup};
 pub use job::expire::{self, ExpirePlan};
 pub use job::list::{self, Inventory, list};
-pub use job::restore::{self, RestoreOptions, RestoreTarget};
+pub use job::restore::{self, AfterCrash, RestoreOptions, RestoreTarget};
 pub use job::verify::{Problem, VerifyOptions, VerifyReport, verify};
 pub use monitor::{Monitor, Phase, Progress};
 pub use plan::retention::{self, Candidate, Decision, Retention, WalRetention};

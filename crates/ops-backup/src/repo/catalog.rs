@@ -92,6 +92,18 @@ pub struct PostgresBackup {
     pub page_checksums: bool,
     /// Tablespaces outside the data directory.
     pub tablespaces: Vec<Tablespace>,
+    /// The databases at the start of the backup.
+    #[serde(default)]
+    pub databases: Vec<Database>,
+}
+
+/// A database of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Database {
+    /// The name of its directory.
+    pub oid: u32,
+    /// Its name.
+    pub name: String,
 }
 
 /// What is known of a copied directory tree.

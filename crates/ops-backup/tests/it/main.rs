@@ -7,20 +7,18 @@ mod azure;
 #[cfg(any(feature = "gcs", feature = "s3"))]
 mod cloud;
 mod clusters;
-#[cfg(any())]
 mod damage;
+mod delta;
 mod end_to_end;
 mod engines;
 mod faults;
 mod faulty;
 mod majors;
 mod postgres;
-#[cfg(any())]
 mod rehearse;
 #[cfg(feature = "s3")]
 mod s3;
 mod store;
 mod support;
-#[cfg(any())]
 mod targets;
 mod wal;
