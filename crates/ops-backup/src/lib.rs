@@ -55,7 +55,7 @@ pub mod wal;
 
 pub use engine::{Engine, PostgresEngine, TreeEngine};
 pub use error::{Error, ErrorKind};
-pub use job::backup::{BackupOptions, backup};
+pub use job::backup::{BackupOptions, BaseChoice, ChangeDetection, backup};
 pub use job::expire::{self, ExpirePlan};
 pub use job::list::{self, Inventory, list};
 pub use job::restore::{self, AfterCrash, RestoreOptions, RestoreTarget};

@@ -4,6 +4,7 @@
 
 #[cfg(feature = "azure")]
 mod azure;
+mod changes;
 #[cfg(any(feature = "gcs", feature = "s3"))]
 mod cloud;
 mod clusters;
@@ -13,9 +14,11 @@ mod end_to_end;
 mod engines;
 mod faults;
 mod faulty;
+mod incremental;
 mod majors;
 mod postgres;
 mod rehearse;
+mod resume;
 #[cfg(feature = "s3")]
 mod s3;
 mod store;
