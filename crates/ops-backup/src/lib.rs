@@ -7,6 +7,7 @@
 //! - [`backup()`]: copies a running cluster in parallel; the copy exists once its commit object does.
 //! - [`wal::push`] and [`wal::fetch`]: what `archive_command` and `restore_command` call.
 //! - [`restore::plan`] and [`restore::apply`]: into a [`RestoreTarget`], which only an empty directory can become.
+//! - [`expire::plan`] and [`expire::apply`]: give up what a [`Retention`] does not keep, each backup with its reason.
 //! - [`verify()`]: reads everything that is stored and re-hashes it. [`list()`]: what there is.
 //! - [`Monitor`]: progress and cancellation of every job.
 //!
@@ -45,6 +46,7 @@ mod error;
 mod job;
 pub mod metrics;
 mod monitor;
+mod plan;
 pub mod postgres;
 pub mod rehearse;
 mod repo;
@@ -53,14 +55,16 @@ pub mod wal;
 
 pub use engine::{Engine, PostgresEngine, TreeEngine};
 pub use error::{Error, ErrorKind};
-pub use job::backup::{BackupOptions, backup};
+pub use job::backup::{BackupOptions, BaseChoice, ChangeDetection, backup};
+pub use job::expire::{self, ExpirePlan};
 pub use job::list::{self, Inventory, list};
 pub use job::restore::{self, AfterCrash, RestoreOptions, RestoreTarget};
 pub use job::verify::{Problem, VerifyOptions, VerifyReport, verify};
 pub use monitor::{Monitor, Phase, Progress};
+pub use plan::retention::{self, Candidate, Decision, Retention, WalRetention};
 pub use postgres::{Cluster, Lsn, RecoveryTarget, SystemIdentifier, TargetAction, TargetTimeline};
 pub use rehearse::{Rehearsal, RehearseOptions, rehearse};
 pub use repo::catalog::Backup;
 pub use repo::compress::Compression;
-pub use repo::keys::Key;
+pub use repo::keys::{Key, KeyInfo, KeyKind};
 pub use repo::{Repository, RetryPolicy, catalog, location};

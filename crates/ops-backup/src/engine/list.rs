@@ -104,6 +104,11 @@ impl FileList {
         directory.bytes().chain(slash.bytes()).chain(self.name(item).bytes())
     }
 
+    /// Compares the path of item `index` with `path`.
+    pub(crate) fn compare_path(&self, index: usize, path: &str) -> Ordering {
+        self.bytes(&self.items[index]).cmp(path.bytes())
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.items.len()
     }

@@ -62,6 +62,9 @@ pub(crate) trait Session: Send + Sync {
     /// Lists what the backup holds, in the order of paths.
     async fn list(&mut self) -> Result<Listed>;
 
+    /// Returns why the sizes and times of files tell nothing beside those of `base`, an earlier backup of this source.
+    fn doubt(&self, base: &BackupSource) -> Option<String>;
+
     /// Ends only with an error, where the source is lost or cannot be made consistent any more.
     async fn watch(&self, repository: &Repository) -> crate::error::Error;
 

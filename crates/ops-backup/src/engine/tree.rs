@@ -80,6 +80,14 @@ impl Session for TreeSession {
         Ok(Listed { files, opener: Arc::new(opener) })
     }
 
+    fn doubt(&self, base: &BackupSource) -> Option<String> {
+        match base {
+            BackupSource::Tree(base) if base.root == self.engine.root => None,
+            BackupSource::Tree(base) => Some(format!("the tree was at {:?}", base.root)),
+            BackupSource::Postgres(_) => Some("the base is no tree".to_owned()),
+        }
+    }
+
     async fn watch(&self, _repository: &Repository) -> Error {
         std::future::pending().await
     }

@@ -86,10 +86,18 @@ pub(crate) fn tree() -> TempDir {
 }
 
 pub(crate) async fn restore_tree(repository: &Repository, into: &Path, backup: &str) {
+    try_restore_tree(repository, into, backup).await.unwrap();
+}
+
+pub(crate) async fn try_restore_tree(
+    repository: &Repository,
+    into: &Path,
+    backup: &str,
+) -> Result<(), ops_backup::Error> {
     let options = RestoreOptions { backup: Some(backup.to_owned()), ..RestoreOptions::default() };
-    let target = RestoreTarget::check(into).unwrap();
-    let plan = restore::plan(repository, target, options).await.unwrap();
-    restore::apply(repository, plan, &Monitor::default()).await.unwrap();
+    let target = RestoreTarget::check(into)?;
+    let plan = restore::plan(repository, target, options).await?;
+    restore::apply(repository, plan, &Monitor::default()).await.map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -108,7 +108,9 @@ async fn a_failing_store_is_never_taken_for_an_absent_segment() {
 /// The disk that a server restores onto has no room: the answer is an error, and no half of a segment stays.
 #[tokio::test]
 async fn a_fetch_onto_a_full_disk_is_an_error_and_leaves_nothing() {
-    let Some(disk) = full_disk() else { ops_testkit::skip!("no small file system can be mounted here") };
+    let Some(disk) = Disk::mount("1200k") else {
+        ops_testkit::skip!("no small file system can be mounted here")
+    };
     let directory = tempfile::tempdir().unwrap();
     let (sound, _) = pair(None, Fault::Fail, usize::MAX).await;
     let path = write(directory.path(), NAME, &segment(3, 7, 1, 1));
@@ -156,19 +158,20 @@ async fn a_creation_that_meets_a_fault_can_be_done_again() {
     }
 }
 
-/// A file system of one megabyte; none where this user may not mount one.
-fn full_disk() -> Option<Disk> {
-    let directory = tempfile::tempdir().unwrap();
-    let mount = std::process::Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=1200k", "tmpfs"])
-        .arg(directory.path())
-        .output();
-    mount.is_ok_and(|output| output.status.success()).then(|| Disk(directory))
-}
-
+/// A small file system of its own.
 pub(crate) struct Disk(tempfile::TempDir);
 
 impl Disk {
+    /// None where this user may not mount one.
+    pub(crate) fn mount(size: &str) -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let mount = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .arg(directory.path())
+            .output();
+        mount.is_ok_and(|output| output.status.success()).then(|| Disk(directory))
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }

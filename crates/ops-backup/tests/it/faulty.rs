@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -41,6 +42,8 @@ pub(crate) enum Fault {
     AbortAfter,
     /// Every list lacks what was written since this store was made.
     StaleLists,
+    /// What was there when this store was made looks two hours old.
+    Aged,
     /// A store that overwrites although it must not.
     Overwrite,
 }
@@ -71,8 +74,8 @@ pub(crate) struct FaultyStore {
     at: AtomicUsize,
     operations: AtomicUsize,
     broken: AtomicBool,
-    /// What lists show, where they are stale.
-    listed: BTreeSet<Path>,
+    /// What was there when this store was made, where that matters.
+    old: BTreeSet<Path>,
 }
 
 /// What an operation has to do.
@@ -85,21 +88,41 @@ enum Course {
 
 impl FaultyStore {
     pub(crate) fn new(inner: Arc<dyn ObjectStore>, fault: Fault, at: usize) -> Arc<Self> {
-        Arc::new(FaultyStore {
-            inner,
+        Arc::new(FaultyStore { at: AtomicUsize::new(at), ..FaultyStore::plain(&inner, fault) })
+    }
+
+    fn plain(inner: &Arc<dyn ObjectStore>, fault: Fault) -> Self {
+        FaultyStore {
+            inner: Arc::clone(inner),
             fault,
-            at: AtomicUsize::new(at),
+            at: AtomicUsize::new(usize::MAX),
             operations: AtomicUsize::new(0),
             broken: AtomicBool::new(false),
-            listed: BTreeSet::new(),
-        })
+            old: BTreeSet::new(),
+        }
     }
 
     /// A store whose lists show nothing that is written from now on.
     pub(crate) async fn with_stale_lists(inner: Arc<dyn ObjectStore>) -> Arc<Self> {
-        let listed = inner.list(None).map_ok(|object| object.location).try_collect().await.unwrap();
-        let store = FaultyStore::new(inner, Fault::StaleLists, usize::MAX);
-        Arc::new(FaultyStore { listed, ..Arc::into_inner(store).unwrap() })
+        FaultyStore::knowing_its_age(inner, Fault::StaleLists).await
+    }
+
+    /// A store in which everything looks as if two hours had passed, so that the jobs of processes that are gone look dead.
+    pub(crate) async fn aged(inner: Arc<dyn ObjectStore>) -> Arc<Self> {
+        FaultyStore::knowing_its_age(inner, Fault::Aged).await
+    }
+
+    async fn knowing_its_age(inner: Arc<dyn ObjectStore>, fault: Fault) -> Arc<Self> {
+        let old = inner.list(None).map_ok(|object| object.location).try_collect().await.unwrap();
+        let store = FaultyStore::new(inner, fault, usize::MAX);
+        Arc::new(FaultyStore { old, ..Arc::into_inner(store).unwrap() })
+    }
+
+    fn date(&self, mut object: ObjectMeta) -> ObjectMeta {
+        if self.fault == Fault::Aged && self.old.contains(&object.location) {
+            object.last_modified -= Duration::from_secs(2 * 60 * 60);
+        }
+        object
     }
 
     pub(crate) fn operations(&self) -> usize {
@@ -193,7 +216,8 @@ impl ObjectStore for FaultyStore {
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         let head = options.head;
         let before = self.operations();
-        let result = self.run(false, self.inner.get_opts(location, options)).await?;
+        let mut result = self.run(false, self.inner.get_opts(location, options)).await?;
+        result.meta = self.date(result.meta);
         let damaged = matches!(self.fault, Fault::Truncate | Fault::Reset | Fault::Flip);
         if head || !damaged || before != self.at.load(Ordering::SeqCst) {
             return Ok(result);
@@ -239,8 +263,13 @@ impl ObjectStore for FaultyStore {
         let listed = self.inner.list(prefix);
         match (self.count(), self.fault) {
             (_, Fault::StaleLists) => {
-                let known = self.listed.clone();
+                let known = self.old.clone();
                 listed.try_filter(move |object| std::future::ready(known.contains(&object.location))).boxed()
+            }
+            (_, Fault::Aged) => {
+                let old =
+                    FaultyStore { old: self.old.clone(), ..FaultyStore::plain(&self.inner, Fault::Aged) };
+                listed.map_ok(move |object| old.date(object)).boxed()
             }
             (Course::Broken, Fault::Break | Fault::BreakAfter)
             | (Course::Here, Fault::Fail | Fault::Break) => stream::once(async { Err(injected()) }).boxed(),
@@ -256,10 +285,8 @@ impl ObjectStore for FaultyStore {
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         let mut result = self.run(false, self.inner.list_with_delimiter(prefix)).await?;
         if self.fault == Fault::StaleLists {
-            result.objects.retain(|object| self.listed.contains(&object.location));
-            result
-                .common_prefixes
-                .retain(|prefix| self.listed.iter().any(|path| path.prefix_matches(prefix)));
+            result.objects.retain(|object| self.old.contains(&object.location));
+            result.common_prefixes.retain(|prefix| self.old.iter().any(|path| path.prefix_matches(prefix)));
         }
         Ok(result)
     }

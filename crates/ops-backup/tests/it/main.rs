@@ -4,18 +4,23 @@
 
 #[cfg(feature = "azure")]
 mod azure;
+mod changes;
 #[cfg(any(feature = "gcs", feature = "s3"))]
 mod cloud;
 mod clusters;
+mod crashes;
 mod damage;
 mod delta;
 mod end_to_end;
 mod engines;
+mod exhaustive;
 mod faults;
 mod faulty;
+mod incremental;
 mod majors;
 mod postgres;
 mod rehearse;
+mod resume;
 #[cfg(feature = "s3")]
 mod s3;
 mod store;

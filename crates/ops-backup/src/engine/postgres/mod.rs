@@ -143,6 +143,22 @@ impl super::Session for PostgresSession {
         Ok(Listed { files, opener: Arc::new(opener) })
     }
 
+    fn doubt(&self, base: &BackupSource) -> Option<String> {
+        let BackupSource::Postgres(base) = base else { return Some("the base is no cluster".to_owned()) };
+        let started = self.started();
+        if base.cluster != self.control.cluster {
+            Some("the base is of another cluster or major version".to_owned())
+        } else if base.timeline != started.timeline {
+            Some(format!("the server is on timeline {}, and was on {}", started.timeline, base.timeline))
+        } else if started.lsn < base.stop_lsn {
+            Some(format!("the server is at {}, before the end of the base at {}", started.lsn, base.stop_lsn))
+        } else if self.control.page_checksums != base.page_checksums {
+            Some("page checksums were switched on or off".to_owned())
+        } else {
+            None
+        }
+    }
+
     /// The start of the backup switched to a new segment, so the one before it must arrive: a backup without WAL is found
     /// out early.
     async fn watch(&self, repository: &Repository) -> Error {

@@ -11,11 +11,13 @@
 
 mod listing;
 mod manifest;
+mod part;
 mod piece;
 mod read;
 
 pub(crate) use listing::{Content, Entry, FileEntry, Listing};
 pub(crate) use manifest::{ListingRef, Manifest, PackUse};
+pub(crate) use part::{Part, PartListing, PartPiece};
 pub(crate) use piece::{Extent, Piece, PieceRef};
 
 /// Bytes of a block: the unit of change detection. Two pages of PostgreSQL: one that changed takes one other with it,

@@ -131,7 +131,7 @@ impl Repository {
         self.list_all(&format!("packs/{owner}")).await
     }
 
-    pub(super) async fn list_all(&self, prefix: &str) -> Result<Vec<ObjectMeta>> {
+    pub(crate) async fn list_all(&self, prefix: &str) -> Result<Vec<ObjectMeta>> {
         let listed = self.store().list(Some(&object_path(prefix))).try_collect().await;
         listed.map_err(|error| Error::storage(format!("list {prefix}"), error))
     }

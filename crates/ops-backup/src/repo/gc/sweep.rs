@@ -114,7 +114,8 @@ impl Repository {
         self.remove_all(&remains, monitor).await
     }
 
-    async fn remove_all(&self, paths: &[Path], monitor: &Monitor) -> Result<()> {
+    /// Removes the objects at `paths`; one that is not there is no error.
+    pub(crate) async fn remove_all(&self, paths: &[Path], monitor: &Monitor) -> Result<()> {
         for batch in paths.chunks(BATCH) {
             monitor.check()?;
             let locations = stream::iter(batch.to_vec()).map(Ok).boxed();
@@ -129,7 +130,7 @@ impl Repository {
         Ok(())
     }
 
-    pub(super) async fn remove(&self, path: &Path) -> Result<()> {
+    pub(crate) async fn remove(&self, path: &Path) -> Result<()> {
         match self.store().delete(path).await {
             Ok(()) | Err(StoreError::NotFound { .. }) => Ok(()),
             Err(error) => Err(Error::storage(format!("remove {path}"), error)),

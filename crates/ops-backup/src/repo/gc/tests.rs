@@ -2,99 +2,25 @@
 //! sweeps that stop half-way, lists that miss objects, and time.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::StreamExt as _;
-use futures_util::stream::BoxStream;
 use jiff::{SignedDuration, Timestamp};
 use object_store::memory::InMemory;
-use object_store::path::Path;
-use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    ObjectStoreExt as _, PutMultipartOptions, PutOptions, PutPayload, PutResult,
-};
+use object_store::{ObjectStore, ObjectStoreExt as _};
 use proptest::prelude::*;
 
 use super::*;
 use crate::monitor::Monitor;
-use crate::repo::content::{ListingRef, Manifest};
-use crate::repo::crypt::BlockHash;
+use crate::repo::crypt;
+use crate::repo::fake::{self, Fault, FaultyStore, Pack};
 use crate::repo::lease::Lease;
 use crate::repo::log::{Event, Expired};
-use crate::repo::pack::{Frame, FrameRef, PackRef, PackTable};
-use crate::repo::{Repository, fake, object_path};
+use crate::repo::pack::PackTable;
+use crate::repo::{Repository, object_path};
 
 const WAITING: Waiting =
     Waiting { grace: SignedDuration::from_hours(24), resumable: SignedDuration::from_hours(7 * 24) };
-
-/// A store whose lists miss some objects, each time others.
-#[derive(Debug)]
-struct Forgetful {
-    inner: Arc<InMemory>,
-}
-
-impl fmt::Display for Forgetful {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Forgetful")
-    }
-}
-
-fn is_seen() -> bool {
-    !crate::repo::random().is_multiple_of(4)
-}
-
-#[async_trait]
-impl ObjectStore for Forgetful {
-    async fn put_opts(
-        &self,
-        path: &Path,
-        payload: PutPayload,
-        options: PutOptions,
-    ) -> object_store::Result<PutResult> {
-        self.inner.put_opts(path, payload, options).await
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        path: &Path,
-        options: PutMultipartOptions,
-    ) -> object_store::Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(path, options).await
-    }
-
-    async fn get_opts(&self, path: &Path, options: GetOptions) -> object_store::Result<GetResult> {
-        self.inner.get_opts(path, options).await
-    }
-
-    async fn get_ranges(&self, path: &Path, ranges: &[Range<u64>]) -> object_store::Result<Vec<Bytes>> {
-        self.inner.get_ranges(path, ranges).await
-    }
-
-    fn delete_stream(
-        &self,
-        paths: BoxStream<'static, object_store::Result<Path>>,
-    ) -> BoxStream<'static, object_store::Result<Path>> {
-        self.inner.delete_stream(paths)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
-        self.inner.list(prefix).filter(|_| std::future::ready(is_seen())).boxed()
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
-        let mut listed = self.inner.list_with_delimiter(prefix).await?;
-        listed.common_prefixes.retain(|_| is_seen());
-        Ok(listed)
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> object_store::Result<()> {
-        self.inner.copy_opts(from, to, options).await
-    }
-}
 
 /// One step of one host. Numbers choose among what there is.
 #[derive(Debug, Clone, Copy)]
@@ -137,8 +63,8 @@ fn step() -> impl Strategy<Value = Step> {
 struct Job {
     lease: Lease,
     /// What its bases refer to.
-    available: BTreeSet<(String, [u8; 32])>,
-    refers: BTreeSet<(String, [u8; 32])>,
+    available: BTreeSet<Pack>,
+    refers: BTreeSet<Pack>,
     parts: usize,
 }
 
@@ -147,14 +73,10 @@ struct World {
     hosts: Vec<Repository>,
     jobs: Vec<Job>,
     /// What each backup, and each job that may be a base, refers to.
-    reach: BTreeMap<String, BTreeSet<(String, [u8; 32])>>,
+    reach: BTreeMap<String, BTreeSet<Pack>>,
     surveys: Vec<Survey>,
     now: Timestamp,
     begun: usize,
-}
-
-fn pack_ref((backup, name): &(String, [u8; 32])) -> PackRef {
-    PackRef { backup: backup.clone(), name: *name, salt: [0; 16], size: 10, raw: 10 }
 }
 
 fn pick<T>(all: &[T], number: usize) -> Option<&T> {
@@ -165,7 +87,7 @@ impl World {
     async fn new() -> Self {
         let memory = Arc::new(InMemory::new());
         let honest: Arc<dyn ObjectStore> = Arc::clone(&memory) as Arc<dyn ObjectStore>;
-        let forgetful: Arc<dyn ObjectStore> = Arc::new(Forgetful { inner: Arc::clone(&memory) });
+        let forgetful: Arc<dyn ObjectStore> = FaultyStore::new(&memory, Fault::Forget, 0);
         let first = Repository::open_or_create(Arc::clone(&honest), None).await.unwrap();
         let hosts = vec![first, fake::through(honest).await, fake::through(forgetful).await];
         World {
@@ -261,8 +183,8 @@ impl World {
             return;
         }
         let job = &mut self.jobs[job % count];
-        let pack = (job.lease.id().to_owned(), crate::repo::crypt::random().unwrap());
-        repository.create(&pack_ref(&pack).path(), Bytes::from_static(b"0123456789")).await.unwrap();
+        let pack = (job.lease.id().to_owned(), crypt::random().unwrap());
+        repository.create(&fake::pack_ref(&pack).path(), Bytes::from_static(b"0123456789")).await.unwrap();
         job.refers.insert(pack.clone());
         // What a zombie writes is of no use to others.
         if repository.state().await.unwrap().running.contains_key(job.lease.id()) {
@@ -276,16 +198,8 @@ impl World {
         }
         let Job { lease, refers, .. } = self.jobs.swap_remove(job % self.jobs.len());
         let id = lease.id().to_owned();
-        let table = PackTable::default();
-        let listings = refers.iter().enumerate().map(|(number, pack)| {
-            let frame = Frame { pack: table.intern(pack_ref(pack)), offset: 0, stored: 1, raw: 1 };
-            let frame = FrameRef { frame, hash: BlockHash([0; 16]) };
-            ListingRef { first: format!("{number:03}"), frame, uses: Vec::new() }
-        });
-        let listings = listings.collect();
-        let manifest = Manifest { backup: id.clone(), source: fake::source(), files: 0, bytes: 0, listings };
         let mut backup = fake::backup(&id);
-        backup.manifest = repository.write_manifest(&manifest, &table).await.unwrap();
+        backup.manifest = fake::write_manifest(repository, &id, &refers).await;
         let was_running = repository.state().await.unwrap().running.contains_key(&id);
         assert_eq!(lease.commit(backup).await.is_ok(), was_running, "only what was not abandoned commits");
         if was_running {
@@ -303,8 +217,8 @@ impl World {
         }
     }
 
-    async fn has(&self, pack: &(String, [u8; 32])) -> bool {
-        self.memory.head(&pack_ref(pack).path()).await.is_ok()
+    async fn has(&self, pack: &Pack) -> bool {
+        self.memory.head(&fake::pack_ref(pack).path()).await.is_ok()
     }
 
     /// What must hold at all times.
@@ -313,13 +227,13 @@ impl World {
         for id in state.backups.keys() {
             self.hosts[0].read_manifest(id, None, &PackTable::default()).await.unwrap();
             for pack in &self.reach[id] {
-                assert!(self.has(pack).await, "backup {id} has lost {}", pack_ref(pack).path());
+                assert!(self.has(pack).await, "backup {id} has lost {}", fake::pack_ref(pack).path());
             }
         }
         // The next job may build on these, and the running ones do.
         for id in state.running.keys().chain(state.abandoned.keys()) {
             for pack in &self.reach[id] {
-                assert!(self.has(pack).await, "job {id} has lost {}", pack_ref(pack).path());
+                assert!(self.has(pack).await, "job {id} has lost {}", fake::pack_ref(pack).path());
             }
         }
     }
@@ -347,7 +261,7 @@ impl World {
         let needed: BTreeSet<String> = state
             .backups
             .keys()
-            .flat_map(|id| self.reach[id].iter().map(|pack| pack_ref(pack).path().to_string()))
+            .flat_map(|id| self.reach[id].iter().map(|pack| fake::pack_ref(pack).path().to_string()))
             .collect();
         for object in repository.list_all("").await.unwrap() {
             let path = object.location.to_string();
@@ -414,7 +328,7 @@ async fn what_was_condemned_by_mistake_is_not_swept() {
     world.step(0, Step::Begin { bases: [0, 0], source: 1 }).await;
     world.step(0, Step::Commit { job: 0 }).await;
     let pack = world.reach["001"].first().unwrap().clone();
-    let list = condemned::List::new(vec![(pack_ref(&pack).path().to_string(), 10)], Vec::new());
+    let list = condemned::List::new(vec![(fake::pack_ref(&pack).path().to_string(), 10)], Vec::new());
     let list = repository.write_list(&list).await.unwrap().to_string();
     let event = Event::Condemn { list, packs: 1, bytes: 10, backups: Vec::new() };
     repository.append(|_| Ok(Some(event.clone()))).await.unwrap();

@@ -31,7 +31,7 @@ fn judge(fate: Fate, heard: Timestamp, now: Timestamp) -> Verdict {
 
 impl Repository {
     /// Says why job `id` is taken for dead; `None` where it lives.
-    pub(super) async fn why_dead(&self, id: &str, job: &Running) -> Result<Option<String>> {
+    pub(crate) async fn why_dead(&self, id: &str, job: &Running) -> Result<Option<String>> {
         let fate = job.by.fate(&Host::this());
         if let Verdict::Dead(reason) = judge(fate, Timestamp::MAX, Timestamp::now()) {
             return Ok(Some(reason));

@@ -34,7 +34,7 @@ use object_store::path::Path;
 pub(crate) use host::{Fate, Host};
 pub(crate) use read::LogAudit;
 pub(crate) use record::{Event, Expired, Proof, Record, WalStretch};
-pub(crate) use state::{Condemned, Kept, Running, State};
+pub(crate) use state::{Kept, Running, State, WalDecision};
 
 use crate::error::Result;
 use crate::repo::compress::Compression;

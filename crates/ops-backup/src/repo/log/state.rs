@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::lsn::SystemIdentifier;
 use crate::repo::catalog::Backup;
 use crate::repo::log::host::Host;
-use crate::repo::log::record::{Event, Record};
+use crate::repo::log::record::{Event, Record, WalStretch};
 
 /// The sum of the log.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -31,6 +31,8 @@ pub(crate) struct State {
     pub(crate) condemned: BTreeMap<u64, Condemned>,
     /// The segment number before which the WAL of a cluster was given up last.
     pub(crate) wal_expired: BTreeMap<SystemIdentifier, u64>,
+    /// The same decision in full; what it gives up is removed after a grace time.
+    pub(crate) wal_decided: BTreeMap<SystemIdentifier, WalDecision>,
     /// Wrapped keys that no longer count.
     pub(crate) removed_keys: BTreeSet<String>,
     /// The newest record, if it could be read.
@@ -71,6 +73,14 @@ pub(crate) struct Running {
     pub(crate) bases: Vec<String>,
     /// When and why it was given up, if it was.
     pub(crate) abandoned: Option<(Timestamp, String)>,
+}
+
+/// Which WAL of a cluster was given up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct WalDecision {
+    pub(crate) at: Timestamp,
+    pub(crate) before: u64,
+    pub(crate) keep: Vec<WalStretch>,
 }
 
 /// Objects that wait for their removal.
@@ -143,8 +153,10 @@ impl State {
                 }
             }
             // The newest decision counts: a cluster can be set back to an earlier position by a restore.
-            Event::ExpireWal { system_identifier, before, keep: _ } => {
+            Event::ExpireWal { system_identifier, before, keep } => {
                 self.wal_expired.insert(*system_identifier, *before);
+                let decision = WalDecision { at: record.at, before: *before, keep: keep.clone() };
+                self.wal_decided.insert(*system_identifier, decision);
             }
             Event::Condemn { list, packs, bytes, backups } => {
                 for backup in backups {

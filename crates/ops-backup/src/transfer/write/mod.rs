@@ -2,18 +2,24 @@
 //! listings follow.
 //!
 //! ```text
-//! plan ─► workers ─► packs ─► uploads ─► collector ─► metadata packs
+//! list + base ─► survey ─► plan ─► workers ─► packs ─► uploads ─► collector ─► parts, metadata packs
 //! ```
 //! Memory is bounded by the number of workers: each fills one pack, one waits in the channel, and as many are under way.
+//!
+//! What a crash leaves: packs, and parts that say what of them is whole. Nothing else refers to them.
 
+mod base;
 mod collect;
 mod listings;
 mod plan;
+mod survey;
 mod worker;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::engine::{FileList, LastFile, Listed, Opener};
@@ -21,11 +27,14 @@ use crate::error::{Error, Result};
 use crate::monitor::{Meter, Monitor};
 use crate::repo::Repository;
 use crate::repo::compress::Compression;
-use crate::repo::content::{BLOCK, Content, Entry, Extent, FileEntry, INLINE, ListingRef, Piece};
+use crate::repo::content::{BLOCK, Content, Entry, Extent, FileEntry, ListingRef, Piece};
 use crate::repo::pack::{Pack, PackTable, Packer};
+pub(crate) use base::Base;
 use collect::Collector;
-use listings::Lister;
+use listings::{Entries, Lister};
 use plan::Plan;
+pub(crate) use survey::Times;
+use survey::{Compared, Survey};
 use worker::{Batch, Job, Worker};
 
 /// How files are written.
@@ -33,6 +42,8 @@ use worker::{Batch, Job, Worker};
 pub(crate) struct WriteOptions {
     pub(crate) workers: usize,
     pub(crate) compression: Compression,
+    /// How often a part says what is durable.
+    pub(crate) part_interval: Duration,
 }
 
 /// A copy that is being made.
@@ -42,7 +53,10 @@ pub(crate) struct Writer<'a> {
     options: WriteOptions,
     packs: PackTable,
     collector: Collector,
+    job: Option<Arc<Job>>,
     added_bytes: u64,
+    parts: u32,
+    last_part: Instant,
 }
 
 /// What was stored, as the manifest names it.
@@ -55,39 +69,67 @@ pub(crate) struct Written {
     pub(crate) new_bytes: u64,
     /// Bytes of the packs that were written.
     pub(crate) added_bytes: u64,
+    /// How many parts were written.
+    pub(crate) parts: u32,
 }
 
 impl<'a> Writer<'a> {
-    pub(crate) fn new(repository: &'a Repository, backup: &str, options: WriteOptions) -> Result<Self> {
-        let (backup, packs): (Arc<str>, _) = (backup.into(), PackTable::default());
+    pub(crate) fn new(
+        repository: &'a Repository,
+        backup: &str,
+        packs: PackTable,
+        options: WriteOptions,
+    ) -> Result<Self> {
+        let backup: Arc<str> = backup.into();
         let secrets = repository.secrets().clone();
         let packer = Packer::new(Arc::clone(&backup), secrets.clone(), options.compression)?;
         let collector = Collector::new(secrets, packs.clone(), packer);
-        Ok(Writer { repository, backup, options, packs, collector, added_bytes: 0 })
+        Ok(Writer {
+            repository,
+            backup,
+            options,
+            packs,
+            collector,
+            job: None,
+            added_bytes: 0,
+            parts: 0,
+            last_part: Instant::now(),
+        })
     }
 
-    /// Copies every file of `listed`.
-    ///
-    /// Nothing refers to the packs until a manifest does; a job that fails leaves them unreferenced, never half-written.
+    /// Copies every file of `listed` of which `base` does not have the content.
     #[tracing::instrument(skip_all, fields(files = listed.files.len()))]
-    pub(crate) async fn copy(&mut self, listed: Listed, monitor: &Monitor) -> Result<Copied> {
+    pub(crate) async fn copy(
+        &mut self,
+        listed: Listed,
+        base: Base,
+        times: Times,
+        monitor: &Monitor,
+    ) -> Result<()> {
         let Listed { files, opener } = listed;
         let files = Arc::new(files);
+        let survey = Survey::new(&files, &base, times, monitor).await?;
+        self.collector.know(&base);
+        let plan = Plan::new(&files, |index, _| !survey.is_unchanged(index));
+        monitor.phase(crate::monitor::Phase::Copy, plan.bytes);
         let job = Arc::new(Job {
-            plan: Plan::new(&files, |_, _| true),
+            plan,
             files: Arc::clone(&files),
             opener: Arc::clone(&opener),
             meter: Meter::new(monitor),
             secrets: self.repository.secrets().clone(),
             packs: self.packs.clone(),
+            compared: Compared { base: Arc::new(base), survey },
         });
+        self.job = Some(Arc::clone(&job));
         let (sender, receiver) = mpsc::channel(1);
         let mut workers = Vec::new();
         for _ in 0..self.options.workers.max(1) {
             let secrets = self.repository.secrets().clone();
             let packer = Packer::new(Arc::clone(&self.backup), secrets, self.options.compression)?;
-            let worker = Worker::new(Arc::clone(&job), packer, sender.clone());
-            workers.push(tokio::task::spawn_blocking(move || worker.run()));
+            let worker = Worker::new(Arc::clone(&job), packer, sender.clone(), Handle::current());
+            let span = tracing::debug_span!("worker");
+            workers.push(tokio::task::spawn_blocking(move || span.in_scope(|| worker.run())));
         }
         drop(sender);
         let collected = self.collect(receiver, &files).await;
@@ -99,14 +141,11 @@ impl<'a> Writer<'a> {
             }
         }
         collected?;
-        match failed {
-            Some(error) => Err(error),
-            None => Ok(Copied { files, opener }),
-        }
+        failed.map_or(Ok(()), Err)
     }
 
     /// Uploads packs as they come, in order: what is collected is durable.
-    async fn collect(&mut self, receiver: mpsc::Receiver<Batch>, files: &FileList) -> Result<()> {
+    async fn collect(&mut self, receiver: mpsc::Receiver<Batch>, files: &Arc<FileList>) -> Result<()> {
         let (repository, at_once) = (self.repository, self.options.workers.max(1));
         let uploads =
             stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) })
@@ -121,51 +160,84 @@ impl<'a> Writer<'a> {
         let mut uploads = std::pin::pin!(uploads);
         while let Some((size, done)) = uploads.try_next().await? {
             self.added_bytes += size;
-            let is_large = |item: u32| files.item(item as usize).size > INLINE;
-            for pack in self.collector.add(done, is_large)? {
-                self.added_bytes += upload(repository, pack).await?;
+            for pack in self.collector.add(done, files)? {
+                self.upload(Some(pack)).await?;
+            }
+            if self.last_part.elapsed() >= self.options.part_interval {
+                self.part().await?;
             }
         }
         Ok(())
     }
 
+    /// Says in a part what has become durable, for a later backup to build on should this one fail.
+    #[tracing::instrument(level = "debug", skip_all)]
+    pub(crate) async fn part(&mut self) -> Result<()> {
+        let Some(files) = self.job.as_ref().map(|job| Arc::clone(&job.files)) else { return Ok(()) };
+        for pack in self.collector.close_for_part(&files)? {
+            self.upload(Some(pack)).await?;
+        }
+        if let Some(part) = self.collector.part(&files) {
+            self.repository.write_part(&self.backup, self.parts, &part, &self.packs).await?;
+            self.parts += 1;
+        }
+        self.last_part = Instant::now();
+        Ok(())
+    }
+
+    /// Returns the opener of the source that was copied.
+    pub(crate) fn opener(&self) -> Option<Arc<dyn Opener>> {
+        self.job.as_ref().map(|job| Arc::clone(&job.opener))
+    }
+
     /// Writes the listings of what was copied and of `last`, the files that came last.
-    #[tracing::instrument(skip_all)]
-    pub(crate) async fn finish(mut self, copied: &Copied, last: Vec<LastFile>) -> Result<Written> {
-        let extra = self.last(last).await?;
-        let mut extra = extra.into_iter().peekable();
-        let (files, packs) = (Arc::clone(&copied.files), self.packs.clone());
-        let mut lister = Lister::new(&files, &packs);
-        for index in 0..files.len() {
-            let Some(entry) = lister.entry(index, &self.collector) else { continue };
-            while let Some(earlier) = extra.next_if(|extra| extra.path() < entry.path()) {
-                let full = lister.push(earlier, &mut self.collector)?;
-                self.upload(full).await?;
+    #[tracing::instrument(name = "listings", skip_all)]
+    pub(crate) async fn finish(mut self, last: Vec<LastFile>) -> Result<Written> {
+        let mut extra = self.last(last).await?.into_iter().peekable();
+        let mut lister = Lister::default();
+        if let Some(job) = self.job.take() {
+            let mut entries = Entries::new(&job.files, &job.compared);
+            for index in 0..job.files.len() {
+                let Some(entry) = entries.get(index, &self.collector).await? else { continue };
+                while let Some(earlier) = extra.next_if(|extra| extra.path() < entry.path()) {
+                    self.push(&mut lister, earlier).await?;
+                }
+                self.push(&mut lister, entry).await?;
             }
-            let full = lister.push(entry, &mut self.collector)?;
-            self.upload(full).await?;
         }
         for entry in extra {
-            let full = lister.push(entry, &mut self.collector)?;
-            self.upload(full).await?;
+            self.push(&mut lister, entry).await?;
         }
         let full = lister.close(&mut self.collector)?;
         self.upload(full).await?;
         let closed = self.collector.close();
         self.upload(closed).await?;
+        let mut listings = self.collector.listings;
+        listings.sort_by(|a, b| a.first.cmp(&b.first));
         Ok(Written {
+            listings,
             files: lister.count,
             bytes: lister.bytes,
             new_bytes: self.collector.new_bytes,
-            listings: self.collector.listings,
             packs: self.packs,
             added_bytes: self.added_bytes,
+            parts: self.parts,
         })
+    }
+
+    async fn push(&mut self, lister: &mut Lister, entry: Entry) -> Result<()> {
+        let full = lister.push(entry, &mut self.collector)?;
+        self.upload(full).await
     }
 
     /// Stores `files` in one frame, behind the last pieces.
     async fn last(&mut self, files: Vec<LastFile>) -> Result<Vec<Entry>> {
         let content: Vec<u8> = files.iter().flat_map(|file| file.content.iter().copied()).collect();
+        if files.is_empty() {
+            let closed = self.collector.close();
+            self.upload(closed).await?;
+            return Ok(Vec::new());
+        }
         self.collector.new_bytes += content.len() as u64;
         let (frame, pack) = self.collector.data(&content)?;
         self.upload(pack).await?;
@@ -190,12 +262,6 @@ impl<'a> Writer<'a> {
         }
         Ok(())
     }
-}
-
-/// The files that were copied.
-pub(crate) struct Copied {
-    files: Arc<FileList>,
-    pub(crate) opener: Arc<dyn Opener>,
 }
 
 #[tracing::instrument(level = "debug", skip_all, fields(bytes = pack.bytes.len()))]

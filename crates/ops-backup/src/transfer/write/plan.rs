@@ -16,6 +16,8 @@ pub(super) struct Plan {
     /// Where each group of small files ends.
     ends: Vec<u32>,
     next: AtomicUsize,
+    /// Bytes that are read in all.
+    pub(super) bytes: u64,
 }
 
 /// What a worker takes at once.
@@ -33,10 +35,12 @@ impl Plan {
     pub(super) fn new(files: &FileList, is_read: impl Fn(usize, &Item) -> bool) -> Self {
         let mut large = Vec::new();
         let mut small = Vec::new();
+        let mut all = 0;
         for (index, item) in files.items().iter().enumerate() {
             if item.kind != Kind::File || item.size == 0 || !is_read(index, item) {
                 continue;
             }
+            all += item.size;
             let index = u32::try_from(index).expect("a list has less than 4 billion items");
             if item.size > INLINE { large.push(index) } else { small.push(index) }
         }
@@ -60,7 +64,12 @@ impl Plan {
         if count > 0 {
             ends.push(small.len() as u32);
         }
-        Plan { pieces, small, ends, next: AtomicUsize::new(0) }
+        Plan { pieces, small, ends, next: AtomicUsize::new(0), bytes: all }
+    }
+
+    /// Hands out no unit any more.
+    pub(super) fn stop(&self) {
+        self.next.store(usize::MAX / 2, Ordering::Relaxed);
     }
 
     /// Returns the next unit that nobody has taken.

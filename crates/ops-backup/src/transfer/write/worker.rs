@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::engine::{Contents, FileList, Opener};
@@ -14,7 +15,9 @@ use crate::monitor::Meter;
 use crate::repo::content::{BLOCK, Extent, PIECE, Piece, PieceRef};
 use crate::repo::crypt::Secrets;
 use crate::repo::pack::{FRAME, Frame, Pack, PackId, PackTable, Packer};
+use crate::transfer::write::base::{Candidate, Lookup};
 use crate::transfer::write::plan::{Plan, Unit};
+use crate::transfer::write::survey::Compared;
 
 /// In the place of a pack: the extent lies in the frame that is being filled.
 const OPEN_FRAME: PackId = PackId(u32::MAX);
@@ -29,6 +32,7 @@ pub(super) struct Job {
     pub(super) meter: Meter,
     pub(super) secrets: Secrets,
     pub(super) packs: PackTable,
+    pub(super) compared: Compared,
 }
 
 /// A full pack, and what is known once it is in the repository.
@@ -47,7 +51,12 @@ pub(super) struct Done {
 pub(super) enum Outcome {
     /// With the bytes that were not in the repository before.
     New(Piece, u64),
-    Unchanged(PieceRef),
+    /// A piece of a large file that the repository has as a whole.
+    Known {
+        reference: PieceRef,
+        length: u64,
+        crc32c: u32,
+    },
     Vanished,
 }
 
@@ -55,6 +64,7 @@ pub(super) struct Worker {
     job: Arc<Job>,
     packer: Packer,
     batches: mpsc::Sender<Batch>,
+    lookup: Lookup,
     frame: Vec<u8>,
     used: usize,
     in_frame: Vec<Done>,
@@ -62,13 +72,19 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(job: Arc<Job>, packer: Packer, batches: mpsc::Sender<Batch>) -> Self {
+    pub(super) fn new(job: Arc<Job>, packer: Packer, batches: mpsc::Sender<Batch>, runtime: Handle) -> Self {
+        let lookup = Lookup::new(Arc::clone(&job.compared.base), runtime);
         let frame = vec![0; FRAME];
-        Worker { job, packer, batches, frame, used: 0, in_frame: Vec::new(), in_pack: Vec::new() }
+        Worker { job, packer, batches, lookup, frame, used: 0, in_frame: Vec::new(), in_pack: Vec::new() }
     }
 
-    /// Works until no unit is left.
-    pub(super) fn run(mut self) -> Result<()> {
+    /// Works until no unit is left; where it fails, all workers end.
+    pub(super) fn run(self) -> Result<()> {
+        let job = Arc::clone(&self.job);
+        self.work().inspect_err(|_| job.plan.stop())
+    }
+
+    fn work(mut self) -> Result<()> {
         let job = Arc::clone(&self.job);
         while let Some(unit) = job.plan.next() {
             match unit {
@@ -88,11 +104,26 @@ impl Worker {
         let offset = u64::from(number) * PIECE;
         let length = PIECE.min(self.job.files.item(item as usize).size - offset);
         let outcome = match self.job.opener.open(&self.job.files, item as usize, offset)? {
-            Some(mut contents) => self.blocks(&mut *contents, length)?,
+            Some(mut contents) => {
+                let mut candidates = self.candidates(item, number);
+                self.blocks(&mut *contents, length, &mut candidates)?
+            }
             None => Outcome::Vanished,
         };
         self.in_frame.push(Done { item, number, outcome });
         Ok(())
+    }
+
+    fn candidates(&self, item: u32, number: u32) -> Vec<Candidate> {
+        let Compared { base, survey } = &self.job.compared;
+        let parts = base.part_pieces(&self.job.files.path(item as usize), number);
+        let references = parts.iter().chain(survey.piece(item, number));
+        let candidates = references.filter_map(|reference| {
+            let whole = base.is_piece_usable(reference).then(|| reference.clone());
+            Some(Candidate::new(self.lookup.piece(reference)?, whole))
+        });
+        let grown = survey.grown(item).filter(|_| number == 0);
+        candidates.chain(grown.map(|piece| Candidate::new(piece.clone(), None))).collect()
     }
 
     /// A small file lies in one frame, so that a restore reads one.
@@ -102,15 +133,28 @@ impl Worker {
             self.close_frame(None)?;
         }
         let outcome = match self.job.opener.open(&self.job.files, item as usize, 0)? {
-            Some(mut contents) => self.blocks(&mut *contents, length)?,
+            Some(mut contents) => {
+                let known = self.lookup.small(&self.job.files, item as usize);
+                // It may have been a large file before.
+                let shrunk = self.job.compared.survey.piece(item, 0);
+                let shrunk = shrunk.and_then(|reference| self.lookup.piece(reference));
+                let mut candidates: Vec<_> =
+                    known.into_iter().chain(shrunk).map(|piece| Candidate::new(piece, None)).collect();
+                self.blocks(&mut *contents, length, &mut candidates)?
+            }
             None => Outcome::Vanished,
         };
         self.in_frame.push(Done { item, number: 0, outcome });
         Ok(())
     }
 
-    /// Reads `length` bytes, or up to the end, and keeps the blocks that are new.
-    fn blocks(&mut self, contents: &mut dyn Contents, length: u64) -> Result<Outcome> {
+    /// Reads `length` bytes, or up to the end, and keeps the blocks that no candidate has.
+    fn blocks(
+        &mut self,
+        contents: &mut dyn Contents,
+        length: u64,
+        candidates: &mut [Candidate],
+    ) -> Result<Outcome> {
         /// The largest page of any source: a page is never read in two parts.
         const STEP: usize = 32 << 10;
         let mut piece = Piece::default();
@@ -128,10 +172,10 @@ impl Worker {
             let mut at = start;
             while at < start + read {
                 let size = BLOCK.min(start + read - at);
-                let hash = self.job.secrets.hash(&self.frame[at..at + size]);
-                piece.hashes.push(hash);
-                self.keep(&mut piece, at, size);
-                new += size as u64;
+                if !self.refer(&mut piece, candidates, at, size) {
+                    self.keep(&mut piece, at, size);
+                    new += size as u64;
+                }
                 at += size;
             }
             piece.length += read as u64;
@@ -140,7 +184,26 @@ impl Worker {
                 break;
             }
         }
-        Ok(Outcome::New(piece, new))
+        let whole = candidates.iter_mut().find(|candidate| candidate.is_all_of(&piece));
+        Ok(match whole.and_then(|candidate| candidate.reference.take()) {
+            Some(reference) => Outcome::Known { reference, length: piece.length, crc32c: piece.crc32c },
+            None => Outcome::New(piece, new),
+        })
+    }
+
+    /// Adds the hash of the block at `at` to `piece`, and refers to the block where a candidate has it.
+    fn refer(&self, piece: &mut Piece, candidates: &mut [Candidate], at: usize, size: usize) -> bool {
+        let hash = self.job.secrets.hash(&self.frame[at..at + size]);
+        let number = u32::try_from(piece.hashes.len()).expect("a piece has few blocks");
+        piece.hashes.push(hash);
+        let base = &self.job.compared.base;
+        let known = candidates.iter_mut().find_map(|candidate| {
+            candidate.find(number, hash, size).filter(|(frame, _)| base.is_usable(frame.pack))
+        });
+        if let Some((frame, skip)) = known {
+            add_block(&mut piece.extents, frame, skip);
+        }
+        known.is_some()
     }
 
     /// Keeps the block at `at` of the frame buffer as a part of the open frame, and of `piece`.
@@ -201,7 +264,7 @@ fn add_block(extents: &mut Vec<Extent>, frame: Frame, skip: u32) {
 fn replace(waiting: &mut [Done], current: Option<&mut Piece>, mut change: impl FnMut(&mut Frame)) {
     let pieces = waiting.iter_mut().filter_map(|done| match &mut done.outcome {
         Outcome::New(piece, _) => Some(piece),
-        Outcome::Unchanged(_) | Outcome::Vanished => None,
+        Outcome::Known { .. } | Outcome::Vanished => None,
     });
     for piece in pieces.chain(current) {
         piece.extents.iter_mut().for_each(|extent| change(&mut extent.frame));
