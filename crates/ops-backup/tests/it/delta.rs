@@ -85,7 +85,7 @@ async fn only_what_differs_is_written_and_wal_that_is_nowhere_else_is_saved() {
 
     let pages = damage(&data);
     assert!(pages > 20, "{pages}");
-    fs::write(data.join("base/foreign"), "x").unwrap();
+    fs::write(data.join("global/foreign"), "x").unwrap();
     fs::create_dir_all(data.join("extra/dir")).unwrap();
     fs::write(data.join("extra/dir/file"), "x").unwrap();
     let longer = relation_files(&data)[0].clone();
@@ -101,14 +101,14 @@ async fn only_what_differs_is_written_and_wal_that_is_nowhere_else_is_saved() {
     let target = RestoreTarget::check_delta(&data, AfterCrash::Refused).unwrap();
     let summary = restore::plan(&site.repository, target, options(&site)).await.unwrap().summary();
     let removal = summary.removal.unwrap();
-    for gone in ["base/foreign", "extra/dir/file", "extra/", &later] {
+    for gone in ["global/foreign", "extra/dir/file", "extra/", &later] {
         assert!(
             removal.examples.iter().any(|example| example == gone) || removal.files > 15,
             "{gone}: {removal:?}"
         );
     }
     assert!(summary.saved_wal.unwrap().files.contains(&newest));
-    assert!(data.join("base/foreign").exists(), "a plan changes nothing");
+    assert!(data.join("global/foreign").exists(), "a plan changes nothing");
 
     let restored = delta(&site, &data, options(&site)).await.unwrap();
     assert!(restored.written_bytes < restored.bytes / 4, "{restored:?}");
@@ -116,7 +116,7 @@ async fn only_what_differs_is_written_and_wal_that_is_nowhere_else_is_saved() {
     let saved = restored.saved_wal.unwrap();
     assert_eq!(fs::metadata(saved.join(&newest)).unwrap().len(), 16 << 20);
     assert_eq!(fs::read(&snapshot).unwrap(), before);
-    for gone in ["base/foreign", "extra", later.as_str(), "postmaster.pid", "ops-backup.restore"] {
+    for gone in ["global/foreign", "extra", later.as_str(), "postmaster.pid", "ops-backup.restore"] {
         assert!(!data.join(gone).exists(), "{gone}");
     }
     assert!(data.join(&dropped).exists());
@@ -255,6 +255,7 @@ async fn a_cluster_with_a_tablespace_is_restored_over_itself() {
     let restored = delta(&site, &data, to).await.unwrap();
     assert!(restored.written_bytes < restored.bytes / 4, "{restored:?}");
     assert_eq!(fs::read_to_string(place.join("PG_99_1/file")).unwrap(), "of another");
+    fs::remove_dir_all(place.join("PG_99_1")).unwrap();
     verify_backup(site.postgres.major(), &data);
     user.own_tree(&data).unwrap();
     user.own_tree(&place).unwrap();

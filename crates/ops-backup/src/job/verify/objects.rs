@@ -1,6 +1,6 @@
 //! Everything that is neither a pack nor WAL: the marker, keys, the log, and all other sealed objects.
 
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::TryStreamExt as _;
 use object_store::path::Path;
 
 use super::Run;
@@ -16,9 +16,19 @@ const AHEAD: usize = 16;
 pub(super) async fn check(run: &Run<'_>, findings: &mut Findings) -> Result<()> {
     let marker = run.repository.check_marker().await;
     findings.keep(marker, MARKER, [])?;
+    keys(run, findings).await?;
     log(run, findings).await?;
     for prefix in ["backups", "condemned", "leases", "pg"] {
         sealed(run, prefix, findings).await?;
+    }
+    Ok(())
+}
+
+async fn keys(run: &Run<'_>, findings: &mut Findings) -> Result<()> {
+    let (keys, damaged) = run.repository.check_keys().await?;
+    findings.counts.other_objects += keys;
+    for (path, error) in damaged {
+        findings.add(path.as_ref(), error.to_string(), []);
     }
     Ok(())
 }

@@ -22,7 +22,7 @@ async fn objects(repository: &Repository) -> Vec<Path> {
 
 /// Flips bits of every object, and expects exactly this object to be named.
 async fn every_flip_is_found(repository: &Repository, bits: impl Fn(usize) -> std::ops::Range<usize>) {
-    for path in objects(repository).await.into_iter().filter(|path| !path.as_ref().starts_with("keys")) {
+    for path in objects(repository).await {
         let original = repository.read(&path).await.unwrap();
         for byte in 0..original.len() {
             for bit in bits(byte) {
