@@ -58,7 +58,7 @@ pub use error::{Error, ErrorKind};
 pub use job::backup::{BackupOptions, BaseChoice, ChangeDetection, backup};
 pub use job::expire::{self, ExpirePlan};
 pub use job::list::{self, Inventory, list};
-pub use job::restore::{self, RestoreOptions, RestoreTarget};
+pub use job::restore::{self, AfterCrash, RestoreOptions, RestoreTarget};
 pub use job::verify::{Problem, VerifyOptions, VerifyReport, verify};
 pub use monitor::{Monitor, Phase, Progress};
 pub use plan::retention::{self, Candidate, Decision, Retention, WalRetention};
@@ -66,5 +66,5 @@ pub use postgres::{Cluster, Lsn, RecoveryTarget, SystemIdentifier, TargetAction,
 pub use rehearse::{Rehearsal, RehearseOptions, rehearse};
 pub use repo::catalog::Backup;
 pub use repo::compress::Compression;
-pub use repo::keys::Key;
+pub use repo::keys::{Key, KeyInfo, KeyKind};
 pub use repo::{Repository, RetryPolicy, catalog, location};

@@ -92,6 +92,18 @@ pub struct PostgresBackup {
     pub page_checksums: bool,
     /// Tablespaces outside the data directory.
     pub tablespaces: Vec<Tablespace>,
+    /// The databases at the start of the backup.
+    #[serde(default)]
+    pub databases: Vec<Database>,
+}
+
+/// A database of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Database {
+    /// The name of its directory.
+    pub oid: u32,
+    /// Its name.
+    pub name: String,
 }
 
 /// What is known of a copied directory tree.
@@ -184,12 +196,60 @@ impl Repository {
 
     /// Returns the backup called `id`.
     ///
+    /// Where a part of the log cannot be read, a backup that it does not mention is looked for by its manifest.
+    ///
     /// # Errors
     /// `NotFound` where no such backup was committed, or it has expired.
     pub async fn backup(&self, id: &str) -> Result<Backup> {
         let mut state = self.state().await?;
-        state.backups.remove(id).map(|kept| kept.backup).ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, format!("there is no backup {id:?} in the repository"))
+        if let Some(kept) = state.backups.remove(id) {
+            return Ok(kept.backup);
+        }
+        if state.may_have_committed(id) {
+            match self.backup_of_manifest(id).await {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                result => {
+                    tracing::warn!(
+                        backup = id,
+                        "the log is damaged; the backup is known by its manifest alone"
+                    );
+                    return result;
+                }
+            }
+        }
+        Err(Error::new(ErrorKind::NotFound, format!("there is no backup {id:?} in the repository")))
+    }
+
+    /// Returns what the manifest of backup `id` alone tells of it: what it is of, and how large.
+    ///
+    /// # Errors
+    /// `NotFound`, `Corrupt`. A manifest does not prove that its backup was committed; every manifest is complete.
+    pub(crate) async fn backup_of_manifest(&self, id: &str) -> Result<Backup> {
+        let table = PackTable::default();
+        let manifest = self.read_manifest(id, None, &table).await?;
+        let object = self.read(&manifest_path(id)).await?;
+        let (started_at, finished_at) = match &manifest.source {
+            BackupSource::Postgres(postgres) => (postgres.start_time, postgres.stop_time),
+            BackupSource::Tree(_) => (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH),
+        };
+        Ok(Backup {
+            id: id.to_owned(),
+            tool: "unknown: read from the manifest".to_owned(),
+            started_at,
+            finished_at,
+            source: manifest.source.clone(),
+            base: None,
+            files: manifest.files,
+            raw_bytes: manifest.bytes,
+            new_bytes: 0,
+            added_bytes: 0,
+            stored_bytes: manifest.packs().iter().map(|used| table.get(used.pack).size).sum(),
+            manifest: ManifestRef {
+                size: object.len() as u64,
+                blake3: blake3::hash(&object).to_hex().to_string(),
+            },
+            bad_pages: 0,
+            bad_page_examples: Vec::new(),
         })
     }
 

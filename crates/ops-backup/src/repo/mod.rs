@@ -59,6 +59,8 @@ pub struct Repository {
     resilient: Arc<Resilient>,
     id: Arc<str>,
     secrets: Secrets,
+    /// The id of the wrapped key that has opened it, where it is encrypted.
+    opened_with: Option<Arc<str>>,
     known: log::Known,
 }
 
@@ -116,7 +118,11 @@ impl Repository {
         repository.id = marker.id.as_str().into();
         repository.secrets = match (marker.encryption, key) {
             (Encryption::None, None) => Secrets::plain(&marker.id),
-            (Encryption::Aes256Gcm, Some(key)) => Secrets::encrypted(repository.unwrap_key(key).await?),
+            (Encryption::Aes256Gcm, Some(key)) => {
+                let (master, id) = repository.unwrap_key(key).await?;
+                repository.opened_with = Some(id.into());
+                Secrets::encrypted(master)
+            }
             (Encryption::None, Some(_)) => {
                 let message = "a key was given, and the repository is not encrypted: is it the right one?";
                 return Err(Error::new(ErrorKind::WrongKey, message));
@@ -173,6 +179,7 @@ impl Repository {
             resilient,
             id: "".into(),
             secrets: Secrets::plain(""),
+            opened_with: None,
             known: log::Known::default(),
         }
     }

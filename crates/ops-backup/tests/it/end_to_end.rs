@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use ops_backup::restore::{self, Restored};
-use ops_backup::{Monitor, RecoveryTarget, RestoreOptions, RestoreTarget};
+use ops_backup::{Monitor, RecoveryTarget, RestoreOptions, RestoreTarget, VerifyOptions, verify};
 use ops_testkit::{Postgres, bin_dir};
 
 use crate::support::{Site, restore_command};
@@ -83,4 +83,8 @@ async fn a_busy_cluster_is_restored_to_the_moment_before_the_damage() {
     let latest = restore_to(&site, "latest", RecoveryTarget::Latest).await;
     let server = start_restored(&latest.data_directory).await;
     assert_eq!(server.psql("SELECT count(*) FROM ledger").unwrap(), "10");
+
+    let report = verify(&site.repository, &VerifyOptions::default(), &Monitor::default()).await.unwrap();
+    assert!(report.is_proven() && report.complete, "{report:?}");
+    assert!(report.packs > 0 && report.wal_files > 1, "{report:?}");
 }

@@ -9,21 +9,21 @@ mod changes;
 mod cloud;
 mod clusters;
 mod crashes;
-#[cfg(any())]
 mod damage;
+mod delta;
 mod end_to_end;
 mod engines;
 mod exhaustive;
 mod faults;
 mod faulty;
+mod incremental;
 mod majors;
 mod postgres;
-#[cfg(any())]
 mod rehearse;
+mod resume;
 #[cfg(feature = "s3")]
 mod s3;
 mod store;
 mod support;
-#[cfg(any())]
 mod targets;
 mod wal;

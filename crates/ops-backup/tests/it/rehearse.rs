@@ -93,7 +93,7 @@ async fn make_fixture() -> Fixture {
 }
 
 async fn open(path: &Path) -> Repository {
-    Repository::open(store(path)).await.unwrap()
+    Repository::open(store(path), None).await.unwrap()
 }
 
 fn copy_tree(from: &Path, to: &Path) {

@@ -28,7 +28,7 @@ use crate::postgres::files::{self, Found};
 use crate::postgres::segment::SegmentName;
 use crate::postgres::session::{Server, Session, Started, Stopped};
 use crate::repo::Repository;
-use crate::repo::catalog::{BackupSource, PostgresBackup};
+use crate::repo::catalog::{BackupSource, Database, PostgresBackup};
 use crate::wal::archive;
 
 /// A running PostgreSQL primary whose files are on this machine.
@@ -92,6 +92,7 @@ impl Connect for PostgresEngine {
             control,
             started: None,
             tablespaces: Vec::new(),
+            databases: Vec::new(),
         }))
     }
 }
@@ -104,6 +105,7 @@ struct PostgresSession {
     control: ControlFile,
     started: Option<Started>,
     tablespaces: Vec<Tablespace>,
+    databases: Vec<Database>,
 }
 
 #[async_trait]
@@ -125,6 +127,8 @@ impl super::Session for PostgresSession {
         let (data_directory, control) = (self.data_directory.clone(), self.control.clone());
         let (files, tablespaces) = blocking(move || list(&data_directory, &control)).await?;
         self.tablespaces = tablespaces;
+        let databases = self.session.databases().await?;
+        self.databases = databases.into_iter().map(|(oid, name)| Database { oid, name }).collect();
         let control = &self.control;
         let pages = control.page_checksums.then_some(reader::Pages {
             size: control.block_size as usize,
@@ -243,6 +247,7 @@ impl PostgresSession {
             stop_time: stopped.at,
             page_checksums: self.control.page_checksums,
             tablespaces: self.tablespaces.clone(),
+            databases: self.databases.clone(),
         }
     }
 }

@@ -46,6 +46,7 @@ pub async fn apply(repository: &Repository, plan: ExpirePlan, monitor: &Monitor)
 
 async fn run(repository: &Repository, plan: ExpirePlan, monitor: &Monitor) -> Result<Expired> {
     let ExpirePlan { policy, now, wal, .. } = &plan;
+    repository.state().await?.refuse_damage("expire anything")?;
     let abandoned = repository.abandon_dead().await?;
     let backups = expire(repository, &plan).await?;
     let mut expired = Expired { backups, abandoned, ..Expired::default() };

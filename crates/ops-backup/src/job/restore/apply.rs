@@ -8,9 +8,14 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::job::restore::plan::RestorePlan;
-use crate::job::restore::writer::Writer;
+use crate::job::restore::marker::{self, Held, Marker};
+use crate::job::restore::plan::{self, Delta, RestorePlan};
+use crate::job::restore::saved_wal;
+use crate::job::restore::survey::Survey;
+use crate::job::restore::target::RestoreTarget;
+use crate::job::restore::writer::{Writer, sync_directory};
 use crate::monitor::{Monitor, Phase};
+use crate::postgres::control;
 use crate::repo::Repository;
 use crate::transfer::read::{self, Destination};
 
@@ -27,12 +32,18 @@ pub struct Restored {
     pub bytes: u64,
     /// Bytes that were written.
     pub written_bytes: u64,
+    /// Bytes that were found in place, and proven there.
+    pub kept_bytes: u64,
+    /// Where WAL was saved that was nowhere else.
+    pub saved_wal: Option<PathBuf>,
 }
 
 /// Carries out `plan`. When it returns, everything is durable.
 ///
 /// # Errors
-/// `Corrupt` and `NotFound` for damaged or missing packs, `NoSpace`, `Io`, `Cancelled`. The directories are emptied then.
+/// `Corrupt` and `NotFound` for damaged or missing packs, `NoSpace`, `Io`, `Cancelled`. Directories that were empty are
+/// emptied then; an existing one is left without `pg_control`, and a delta restore goes on with it.
+/// `BadTarget` and `Busy` where a directory has come into use since the plan was made; nothing is changed then.
 #[tracing::instrument(skip_all, fields(backup = plan.backup.id))]
 pub async fn apply(repository: &Repository, plan: RestorePlan, monitor: &Monitor) -> Result<Restored> {
     let bytes = plan.manifest.bytes;
@@ -53,33 +64,73 @@ pub async fn apply(repository: &Repository, plan: RestorePlan, monitor: &Monitor
     let finished = Arc::clone(&plan);
     blocking(move || {
         cleanup.writer.finish(&finished)?;
+        let removed = marker::remove(finished.directory.path());
         cleanup.keep();
-        Ok(())
+        removed
     })
     .await?;
     let files = plan.manifest.files;
     tracing::info!(files, bytes, written = done.written, "the restore is durable");
     let data_directory = plan.directory.path().to_owned();
-    Ok(Restored { backup: plan.backup.id.clone(), data_directory, files, bytes, written_bytes: done.written })
+    let saved = plan.delta.as_ref().and_then(|delta| delta.saved_wal.as_ref());
+    Ok(Restored {
+        backup: plan.backup.id.clone(),
+        data_directory,
+        files,
+        bytes,
+        written_bytes: done.written,
+        kept_bytes: done.kept,
+        saved_wal: saved.map(|saved| saved.directory.clone()),
+    })
 }
 
+/// Everything before the content: checked once more, marked, and cleared.
 fn prepare(plan: &RestorePlan) -> Result<Cleanup> {
-    let mut cleanup = Cleanup { roots: Vec::new(), writer: Arc::new(Writer::new(plan)) };
-    let writer = Arc::clone(&cleanup.writer);
-    let targets = std::iter::once(&plan.directory).chain(plan.tablespaces.iter().map(|(_, target)| target));
+    let targets: Vec<&RestoreTarget> =
+        std::iter::once(&plan.directory).chain(plan.tablespaces.iter().map(|(_, target)| target)).collect();
+    for target in &targets {
+        target.check_again()?;
+    }
+    let writer = Arc::new(Writer::new(plan));
+    let mut cleanup = Cleanup { roots: Vec::new(), writer: Arc::clone(&writer), held: None };
     for target in targets {
         let root = Root { path: target.path().to_owned(), existed: target.exists() };
+        // Where another process was faster, a new directory is not ours to remove; nor is ever what was in use before.
         if target.exists() {
-            cleanup.roots.push(root);
-            writer.prepare_root(target.path(), true)?;
+            cleanup.roots.extend(target.is_own().then_some(root));
+            writer.prepare_root(target)?;
         } else {
-            // Where another process was faster, the directory is not ours to remove.
-            writer.prepare_root(target.path(), false)?;
+            writer.prepare_root(target)?;
             cleanup.roots.push(root);
         }
+        if cleanup.held.is_none() {
+            cleanup.held = Some(Marker::of(&plan.backup).place(target.path())?);
+        }
+    }
+    if let Some(delta) = &plan.delta {
+        clear(plan, delta)?;
     }
     writer.begin_manifest()?;
     Ok(cleanup)
+}
+
+/// Makes an existing directory one that no server starts from, and removes what is not in the backup.
+fn clear(plan: &RestorePlan, delta: &Delta) -> Result<()> {
+    let root = plan.directory.path();
+    if let Some(saved) = &delta.saved_wal {
+        saved_wal::save(saved, root, plan.options.owner)?;
+        tracing::info!(directory = ?saved.directory, files = saved.files.len(), "WAL that is nowhere else is saved");
+    }
+    let control = root.join(control::PATH);
+    match fs::remove_file(&control) {
+        Ok(()) => sync_directory(&root.join("global"))?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(Error::io(format!("remove {control:?}"), error)),
+    }
+    let tablespaces = plan::kept_tablespaces(&plan.tablespaces);
+    let removed = Survey { paths: &delta.paths, tablespaces: &tablespaces }.remove(root)?;
+    tracing::info!(files = removed.files, bytes = removed.bytes, "what is not in the backup is removed");
+    Ok(())
 }
 
 /// Empties the directories again unless the restore is kept. They were proven empty before.
@@ -87,6 +138,7 @@ fn prepare(plan: &RestorePlan) -> Result<Cleanup> {
 struct Cleanup {
     roots: Vec<Root>,
     writer: Arc<Writer>,
+    held: Option<Held>,
 }
 
 #[derive(Debug)]

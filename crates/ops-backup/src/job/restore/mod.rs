@@ -1,19 +1,29 @@
 //! Restore: [`plan`] decides and shows everything, [`apply`] does it.
 //!
 //! # Order, and what a crash leaves
-//! 1. A marker with the identity of what is being restored.
-//! 2. Directories and files, in the order of their paths, several files at a time.
-//! 3. The settings of recovery, and the manifest for `pg_verifybackup`.
-//! 4. One barrier for each file system, which makes all of it durable.
-//! 5. `pg_control` under its own name, its directory made durable, and the marker removed.
+//! 1. A note of what is being restored, with a lock, durable before anything else.
+//! 2. In an existing data directory (delta): WAL that is nowhere else is copied aside; then `pg_control` is removed, and
+//!    that made durable; then everything that is not in the backup is removed.
+//! 3. Directories and files, in the order of their paths, several files at a time. Of files that are there, only blocks
+//!    whose hash differs are written.
+//! 4. The settings of recovery, and the manifest for `pg_verifybackup`.
+//! 5. One barrier for each file system, which makes all of it durable.
+//! 6. `pg_control` under its own name, its directory made durable, and the note removed.
 //!
-//! A restore that was killed leaves a directory without `pg_control`, which no server starts from. One that fails or is
-//! cancelled empties the directories again.
+//! From 2 to 6 there is no `pg_control`, so no server starts from what a killed restore leaves; a delta restore goes on
+//! with it. A restore into an empty directory that fails or is cancelled empties it again.
 
 mod apply;
 mod choose;
+mod databases;
+mod live;
+mod marker;
 mod plan;
+mod saved_wal;
+mod survey;
 mod target;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -22,8 +32,11 @@ use std::path::PathBuf;
 pub use apply::{Restored, apply};
 pub use choose::Replay;
 pub(crate) use choose::choose;
-pub use plan::{PlanSummary, RestorePlan, plan};
-pub use target::RestoreTarget;
+pub use databases::Selection;
+pub use plan::{PlanSummary, RestorePlan, Space, plan};
+pub use saved_wal::SavedWal;
+pub use survey::Removal;
+pub use target::{AfterCrash, RestoreTarget};
 
 use crate::postgres::lsn::SystemIdentifier;
 use crate::postgres::recovery::{RecoveryTarget, TargetAction, TargetTimeline};
@@ -48,6 +61,11 @@ pub struct RestoreOptions {
     pub restore_command: String,
     /// New places for tablespaces by OID; the others go back to where they were.
     pub tablespaces: BTreeMap<u32, PathBuf>,
+    /// A directory below which each tablespace without a place of its own gets one, named by its OID.
+    pub tablespaces_into: Option<PathBuf>,
+    /// The databases to restore, by name or OID, with those that initdb makes; all where it is empty. The others become
+    /// shells without content, and must be dropped once the server runs.
+    pub databases: Vec<String>,
     /// The user and group that will own the files; only root can set them.
     pub owner: Option<Owner>,
     /// How many threads decompress and write.
@@ -65,6 +83,8 @@ impl Default for RestoreOptions {
             action: TargetAction::default(),
             restore_command: String::new(),
             tablespaces: BTreeMap::new(),
+            tablespaces_into: None,
+            databases: Vec::new(),
             owner: None,
             workers: std::thread::available_parallelism().map_or(2, usize::from),
         }

@@ -13,7 +13,9 @@ use jiff::Timestamp;
 
 use crate::error::{Error, Result};
 use crate::job::restore::Owner;
+use crate::job::restore::databases::{self, Selection};
 use crate::job::restore::plan::RestorePlan;
+use crate::job::restore::target::RestoreTarget;
 use crate::postgres::control;
 use crate::postgres::manifest::ManifestWriter;
 use crate::postgres::recovery;
@@ -33,6 +35,10 @@ pub(super) struct Writer {
     postgres: Option<PostgresBackup>,
     tablespaces: Vec<(u32, PathBuf)>,
     owner: Option<Owner>,
+    /// Databases whose files stay without content.
+    selection: Option<Selection>,
+    /// Whether there may be something in the way, or something to compare with.
+    is_delta: bool,
     umask: u32,
     /// The manifest for `pg_verifybackup`, written along as the listings come.
     manifest: Mutex<Option<ManifestWriter<BufWriter<File>>>>,
@@ -63,6 +69,8 @@ impl Writer {
                 .map(|(oid, target)| (*oid, target.path().to_owned()))
                 .collect(),
             owner: plan.options.owner,
+            selection: plan.selection.clone(),
+            is_delta: plan.directory.is_delta(),
             umask: umask(),
             manifest: Mutex::default(),
             closed: Mutex::default(),
@@ -70,15 +78,18 @@ impl Writer {
         }
     }
 
-    /// Makes the root of the restore or of a tablespace.
-    pub(super) fn prepare_root(&self, path: &Path, exists: bool) -> Result<()> {
-        if !exists {
+    /// Makes the root of the restore or of a tablespace private; one that is in use already keeps its mode.
+    pub(super) fn prepare_root(&self, target: &RestoreTarget) -> Result<()> {
+        let path = target.path();
+        if !target.exists() {
             DirBuilder::new()
                 .mode(0o700)
                 .create(path)
                 .map_err(|error| Error::io(format!("create the directory {path:?}"), error))?;
         }
-        set_mode(path, 0o700)?;
+        if target.is_own() {
+            set_mode(path, 0o700)?;
+        }
         self.give_away(path)
     }
 
@@ -86,6 +97,7 @@ impl Writer {
     pub(super) fn begin_manifest(&self) -> Result<()> {
         let Some(facts) = &self.postgres else { return Ok(()) };
         let path = self.root.join(BACKUP_MANIFEST);
+        remove_if_there(&path)?;
         let file = BufWriter::new(self.create(&path, 0o600)?);
         let cluster = facts.cluster;
         let writer = ManifestWriter::new(file, cluster.major, cluster.system_identifier)
@@ -107,6 +119,7 @@ impl Writer {
             self.end_manifest(facts)?;
         }
         for (path, target) in self.links.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            self.clear(path)?;
             self.link(path, target)?;
         }
         for (path, mode) in self.closed.lock().unwrap_or_else(PoisonError::into_inner).iter().rev() {
@@ -156,11 +169,14 @@ impl Writer {
         let place = self.root.join(path);
         // A tree may hold directories that their owner cannot write; they are filled first.
         let open = mode | 0o700;
-        DirBuilder::new()
-            .mode(open)
-            .create(&place)
-            .map_err(|error| Error::io(format!("create the directory {place:?}"), error))?;
-        if open & self.umask != 0 {
+        let is_there = self.is_delta && self.clear_for_directory(path, &place)?;
+        if !is_there {
+            DirBuilder::new()
+                .mode(open)
+                .create(&place)
+                .map_err(|error| Error::io(format!("create the directory {place:?}"), error))?;
+        }
+        if is_there || open & self.umask != 0 {
             set_mode(&place, open)?;
         }
         if open != mode {
@@ -169,10 +185,77 @@ impl Writer {
         self.give_away(&place)?;
         if self.postgres.is_some() && path == "pg_tblspc" {
             for (oid, target) in &self.tablespaces {
-                self.link(&place.join(oid.to_string()), target)?;
+                let link = place.join(oid.to_string());
+                if !self.is_delta || !fs::read_link(&link).is_ok_and(|led| led == *target) {
+                    self.clear(&link)?;
+                    self.link(&link, target)?;
+                }
             }
         }
         Ok(())
+    }
+
+    /// Says whether there is a directory already; anything else is removed. WAL may lie on a disk of its own, behind a link.
+    fn clear_for_directory(&self, path: &str, place: &Path) -> Result<bool> {
+        let followed = if path == "pg_wal" { fs::metadata(place) } else { fs::symlink_metadata(place) };
+        match followed {
+            Ok(metadata) if metadata.is_dir() => Ok(true),
+            _ => self.clear(place).map(|()| false),
+        }
+    }
+
+    /// Removes what is in the way of a new file or link: whatever is not in the backup is gone, so a directory is empty.
+    fn clear(&self, place: &Path) -> Result<()> {
+        if !self.is_delta {
+            return Ok(());
+        }
+        let removed = match fs::symlink_metadata(place) {
+            Ok(metadata) if metadata.is_dir() => fs::remove_dir(place),
+            Ok(_) => fs::remove_file(place),
+            Err(error) => Err(error),
+        };
+        match removed {
+            Err(error) if error.kind() != IoKind::NotFound => {
+                Err(Error::io(format!("remove {place:?}"), error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Prepares the place of a file before any of its content is looked at.
+    fn prepare(&self, file: &FileEntry) -> Result<()> {
+        let is_wanted = self.wants(file);
+        if self.is_delta {
+            let place = self.place(&file.path);
+            // Another name of the same file, for example in a snapshot of hard links, must not be written through.
+            let is_usable = |metadata: &fs::Metadata| metadata.is_file() && metadata.nlink() == 1;
+            if !is_wanted || !fs::symlink_metadata(&place).is_ok_and(|metadata| is_usable(&metadata)) {
+                self.clear(&place)?;
+            }
+        }
+        if is_wanted {
+            return Ok(());
+        }
+        let place = self.place(&file.path);
+        let length = self.create(&place, file.mode)?.set_len(file.size);
+        length.map_err(|error| Error::io(format!("set the length of {place:?}"), error))
+    }
+
+    fn wants(&self, file: &FileEntry) -> bool {
+        self.selection.as_ref().is_none_or(|selection| selection.wants(&file.path))
+    }
+
+    /// Adds a file to the manifest that the server's own tool reads.
+    fn describe(&self, file: &FileEntry) -> Result<()> {
+        let mut manifest = self.manifest.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(manifest) = manifest.as_mut() else { return Ok(()) };
+        let modified = Timestamp::from_nanosecond(i128::from(file.modified)).map_err(|error| {
+            Error::corrupt(format!("{:?} has no valid time", file.path)).with_source(error)
+        })?;
+        let crc32c = if self.wants(file) { file.crc32c } else { databases::crc_of_zeros(file.size) };
+        manifest
+            .file(&file.path, file.size, modified, crc32c)
+            .map_err(|error| Error::io("write the backup manifest", error))
     }
 
     fn link(&self, path: &Path, target: impl AsRef<Path>) -> Result<()> {
@@ -199,15 +282,30 @@ impl Writer {
     }
 
     fn replace(&self, path: &Path, content: &[u8]) -> Result<()> {
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != IoKind::NotFound => {
-                return Err(Error::io(format!("replace {path:?}"), error));
-            }
-            _ => {}
-        }
+        remove_if_there(path)?;
         self.create(path, 0o600)?
             .write_all(content)
             .map_err(|error| Error::io(format!("write {path:?}"), error))
+    }
+
+    /// Brings length, mode and owner of a file that was there to what they must be.
+    fn settle(&self, file: &FileEntry) -> Result<()> {
+        let place = self.place(&file.path);
+        let failed = |error| Error::io(format!("set the length or mode of {place:?}"), error);
+        let metadata = fs::symlink_metadata(&place).map_err(failed)?;
+        if metadata.len() != file.size {
+            let handle = OpenOptions::new().write(true).open(&place).map_err(failed)?;
+            handle.set_len(file.size).map_err(failed)?;
+        }
+        if metadata.mode() & 0o7777 != file.mode {
+            set_mode(&place, file.mode)?;
+        }
+        match self.owner {
+            Some(Owner { uid, gid }) if (metadata.uid(), metadata.gid()) != (uid, gid) => {
+                self.give_away(&place)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn give_away(&self, path: &Path) -> Result<()> {
@@ -227,30 +325,45 @@ impl Destination for Writer {
                     links.push((self.root.join(path), target.clone()));
                 }
                 Entry::File(file) => {
-                    let mut manifest = self.manifest.lock().unwrap_or_else(PoisonError::into_inner);
-                    let Some(manifest) = manifest.as_mut() else { continue };
-                    let modified =
-                        Timestamp::from_nanosecond(i128::from(file.modified)).map_err(|error| {
-                            Error::corrupt(format!("{:?} has no valid time", file.path)).with_source(error)
-                        })?;
-                    manifest
-                        .file(&file.path, file.size, modified, file.crc32c)
-                        .map_err(|error| Error::io("write the backup manifest", error))?;
+                    self.prepare(file)?;
+                    self.describe(file)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn treatment(&self, _file: &FileEntry) -> Result<Treatment> {
-        Ok(Treatment::Write)
+    fn treatment(&self, file: &FileEntry) -> Result<Treatment> {
+        if !self.wants(file) {
+            return Ok(Treatment::Skip);
+        }
+        if !self.is_delta {
+            return Ok(Treatment::Write);
+        }
+        let place = self.place(&file.path);
+        match File::open(&place) {
+            Ok(existing) => Ok(Treatment::Compare(existing)),
+            Err(error) if error.kind() == IoKind::NotFound => Ok(Treatment::Write),
+            Err(error) => Err(Error::io(format!("read {place:?}"), error)),
+        }
     }
 
     fn open(&self, file: &FileEntry) -> Result<File> {
-        self.create(&self.place(&file.path), file.mode)
+        let place = self.place(&file.path);
+        if self.is_delta {
+            let existing = OpenOptions::new().read(true).write(true).open(&place);
+            match existing {
+                Err(error) if error.kind() == IoKind::NotFound => {}
+                result => return result.map_err(|error| Error::io(format!("write {place:?}"), error)),
+            }
+        }
+        self.create(&place, file.mode)
     }
 
     fn finish(&self, file: &FileEntry, written: Option<&File>) -> Result<()> {
+        if self.is_delta {
+            self.settle(file)?;
+        }
         // A server's files keep the time of their restore, so that no later backup takes them for unchanged.
         if let (None, Some(written)) = (&self.postgres, written) {
             let since = Duration::from_nanos(file.modified.unsigned_abs());
@@ -270,6 +383,13 @@ impl Destination for Writer {
 fn set_mode(path: &Path, mode: u32) -> Result<()> {
     fs::set_permissions(path, Permissions::from_mode(mode))
         .map_err(|error| Error::io(format!("set the mode of {path:?}"), error))
+}
+
+fn remove_if_there(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != IoKind::NotFound => Err(Error::io(format!("replace {path:?}"), error)),
+        _ => Ok(()),
+    }
 }
 
 /// The bits that the system takes from the modes of new files; all where it does not tell.

@@ -130,7 +130,7 @@ impl Repository {
         Ok(())
     }
 
-    pub(super) async fn remove(&self, path: &Path) -> Result<()> {
+    pub(crate) async fn remove(&self, path: &Path) -> Result<()> {
         match self.store().delete(path).await {
             Ok(()) | Err(StoreError::NotFound { .. }) => Ok(()),
             Err(error) => Err(Error::storage(format!("remove {path}"), error)),

@@ -101,6 +101,12 @@ impl State {
             || self.expired.contains_key(id)
     }
 
+    /// Whether the commit of a backup that does not exist here may be one of the records that cannot be read.
+    pub(crate) fn may_have_committed(&self, id: &str) -> bool {
+        let begun = self.running.get(id).or_else(|| self.abandoned.get(id)).map_or(0, |job| job.sequence);
+        !self.expired.contains_key(id) && self.damaged.range(begun..).next().is_some()
+    }
+
     /// Nothing may be given up while a part of the log cannot be read: it may say that something is needed.
     ///
     /// # Errors
