@@ -112,6 +112,7 @@ mod tests {
             stop_time: at,
             page_checksums: true,
             tablespaces: Vec::new(),
+            databases: Vec::new(),
         };
         (at, backup)
     }

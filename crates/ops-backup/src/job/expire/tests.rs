@@ -37,6 +37,7 @@ fn backup(id: &str, hours: i64, segment: u64) -> Backup {
         stop_time: at,
         page_checksums: true,
         tablespaces: Vec::new(),
+        databases: Vec::new(),
     };
     Backup { finished_at: at, source: BackupSource::Postgres(source), ..fake::backup(id) }
 }
