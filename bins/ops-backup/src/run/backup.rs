@@ -29,8 +29,7 @@ fn options(args: &BackupArgs, job: &Job<'_>) -> Result<BackupOptions, Failure> {
     options.workers = settings.workers.max(1);
     options.compression = parse::compression(&settings.compression)?;
     options.bytes_per_second = parse::rate("read_limit_mb", settings.read_limit_mb)?.map(u64::from);
-    options.change_detection =
-        if args.check_all { ChangeDetection::Hash } else { ChangeDetection::Metadata };
+    options.change_detection = if args.check_all { ChangeDetection::Hash } else { ChangeDetection::Metadata };
     options.allow_concurrent = args.concurrent;
     Ok(options)
 }
