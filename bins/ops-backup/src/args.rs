@@ -1,6 +1,6 @@
 //! The command line of `ops-backup`.
 
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand};
 use ops_cli::{CommonArgs, Flag};
 use std::path::PathBuf;
 
@@ -84,6 +84,24 @@ pub(crate) enum KeyAction {
     New {
         /// The file; it must not exist
         file: PathBuf,
+    },
+    /// List the keys that open the repository
+    List,
+    /// Add a second way in: another key file or passphrase that opens the same repository
+    #[command(group(ArgGroup::new("new").required(true)), after_help = "Example, a new passphrase beside the key file:
+  ops-backup --repo /backups --key-file backup.key key add --new-passphrase-file emergency.txt")]
+    Add {
+        /// A key file made by `key new`
+        #[arg(long, value_name = "FILE", group = "new")]
+        new_key_file: Option<PathBuf>,
+        /// A file that holds a passphrase
+        #[arg(long, value_name = "FILE", group = "new")]
+        new_passphrase_file: Option<PathBuf>,
+    },
+    /// Remove a way in; what it opened before, its holder may have copied
+    Remove {
+        /// The id, as `key list` shows it
+        id: String,
     },
 }
 

@@ -3,6 +3,7 @@
 //! A key file holds 32 random bytes, written as 64 hexadecimal digits, so that it can also be printed and put into a
 //! safe.
 
+use crate::failed::failed;
 use crate::settings::BackupSettings;
 use ops_backup::Key;
 use ops_cli::{Exit, Failure};
@@ -11,6 +12,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
 
 /// Far more than any key or passphrase has.
 const LONGEST: u64 = 64 << 10;
@@ -35,59 +37,43 @@ pub(crate) fn file(settings: &BackupSettings) -> Result<PathBuf, Failure> {
 
 /// Reads a key file.
 pub(crate) fn from_file(path: &Path) -> Result<Key, Failure> {
-    let bytes = read(path)?;
-    raw(&bytes).ok_or_else(|| {
-        Failure::new(Exit::Config, format!("{} is no key file", path.display()))
-            .hint("it should hold the 64 hexadecimal digits that `ops-backup key new` writes")
+    Key::from_file_bytes(&read(path)?).map_err(|error| {
+        let failure = Failure::new(Exit::Config, format!("key file {}: {error}", path.display()));
+        failure
+            .hint("`ops-backup key new FILE` writes one; a passphrase is set with OPS_BACKUP_PASSPHRASE_FILE")
     })
 }
 
-fn raw(bytes: &[u8]) -> Option<Key> {
-    let text = std::str::from_utf8(bytes).ok()?.trim().as_bytes();
-    let mut key = zeroize::Zeroizing::new([0; 32]);
-    if text.len() != 64 {
-        return None;
-    }
-    for (byte, digits) in key.iter_mut().zip(text.as_chunks::<2>().0) {
-        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-    }
-    Some(Key::Raw(key))
+/// Reads a passphrase from a file; one line end at its end is not part of it.
+pub(crate) fn passphrase_from_file(path: &Path) -> Result<Key, Failure> {
+    let bytes = read(path)?;
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|_| Failure::new(Exit::Config, format!("passphrase file {} is not text", path.display())))?;
+    passphrase(text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text)))
 }
 
 fn passphrase(text: &str) -> Result<Key, Failure> {
-    if text.is_empty() {
-        return Err(Failure::new(Exit::Config, "the passphrase is empty"));
-    }
-    Ok(Key::Passphrase(text.into()))
+    Key::passphrase(text.into()).map_err(|error| Failure::from_error(Exit::Config, &error))
 }
 
-/// What a new key file looks like.
-#[derive(Debug)]
-pub(crate) struct NewKey {
-    /// Where it is.
-    pub(crate) file: PathBuf,
-}
-
-/// Writes a new random key into `file`, for its owner alone, durably; never over another file.
-pub(crate) fn create(file: &Path) -> Result<NewKey, Failure> {
+/// Writes a new random key into `file`, for its owner alone, durably; never over another file. Returns where it is.
+pub(crate) fn create(file: &Path) -> Result<PathBuf, Failure> {
     let cannot = |error: std::io::Error| {
         let failure = Failure::new(
             Exit::CannotCreate,
             format!("key file {} cannot be created: {error}", file.display()),
         );
-        if error.kind() == ErrorKind::AlreadyExists {
-            return failure
-                .hint("it may be the only key of a repository, so it is never overwritten: name another");
+        match error.kind() {
+            ErrorKind::AlreadyExists => failure.hint(
+                "it may be the only key of a repository, so it is never overwritten: name another file",
+            ),
+            _ => failure,
         }
-        failure
     };
-    let mut key = zeroize::Zeroizing::new([0_u8; 32]);
-    let mut filled = 0;
-    while filled < key.len() {
-        filled += rustix::rand::getrandom(&mut key[filled..], rustix::rand::GetRandomFlags::empty())
-            .map_err(|error| cannot(error.into()))?;
-    }
-    let mut text = zeroize::Zeroizing::new(String::with_capacity(65));
+    let Key::Raw(key) = Key::generate().map_err(|error| failed(&error))? else {
+        return Err(Failure::new(Exit::Bug, "a new key is no random key"));
+    };
+    let mut text = Zeroizing::new(String::with_capacity(65));
     for byte in key.iter() {
         let _ = write!(text, "{byte:02x}");
     }
@@ -96,11 +82,10 @@ pub(crate) fn create(file: &Path) -> Result<NewKey, Failure> {
     open.write_all(text.as_bytes()).and_then(|()| open.sync_all()).map_err(cannot)?;
     let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent).and_then(|parent| parent.sync_all()).map_err(cannot)?;
-    let file = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
-    Ok(NewKey { file })
+    Ok(std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf()))
 }
 
-fn read(path: &Path) -> Result<zeroize::Zeroizing<Vec<u8>>, Failure> {
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let cannot = |error: std::io::Error| {
         let failure =
             Failure::new(Exit::Config, format!("key file {} cannot be read: {error}", path.display()));
@@ -117,7 +102,7 @@ fn read(path: &Path) -> Result<zeroize::Zeroizing<Vec<u8>>, Failure> {
     if metadata.permissions().mode() & 0o004 != 0 {
         tracing::warn!(file = %path.display(), "the key file can be read by every user of this machine: chmod o= it");
     }
-    let mut bytes = zeroize::Zeroizing::new(Vec::new());
+    let mut bytes = Zeroizing::new(Vec::new());
     file.take(LONGEST).read_to_end(&mut bytes).map_err(cannot)?;
     Ok(bytes)
 }

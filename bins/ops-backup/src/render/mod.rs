@@ -8,11 +8,11 @@ mod restore;
 mod verify;
 mod words;
 
-use crate::key::NewKey;
 use jiff::Timestamp;
+use ops_backup::catalog::Database;
 use ops_backup::expire::{ExpireSummary, Expired};
 use ops_backup::restore::{PlanSummary, Restored};
-use ops_backup::{Backup, Inventory, VerifyReport};
+use ops_backup::{Backup, Inventory, KeyInfo, KeyKind, VerifyReport};
 use ops_cli::{Format, output};
 use ops_core::evidence::Record;
 use serde_json::{Value, json};
@@ -22,13 +22,16 @@ use std::path::PathBuf;
 #[derive(Debug)]
 pub(crate) enum Answer {
     Created { place: String, id: String, encrypted: bool },
-    NewKey(NewKey),
+    NewKey(PathBuf),
+    Keys(Vec<KeyInfo>),
+    KeyAdded(String),
+    KeyRemoved(String),
     Backup(Box<Backup>),
     Inventory(Box<Inventory>),
     Metrics { text: String, written: Option<PathBuf> },
     Verified(VerifyReport),
     Plan(Box<PlanSummary>),
-    Restored { done: Restored, is_cluster: bool },
+    Restored { done: Restored, is_cluster: bool, to_drop: Vec<Database> },
     ExpirePlan { plan: Box<ExpireSummary>, grace: String },
     Expired { done: Expired, grace: String },
     Rehearsed { record: Box<Record>, evidence: Option<PathBuf> },
@@ -49,7 +52,10 @@ impl Answer {
             Answer::Created { place, id, encrypted } => {
                 json!({ "schema": "ops-backup/init/v2", "repository": place, "id": id, "encrypted": encrypted })
             }
-            Answer::NewKey(key) => json!({ "schema": "ops-backup/key-new/v1", "file": key.file }),
+            Answer::NewKey(file) => json!({ "schema": "ops-backup/key-new/v1", "file": file }),
+            Answer::Keys(keys) => json!({ "schema": "ops-backup/key-list/v1", "keys": keys }),
+            Answer::KeyAdded(id) => json!({ "schema": "ops-backup/key-add/v1", "id": id }),
+            Answer::KeyRemoved(id) => json!({ "schema": "ops-backup/key-remove/v1", "id": id }),
             Answer::Backup(backup) => json!({ "schema": "ops-backup/backup/v2", "backup": backup }),
             Answer::Inventory(inventory) => with_schema("ops-backup/list/v2", inventory),
             Answer::Metrics { text, written } => {
@@ -74,11 +80,17 @@ impl Answer {
     fn text(&self, now: Timestamp) -> String {
         match self {
             Answer::Created { place, id, encrypted } => created(place, id, *encrypted),
-            Answer::NewKey(key) => format!(
+            Answer::NewKey(file) => format!(
                 "A new key is in {} (mode 0600).\n\
                  Keep a copy somewhere else, on paper for example: it is 64 hexadecimal digits.\n\
                  Whoever loses it loses every backup that it encrypts. `ops-backup --key-file FILE init` uses it.",
-                key.file.display()
+                file.display()
+            ),
+            Answer::Keys(keys) => key_table(keys),
+            Answer::KeyAdded(id) => format!("Key {id} opens the repository now, beside the others."),
+            Answer::KeyRemoved(id) => format!(
+                "Key {id} opens the repository no more. Whoever held it may have kept the data key:\n\
+                 against that only a new repository helps."
             ),
             Answer::Backup(backup) => backup::text(backup),
             Answer::Inventory(inventory) => list::text(inventory, now),
@@ -86,7 +98,7 @@ impl Answer {
             Answer::Metrics { written: Some(file), .. } => format!("The metrics are in {}.", file.display()),
             Answer::Verified(report) => verify::text(report),
             Answer::Plan(plan) => restore::plan(plan, now),
-            Answer::Restored { done, is_cluster } => restore::done(done, *is_cluster),
+            Answer::Restored { done, is_cluster, to_drop } => restore::done(done, *is_cluster, to_drop),
             Answer::ExpirePlan { plan, grace } => expire::plan(plan, grace),
             Answer::Expired { done, grace } => expire::done(done, grace),
             Answer::Rehearsed { record, evidence } => record::text(record, evidence.as_ref()),
@@ -118,4 +130,20 @@ fn created(place: &str, id: &str, encrypted: bool) -> String {
          create an encrypted one; that cannot be changed later."
     };
     format!("The repository is {place} ({id}).\n{key}")
+}
+
+fn key_table(keys: &[KeyInfo]) -> String {
+    if keys.is_empty() {
+        return "The repository is not encrypted: it has no key.".into();
+    }
+    let row = |key: &KeyInfo| {
+        let kind = match key.kind {
+            KeyKind::Passphrase => "passphrase",
+            KeyKind::Raw => "key file",
+        };
+        let used = if key.in_use { "this one opened it now" } else { "" };
+        vec![key.id.clone(), kind.to_owned(), words::moment(key.created_at), used.to_owned()]
+    };
+    let rows: Vec<Vec<String>> = keys.iter().map(row).collect();
+    words::table(&["key", "kind", "created", ""], &rows, &[]).join("\n")
 }

@@ -2,8 +2,8 @@
 
 use super::words;
 use jiff::Timestamp;
-use ops_backup::catalog::BackupSource;
-use ops_backup::restore::{PlanSummary, Replay, Restored};
+use ops_backup::catalog::{BackupSource, Database};
+use ops_backup::restore::{PlanSummary, Removal, Replay, Restored, SavedWal};
 
 /// Everything that will happen.
 pub(super) fn plan(plan: &PlanSummary, now: Timestamp) -> String {
@@ -25,7 +25,15 @@ pub(super) fn plan(plan: &PlanSummary, now: Timestamp) -> String {
     rows.extend(
         plan.tablespaces.iter().map(|(oid, place)| ("tablespace", format!("{oid} to {}", place.display()))),
     );
-    rows.push(("writes", format!("{}, {}", words::things(plan.files, "file"), words::bytes(plan.bytes))));
+    let amount = format!("{}, {}", words::things(plan.files, "file"), words::bytes(plan.bytes));
+    match &plan.removal {
+        None => rows.push(("writes", amount)),
+        Some(removal) => delta(amount, removal, plan.saved_wal.as_ref(), &mut rows),
+    }
+    if let Some(selection) = &plan.databases {
+        rows.push(("databases", names(&selection.restored)));
+        rows.push(("left empty", format!("{}: drop them once the server runs", names(&selection.to_drop))));
+    }
     rows.extend(plan.space.iter().map(|space| {
         let (needed, free) = (words::bytes(space.needed), words::bytes(space.free));
         ("space", format!("{needed} needed, {free} free at {}", space.path.display()))
@@ -36,8 +44,46 @@ pub(super) fn plan(plan: &PlanSummary, now: Timestamp) -> String {
     }
     rows.extend(plan.warnings.iter().map(|warning| ("WARNING", warning.clone())));
     rows.push(("now", "nothing was changed: run it again without --plan".into()));
-    let lines: Vec<String> = rows.iter().map(|(name, value)| format!("{name:10}  {value}")).collect();
+    let lines: Vec<String> = rows.iter().map(|(name, value)| format!("{name:11}  {value}")).collect();
     lines.join("\n")
+}
+
+fn delta(amount: String, removal: &Removal, saved: Option<&SavedWal>, rows: &mut Vec<(&str, String)>) {
+    rows.push(("compares", format!("{amount}, block by block, and writes what differs")));
+    let mut examples = removal.examples.join(", ");
+    if removal.files + removal.directories > removal.examples.len() as u64 {
+        examples.push_str(", …");
+    }
+    rows.push((
+        "removes",
+        match removal.files + removal.directories {
+            0 => "nothing".into(),
+            _ => format!(
+                "{}, {}, {}: {examples}",
+                words::things(removal.files, "file"),
+                words::folders(removal.directories),
+                words::bytes(removal.bytes)
+            ),
+        },
+    ));
+    if let Some(saved) = saved {
+        rows.push((
+            "saves first",
+            format!(
+                "{} of WAL, {}, that the archive lacks, to {}",
+                words::things(saved.files.len() as u64, "file"),
+                words::bytes(saved.bytes),
+                saved.directory.display()
+            ),
+        ));
+    }
+}
+
+fn names(databases: &[Database]) -> String {
+    if databases.is_empty() {
+        return "none".into();
+    }
+    databases.iter().map(|database| database.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 fn source(source: &BackupSource) -> String {
@@ -75,16 +121,29 @@ fn wal(replay: &Replay, rows: &mut Vec<(&str, String)>) {
 }
 
 /// What was done, and what comes next.
-pub(super) fn done(done: &Restored, is_cluster: bool) -> String {
-    let next = match is_cluster {
-        true => "\nStart the server: it fetches its WAL by itself and opens at the target.",
-        false => "",
-    };
-    format!(
-        "Backup {} is restored: {}, {} in {}.{next}",
+pub(super) fn done(done: &Restored, is_cluster: bool, to_drop: &[Database]) -> String {
+    let mut lines = vec![format!(
+        "Backup {} is restored: {}, {} in {}.",
         done.backup,
         words::things(done.files, "file"),
         words::bytes(done.bytes),
         done.data_directory.display()
-    )
+    )];
+    if done.kept_bytes > 0 {
+        let (written, kept) = (words::bytes(done.written_bytes), words::bytes(done.kept_bytes));
+        lines.push(format!("Written: {written}; {kept} were right in place."));
+    }
+    if let Some(saved) = &done.saved_wal {
+        lines.push(format!("WAL that is nowhere else was saved to {}.", saved.display()));
+    }
+    if is_cluster {
+        lines.push("Start the server: it fetches its WAL by itself and opens at the target.".into());
+    }
+    if !to_drop.is_empty() {
+        lines.push("These databases are empty shells; drop them once the server has opened:".into());
+        let drop =
+            |database: &Database| format!("  DROP DATABASE \"{}\";", database.name.replace('"', "\"\""));
+        lines.extend(to_drop.iter().map(drop));
+    }
+    lines.join("\n")
 }

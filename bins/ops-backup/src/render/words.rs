@@ -28,6 +28,12 @@ pub(crate) fn things(count: u64, what: &str) -> String {
     format!("{text} {what}{}", if count == 1 { "" } else { "s" })
 }
 
+/// A number of directories.
+pub(crate) fn folders(count: u64) -> String {
+    let text = things(count, "director");
+    if count == 1 { format!("{text}y") } else { format!("{}ies", text.trim_end_matches('s')) }
+}
+
 /// A share of a whole in percent; an empty whole has none.
 pub(crate) fn percent(part: u64, whole: u64) -> String {
     if whole == 0 {
@@ -128,5 +134,6 @@ mod tests {
             assert_eq!(age(then.parse().unwrap(), now), expected);
         }
         assert_eq!(version(150_006), "15.6");
+        assert_eq!((folders(1), folders(2)), ("1 directory".into(), "2 directories".into()));
     }
 }

@@ -36,7 +36,7 @@ pub(crate) async fn run(args: Args, context: Context<Settings>) -> Result<Exit, 
     let job = Job { settings, context: &context, monitor: Monitor::new(context.stop.token()) };
     let (answer, exit) = match action {
         Action::Init => init(settings).await?,
-        Action::Key(action) => keys::run(action)?,
+        Action::Key(action) => keys::run(action, settings).await?,
         Action::Backup(args) => backup::run(&args, &job).await?,
         Action::List => list::list(settings).await?,
         Action::Metrics(args) => list::metrics(&args, settings).await?,

@@ -7,12 +7,17 @@ use crate::progress::Reporter;
 use crate::render::Answer;
 use crate::{open, parse};
 use ops_backup::restore::{self, Owner};
-use ops_backup::{RestoreOptions, RestoreTarget};
+use ops_backup::{AfterCrash, RestoreOptions, RestoreTarget};
 use ops_cli::{Exit, Failure};
 
 pub(super) async fn run(args: &RestoreArgs, job: &Job<'_>) -> Answered {
     let options = options(args, job)?;
-    let target = RestoreTarget::check(&args.to).map_err(|error| failed(&error))?;
+    let after_crash = if args.after_crash { AfterCrash::Accepted } else { AfterCrash::Refused };
+    let target = match args.delta {
+        true => RestoreTarget::check_delta(&args.to, after_crash),
+        false => RestoreTarget::check(&args.to),
+    };
+    let target = target.map_err(|error| failed(&error))?;
     let repository = open::repository(job.settings).await?;
     let plan = restore::plan(&repository, target, options).await.map_err(|error| failed(&error))?;
     if args.plan {
@@ -20,6 +25,7 @@ pub(super) async fn run(args: &RestoreArgs, job: &Job<'_>) -> Answered {
     }
     let is_cluster = plan.backup().postgres().is_some();
     let summary = plan.summary();
+    let to_drop = summary.databases.map(|selection| selection.to_drop).unwrap_or_default();
     for warning in &summary.warnings {
         tracing::warn!("{warning}");
     }
@@ -27,7 +33,7 @@ pub(super) async fn run(args: &RestoreArgs, job: &Job<'_>) -> Answered {
     let done = restore::apply(&repository, plan, &job.monitor).await;
     drop(reporter);
     let done = done.map_err(|error| failed(&error))?;
-    Ok((Answer::Restored { done, is_cluster }, Exit::Done))
+    Ok((Answer::Restored { done, is_cluster, to_drop }, Exit::Done))
 }
 
 fn options(args: &RestoreArgs, job: &Job<'_>) -> Result<RestoreOptions, Failure> {
@@ -40,6 +46,8 @@ fn options(args: &RestoreArgs, job: &Job<'_>) -> Result<RestoreOptions, Failure>
     options.action = parse::action(&args.target_action)?;
     options.restore_command = open::restore_command(job.settings, job.context.config_file.as_deref())?;
     options.tablespaces = parse::tablespaces(&args.tablespaces)?;
+    options.tablespaces_into = args.tablespaces_into.clone();
+    options.databases = args.databases.clone();
     options.owner = open::server_user(job.settings)?.map(|(uid, gid)| Owner { uid, gid });
     options.workers = job.settings.workers.max(1);
     Ok(options)
