@@ -73,8 +73,8 @@ fn both<'a>(site: &'a Site<'a>) -> Vec<Contestant<'a>> {
     let ours = Contestant {
         name: super::OURS.into(),
         prepare: Some(Box::new(|_| {
-            site.ours.fresh()?;
             site.before_run(Turn::Ours)?;
+            site.ours.fresh()?;
             Ok(site.ours.backup(&site.cluster.server))
         })),
         finish: Box::new(|_| site.ours.stored().map(Some)),
@@ -83,8 +83,8 @@ fn both<'a>(site: &'a Site<'a>) -> Vec<Contestant<'a>> {
     let theirs = Contestant {
         name: peer.name(),
         prepare: Some(Box::new(|_| {
-            peer.fresh()?;
             site.before_run(Turn::Peer)?;
+            peer.fresh()?;
             Ok(peer.backup(Kind::Full))
         })),
         finish: Box::new(|_| peer.stored().map(Some)),

@@ -51,9 +51,10 @@ pub(crate) fn run(home: &Path, rounds: usize) -> Result<Vec<Size>> {
         let alone = Contestant {
             name: super::OURS.into(),
             prepare: Some(Box::new(|_| {
-                ours.fresh()?;
+                // The archiver first: it may still write to the repository that is to go.
                 cluster.turn(Turn::Nobody)?;
                 cluster.settle()?;
+                ours.fresh()?;
                 cluster.turn(Turn::Ours)?;
                 Ok(ours.backup(&cluster.server))
             })),

@@ -50,7 +50,8 @@ struct Site<'a> {
 }
 
 impl Site<'_> {
-    /// Brings the machine to the state that every run begins in.
+    /// Brings the machine to the state that every run begins in. Only then may a repository be made anew: the archiver
+    /// writes to it no more.
     fn before_run(&self, turn: Turn) -> Result<()> {
         self.cluster.turn(turn)?;
         self.cluster.settle()
@@ -58,14 +59,12 @@ impl Site<'_> {
 
     /// One full backup of each program into an empty repository, off the clock: what the later parts start from.
     fn base(&self) -> Result<()> {
-        self.ours.fresh()?;
-        if let Some(peer) = &self.peer {
-            peer.fresh()?;
-        }
         self.before_run(Turn::Ours)?;
+        self.ours.fresh()?;
         call(&self.ours.backup(&self.cluster.server))?;
         if let Some(peer) = &self.peer {
             self.before_run(Turn::Peer)?;
+            peer.fresh()?;
             call(&peer.backup(Kind::Full))?;
         }
         Ok(())
