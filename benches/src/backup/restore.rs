@@ -12,19 +12,25 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
-/// Where a program restores to.
+/// A program's command that restores into a directory, onto what lies there or not.
 type Command<'a> = Box<dyn Fn(&Path, bool) -> Vec<String> + 'a>;
 
-/// Restores into an empty directory; the last one of each program stays, for the delta restore.
+/// Restores into an empty directory, a new one each time: a file system looks long for an inode where many were removed
+/// a moment ago. The last one of each program is for the delta restore.
 pub(crate) fn into_empty(site: &Site) -> Result<Vec<Series>> {
     let contestants = programs(site)
         .into_iter()
         .map(|(name, folder, command)| {
-            let to = site.home.join(folder);
+            let last = site.rounds - 1;
+            let to = move |round| match round {
+                round if round == last => site.home.join(folder),
+                _ => site.home.join(format!("{folder}-{round}")),
+            };
             Contestant {
                 name,
                 prepare: command.map(|command| {
-                    let prepare = move |_| {
+                    let prepare = move |round| {
+                        let to = to(round);
                         empty(&to)?;
                         site.before_run(Turn::Ours)?;
                         Ok(command(&to, false))
@@ -86,8 +92,14 @@ pub(crate) fn onto_damaged(site: &Site) -> Result<Vec<Series>> {
 
 /// Removes what was restored.
 pub(crate) fn tidy(site: &Site) -> Result<()> {
-    remove(&site.home.join(OURS))?;
-    remove(&site.home.join(THEIRS))
+    for entry in fs::read_dir(site.home)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if [OURS, THEIRS].iter().any(|start| name.as_encoded_bytes().starts_with(start.as_bytes())) {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 const OURS: &str = "restored-ours";
