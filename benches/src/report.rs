@@ -1,4 +1,4 @@
-//! The table of this comparison: ours, a peer, the ratio, and the bar that ours must keep.
+//! The table of a comparison: ours, a peer, the ratio, and the bar that ours must keep.
 
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -15,7 +15,7 @@ pub(crate) struct Report {
 }
 
 /// One measurement, beside one peer or none.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct Row {
     /// What was measured.
     pub(crate) task: String,
@@ -36,7 +36,7 @@ pub(crate) struct Row {
 }
 
 /// A bar, and whether it was kept in this run.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct Bar {
     /// The bar, in words.
     pub(crate) text: String,
@@ -55,6 +55,12 @@ impl Row {
         self.peer = Some(peer.into());
         self.theirs = Some(theirs);
         self.ratio = ratio.or((theirs > 0.0).then(|| self.ours / theirs));
+        self
+    }
+
+    /// Names a peer that is not installed: nothing is said about a bar then.
+    pub(crate) fn beside_absent(mut self, peer: impl Into<String>) -> Self {
+        self.peer = Some(peer.into());
         self
     }
 
