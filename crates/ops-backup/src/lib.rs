@@ -14,21 +14,23 @@
 //! ```no_run
 //! use std::path::Path;
 //!
-//! use ops_backup::{BackupOptions, Monitor, RecoveryTarget, Repository, RestoreOptions, RestoreTarget};
-//! use ops_backup::{backup, location, restore};
+//! use ops_backup::{BackupOptions, Key, Monitor, PostgresEngine, RecoveryTarget, Repository};
+//! use ops_backup::{RestoreOptions, RestoreTarget, backup, location, restore};
 //! use ops_core::connection::ConnectionSettings;
 //!
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! let store = location::open("/var/backups/shop", &location::LocationOptions::default())?;
-//! let repository = Repository::open_or_create(store).await?;
-//! let server = ConnectionSettings::parse("postgresql://postgres@localhost/postgres")?;
+//! let key = Key::from_file_bytes(&std::fs::read("/etc/ops/backup.key")?)?;
+//! let repository = Repository::open_or_create(store, Some(&key)).await?;
 //!
-//! let taken = backup(&repository, &server, &BackupOptions::default(), &Monitor::default()).await?;
+//! let server = ConnectionSettings::parse("postgresql://postgres@localhost/postgres")?;
+//! let engine = PostgresEngine::new(server);
+//! let taken = backup(&repository, &engine, &BackupOptions::default(), &Monitor::default()).await?;
 //! assert_eq!(taken.bad_pages, 0, "the source is damaged: {:?}", taken.bad_page_examples);
 //!
 //! let options = RestoreOptions {
 //!     target: RecoveryTarget::Time("2026-11-21T05:00:00Z".parse()?),
-//!     restore_command: "ops-backup wal fetch --repository /var/backups/shop %f %p".to_owned(),
+//!     restore_command: "ops-backup --config /etc/ops/ops.toml wal fetch %f %p".to_owned(),
 //!     ..RestoreOptions::default()
 //! };
 //! let target = RestoreTarget::check(Path::new("/var/lib/postgresql/restored"))?;
@@ -38,8 +40,7 @@
 //! # }
 //! ```
 //!
-//! Features: `s3` adds Amazon S3 and everything that speaks its protocol. Encryption, incremental backups, retention
-//! and other engines are not here yet; the repository format has the versions that they need.
+//! Features: `s3`, `gcs` and `azure` add the object stores of that name, and everything that speaks their protocols.
 
 mod engine;
 mod error;

@@ -25,13 +25,14 @@ pub(super) async fn run(args: &BackupArgs, job: &Job<'_>) -> Answered {
 
 fn options(args: &BackupArgs, job: &Job<'_>) -> Result<BackupOptions, Failure> {
     let settings = job.settings;
-    let mut options = BackupOptions::default();
-    options.workers = settings.workers.max(1);
-    options.compression = parse::compression(&settings.compression)?;
-    options.bytes_per_second = parse::rate("read_limit_mb", settings.read_limit_mb)?.map(u64::from);
-    options.change_detection = if args.check_all { ChangeDetection::Hash } else { ChangeDetection::Metadata };
-    options.allow_concurrent = args.concurrent;
-    Ok(options)
+    Ok(BackupOptions {
+        workers: settings.workers.max(1),
+        compression: parse::compression(&settings.compression)?,
+        bytes_per_second: parse::rate("read_limit_mb", settings.read_limit_mb)?.map(u64::from),
+        change_detection: if args.check_all { ChangeDetection::Hash } else { ChangeDetection::Metadata },
+        allow_concurrent: args.concurrent,
+        ..BackupOptions::default()
+    })
 }
 
 fn engine(args: &BackupArgs, job: &Job<'_>) -> Result<Box<dyn Engine>, Failure> {

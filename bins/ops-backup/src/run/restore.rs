@@ -37,18 +37,18 @@ pub(super) async fn run(args: &RestoreArgs, job: &Job<'_>) -> Answered {
 }
 
 fn options(args: &RestoreArgs, job: &Job<'_>) -> Result<RestoreOptions, Failure> {
-    let mut options = RestoreOptions::default();
-    options.backup = args.which.backup.clone();
-    options.system_identifier = parse::cluster(args.which.cluster.as_ref())?;
-    options.tree = args.tree.clone();
-    options.target = parse::target(&args.target)?;
-    options.timeline = parse::timeline(&args.target_timeline)?;
-    options.action = parse::action(&args.target_action)?;
-    options.restore_command = open::restore_command(job.settings, job.context.config_file.as_deref())?;
-    options.tablespaces = parse::tablespaces(&args.tablespaces)?;
-    options.tablespaces_into = args.tablespaces_into.clone();
-    options.databases = args.databases.clone();
-    options.owner = open::server_user(job.settings)?.map(|(uid, gid)| Owner { uid, gid });
-    options.workers = job.settings.workers.max(1);
-    Ok(options)
+    Ok(RestoreOptions {
+        backup: args.which.backup.clone(),
+        system_identifier: parse::cluster(args.which.cluster.as_ref())?,
+        tree: args.tree.clone(),
+        target: parse::target(&args.target)?,
+        timeline: parse::timeline(&args.target_timeline)?,
+        action: parse::action(&args.target_action)?,
+        restore_command: open::restore_command(job.settings, job.context.config_file.as_deref())?,
+        tablespaces: parse::tablespaces(&args.tablespaces)?,
+        tablespaces_into: args.tablespaces_into.clone(),
+        databases: args.databases.clone(),
+        owner: open::server_user(job.settings)?.map(|(uid, gid)| Owner { uid, gid }),
+        workers: job.settings.workers.max(1),
+    })
 }

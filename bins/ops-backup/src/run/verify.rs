@@ -10,12 +10,14 @@ use ops_backup::{VerifyOptions, verify};
 use ops_cli::Exit;
 
 pub(super) async fn run(args: VerifyArgs, job: &Job<'_>) -> Answered {
-    let mut options = VerifyOptions::default();
-    options.workers = job.settings.workers.max(1);
-    options.backup = args.backup;
-    options.sample = args.sample.as_deref().map(parse::share).transpose()?;
     let age = args.max_age.as_deref().map(|text| parse::age("--max-age", text)).transpose()?;
-    options.max_age = age.map(|age| age.unsigned_abs());
+    let options = VerifyOptions {
+        workers: job.settings.workers.max(1),
+        backup: args.backup,
+        sample: args.sample.as_deref().map(parse::share).transpose()?,
+        max_age: age.map(|age| age.unsigned_abs()),
+        ..VerifyOptions::default()
+    };
     let repository = open::writable_repository(job.settings).await?;
     let reporter = Reporter::watch(&job.monitor);
     let report = verify(&repository, &options, &job.monitor).await;

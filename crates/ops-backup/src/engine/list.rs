@@ -133,11 +133,6 @@ impl FileList {
     pub(crate) fn link_target(&self, index: usize) -> &str {
         self.targets.get(&self.items[index].name).map_or("", |target| &**target)
     }
-
-    /// Returns the bytes of all files.
-    pub(crate) fn bytes_of_files(&self) -> u64 {
-        self.items.iter().filter(|item| item.kind == Kind::File).map(|item| item.size).sum()
-    }
 }
 
 fn small(number: usize) -> u32 {

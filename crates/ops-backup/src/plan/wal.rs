@@ -122,7 +122,8 @@ mod tests {
         // The cluster was set back after the second one: the third is newer, and lies lower.
         let backups = [backup(1, 1, 5, 6), backup(2, 1, 20, 22), backup(3, 2, 12, 12), backup(4, 2, 30, 31)];
         let within = |hours| WalRetention::Within(SignedDuration::from_hours(hours));
-        let table: [(WalRetention, u64, &[(u32, u64, u64)]); 7] = [
+        type Row = (WalRetention, u64, &'static [(u32, u64, u64)]);
+        let table: [Row; 7] = [
             (WalRetention::All, 5, &[]),
             (WalRetention::Last(9), 5, &[]),
             (WalRetention::Last(3), 12, &[(1, 5, 6)]),

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::repo::compress::{Compression, Compressor, Decompressor};
 use crate::repo::crypt::{self, BlockHash, Cipher, Salt, Secrets};
 use crate::repo::object_path;
-use crate::repo::seal::{self, HEADER, Kind};
+use crate::repo::seal::{self, Kind};
 
 /// A pack is closed once it holds this many bytes.
 pub(crate) const TARGET: usize = 16 << 20;
@@ -204,9 +204,6 @@ impl FrameReader {
         Ok(&self.raw)
     }
 }
-
-/// The first byte after the header, where the first frame begins.
-pub(crate) const FIRST_FRAME: u64 = HEADER as u64;
 
 /// Bytes as hexadecimal text in JSON.
 pub(crate) mod hex_bytes {

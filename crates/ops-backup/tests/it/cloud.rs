@@ -275,10 +275,8 @@ mod s3 {
     /// A server that accepts the connection and says nothing more ends in an error, within the time that was given.
     #[tokio::test(flavor = "multi_thread")]
     async fn a_silent_server_does_not_hang_a_job() {
-        let mut asked = 0;
         let marker = std::sync::Mutex::new(None::<Vec<u8>>);
         let server = Server::start(move |request| {
-            asked += 1;
             match (request.method.as_str(), request.target.contains("repository.json")) {
                 ("PUT", true) => {
                     *marker.lock().unwrap() = Some(request.body.clone());

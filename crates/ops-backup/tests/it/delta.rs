@@ -45,7 +45,7 @@ fn damage(data: &Path) -> u64 {
     for (number, path) in relation_files(data).into_iter().enumerate() {
         let file = fs::OpenOptions::new().write(true).open(path).unwrap();
         let length = file.metadata().unwrap().len();
-        for page in (0..length / 8192).filter(|page| (page + number as u64) % 100 == 0) {
+        for page in (0..length / 8192).filter(|page| (page + number as u64).is_multiple_of(100)) {
             file.write_all_at(b"damage", page * 8192 + 3000).unwrap();
             pages += 1;
         }

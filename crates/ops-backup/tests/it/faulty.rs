@@ -135,12 +135,6 @@ impl FaultyStore {
         self.at.store(at, Ordering::SeqCst);
     }
 
-    /// Ends a fault that lasts.
-    pub(crate) fn mend(&self) {
-        self.broken.store(false, Ordering::SeqCst);
-        self.at.store(usize::MAX, Ordering::SeqCst);
-    }
-
     /// Counts an operation, and says whether the fault is here.
     fn count(&self) -> Course {
         let here = self.operations.fetch_add(1, Ordering::SeqCst) == self.at.load(Ordering::SeqCst);

@@ -76,10 +76,10 @@ const MOST_ABANDONED: usize = 8;
 impl Bases {
     /// Chooses the bases of a backup of `source` by what the log says.
     pub(super) fn choose(state: &State, source: &str, choice: &BaseChoice) -> Self {
-        let of_source = state.backups.values().filter(|kept| kept.source == source);
+        let mut of_source = state.backups.values().filter(|kept| kept.source == source);
         let committed = match choice {
             BaseChoice::None => return Bases::default(),
-            BaseChoice::Backup(id) => of_source.filter(|kept| kept.backup.id == *id).last(),
+            BaseChoice::Backup(id) => of_source.rfind(|kept| kept.backup.id == *id),
             BaseChoice::Newest => {
                 of_source.filter(|kept| kept.damaged.is_none()).max_by_key(|kept| kept.sequence)
             }

@@ -134,5 +134,5 @@ fn socket_owner(socket: &Path) -> Option<(i32, PathBuf)> {
 }
 
 fn same(data: &Path, canonical: &Path) -> bool {
-    data.canonicalize().map_or(false, |data| data == canonical)
+    data.canonicalize().is_ok_and(|data| data == canonical)
 }

@@ -16,7 +16,7 @@ mod piece;
 mod read;
 
 pub(crate) use listing::{Content, Entry, FileEntry, Listing};
-pub(crate) use manifest::{ListingRef, Manifest, PackUse};
+pub(crate) use manifest::{ListingRef, Manifest};
 pub(crate) use part::{Part, PartListing, PartPiece};
 pub(crate) use piece::{Extent, Piece, PieceRef};
 

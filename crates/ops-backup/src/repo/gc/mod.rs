@@ -47,9 +47,10 @@ mod tests;
 
 use jiff::SignedDuration;
 
-pub(crate) use mark::{Marked, Survey};
+pub(crate) use mark::Marked;
+#[cfg(test)]
+use mark::Survey;
 pub(crate) use roots::Roots;
-pub(crate) use sweep::Swept;
 
 /// How long garbage waits.
 #[derive(Debug, Clone, Copy)]

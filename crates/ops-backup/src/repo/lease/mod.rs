@@ -140,6 +140,7 @@ impl Lease {
         Lease { repository, id: id.to_owned(), begun, heartbeats, ended: false }
     }
 
+    #[cfg(test)]
     pub(crate) fn id(&self) -> &str {
         &self.id
     }

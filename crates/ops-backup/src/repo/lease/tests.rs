@@ -33,7 +33,8 @@ async fn one_job_of_a_source_runs_at_a_time() {
     assert_eq!(other.begin("a", SOURCE, none, true).await.unwrap_err().kind(), ErrorKind::Conflict);
     lease.commit(backup("a")).await.unwrap();
     beside.abandon("enough").await.unwrap();
-    other.begin("e", SOURCE, |state| state.backups.keys().cloned().collect(), false).await.unwrap();
+    let _running =
+        other.begin("e", SOURCE, |state| state.backups.keys().cloned().collect(), false).await.unwrap();
     drop(elsewhere);
     let missing = other.begin("f", "tree/z", |_| vec!["nobody".to_owned()], false).await.unwrap_err();
     assert_eq!(missing.kind(), ErrorKind::NotFound);

@@ -63,19 +63,16 @@ pub fn open(location: &str, options: &LocationOptions) -> Result<Arc<dyn ObjectS
         Some(("file", path)) if path.starts_with('/') => open_directory(Path::new(path)),
         #[cfg(feature = "s3")]
         Some(("s3", rest)) => s3::open(location, rest, &options.s3),
+        #[cfg(not(feature = "s3"))]
+        Some(("s3", _)) => Err(left_out(location, "s3")),
         #[cfg(feature = "gcs")]
         Some(("gs", rest)) => gcs::open(location, rest, &options.gcs),
+        #[cfg(not(feature = "gcs"))]
+        Some(("gs", _)) => Err(left_out(location, "gcs")),
         #[cfg(feature = "azure")]
         Some(("az", rest)) => azure::open(location, rest, &options.azure),
-        Some((scheme @ ("s3" | "gs" | "az"), _)) => {
-            let feature = match scheme {
-                "s3" => "s3",
-                "gs" => "gcs",
-                _ => "azure",
-            };
-            let what = format!("needs the feature `{feature}`, which this build leaves out");
-            Err(configuration(location, &what))
-        }
+        #[cfg(not(feature = "azure"))]
+        Some(("az", _)) => Err(left_out(location, "azure")),
         Some(_) => {
             Err(configuration(location, "is neither a directory nor one of s3://…, gs://… and az://…"))
         }
@@ -95,6 +92,11 @@ fn open_directory(path: &Path) -> Result<Arc<dyn ObjectStore>> {
     let store = Directory::open(path)
         .map_err(|error| configuration(&location, "cannot be opened").with_source(error))?;
     Ok(Arc::new(store))
+}
+
+#[cfg(not(all(feature = "s3", feature = "gcs", feature = "azure")))]
+fn left_out(location: &str, feature: &str) -> Error {
+    configuration(location, &format!("needs the feature `{feature}`, which this build leaves out"))
 }
 
 fn configuration(location: &str, what: &str) -> Error {

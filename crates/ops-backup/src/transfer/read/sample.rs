@@ -109,9 +109,9 @@ impl<'a> Sample<'a> {
 
     async fn listing(&self, run: &[&(&str, Vec<u8>)], table: &PackTable, added: &mut u64) -> ListingRef {
         let mut data = self.packer();
-        let mut pieces: Vec<Vec<(Piece, Vec<(Placed, u32)>)>> = Vec::new();
+        let mut pieces = Vec::new();
         for (_, bytes) in run {
-            let mut of_file = Vec::new();
+            let mut of_file: Vec<(Piece, Vec<(Placed, u32)>)> = Vec::new();
             for piece in bytes.chunks(usize::try_from(PIECE).unwrap()) {
                 let mut placed = Vec::new();
                 for frame in piece.chunks(self.frame_blocks * BLOCK) {

@@ -44,21 +44,18 @@ impl Survey {
     #[tracing::instrument(name = "survey", skip_all)]
     pub(super) async fn new(files: &FileList, base: &Base, times: Times, monitor: &Monitor) -> Result<Self> {
         let mut survey = Survey::default();
-        let mut doubt = None;
-        let trusted = match times {
+        let (trusted, mut doubt) = match times {
             Times::Trusted { base, now } => {
                 survey.unchanged = vec![false; files.len()];
                 let start = |time: Timestamp| i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX);
                 let now = start(now);
                 let in_future =
                     files.items().iter().position(|item| item.kind == Kind::File && item.modified > now);
-                doubt = in_future.map(|index| format!("{:?} was changed in the future", files.path(index)));
-                Some(start(base).saturating_sub(MARGIN))
+                let doubt =
+                    in_future.map(|index| format!("{:?} was changed in the future", files.path(index)));
+                (Some(start(base).saturating_sub(MARGIN)), doubt)
             }
-            Times::Doubtful(reason) => {
-                doubt = reason;
-                None
-            }
+            Times::Doubtful(reason) => (None, reason),
         };
         let mut entries = std::pin::pin!(base.entries());
         let mut next = 0;

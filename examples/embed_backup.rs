@@ -1,11 +1,12 @@
 //! Backup, verify, point-in-time restore: the library inside a program, on a disposable server.
 //!
-//! `cargo build --workspace --bins && target/debug/example-backup`, as an ordinary user: the server archives through
+//! `cargo build --workspace --bins && target/debug/example-embed-backup`, as an ordinary user: the server archives through
 //! `ops-backup` under the same user, so that both can write to the repository.
 
 use anyhow::{anyhow, ensure};
 use ops_backup::{
-    BackupOptions, Monitor, RecoveryTarget, Repository, RestoreOptions, RestoreTarget, VerifyOptions,
+    BackupOptions, Monitor, PostgresEngine, RecoveryTarget, Repository, RestoreOptions, RestoreTarget,
+    VerifyOptions,
 };
 use ops_backup::{backup, location, restore, verify};
 use ops_core::connection::ConnectionSettings;
@@ -20,7 +21,7 @@ async fn main() -> anyhow::Result<()> {
     let command = format!("{} --repo {} --log-level warn wal", program.display(), place.display());
 
     let store = location::open(&place.display().to_string(), &location::LocationOptions::default())?;
-    let repository = Repository::open_or_create(store).await?;
+    let repository = Repository::open_or_create(store, None).await?;
     let mut server = Postgres::builder()
         .durable(true)
         .archive_command(format!("{command} push %p"))
@@ -28,8 +29,8 @@ async fn main() -> anyhow::Result<()> {
         .map_err(testkit)?;
     server.psql("CREATE TABLE orders AS SELECT n AS id FROM generate_series(1, 1000) n").map_err(testkit)?;
 
-    let settings = ConnectionSettings::parse(&server.socket_url())?;
-    let taken = backup(&repository, &settings, &BackupOptions::default(), &Monitor::default()).await?;
+    let engine = PostgresEngine::new(ConnectionSettings::parse(&server.socket_url())?);
+    let taken = backup(&repository, &engine, &BackupOptions::default(), &Monitor::default()).await?;
     tell(&format!("backup {}: {} files, {} bytes stored", taken.id, taken.files, taken.stored_bytes));
     let report = verify(&repository, &VerifyOptions::default(), &Monitor::default()).await?;
     ensure!(report.is_proven(), "the repository does not verify: {:?}", report.problems);
