@@ -1,3 +1,5 @@
+//! What a policy gives up and when it goes, by the clock of a store in memory.
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

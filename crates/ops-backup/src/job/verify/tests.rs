@@ -1,3 +1,5 @@
+//! Every bit flipped, every object removed: verification names exactly that.
+
 use futures_util::TryStreamExt as _;
 use object_store::ObjectStoreExt as _;
 use object_store::path::Path;

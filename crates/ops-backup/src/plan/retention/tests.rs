@@ -1,3 +1,5 @@
+//! Each rule by a table, and what holds for any rules and any backups.
+
 use proptest::prelude::*;
 
 use super::*;

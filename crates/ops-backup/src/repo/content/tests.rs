@@ -1,3 +1,5 @@
+//! What is written is read again; what cannot be is refused.
+
 use super::*;
 use crate::repo::catalog::{BackupSource, TreeBackup};
 use crate::repo::crypt::BlockHash;

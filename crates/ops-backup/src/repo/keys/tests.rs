@@ -1,3 +1,5 @@
+//! Keys come and go, and the way in is never lost.
+
 use std::sync::Arc;
 
 use object_store::ObjectStoreExt as _;

@@ -1,3 +1,5 @@
+//! Who may begin, who may commit, and when a job counts as dead.
+
 use object_store::ObjectStoreExt as _;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Several writers of one log, lost answers, damaged and missing records.
+
 use std::sync::Arc;
 
 use bytes::Bytes;

@@ -140,6 +140,3 @@ struct Work {
     decoders: Decoders,
     meter: Meter,
 }
-
-#[cfg(test)]
-mod tests;
