@@ -17,8 +17,10 @@ mod exhaustive;
 mod faults;
 mod faulty;
 mod incremental;
+mod load;
 mod majors;
 mod postgres;
+mod referees;
 mod rehearse;
 mod resume;
 #[cfg(feature = "s3")]
