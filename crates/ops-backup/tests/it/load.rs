@@ -68,6 +68,13 @@ impl Wish<'_> {
 
     async fn comes_true(&self, site: &Site, target: RestoreTarget) -> (Postgres, Restored) {
         let plan = restore::plan(&site.repository, target, self.options(site)).await.unwrap();
+        let warnings = plan.summary().warnings.join("; ");
+        let torn = self.timeline == TargetTimeline::Latest && self.backup.is_none();
+        assert_eq!(
+            warnings.contains("newest timeline in the archive, 2, does not descend"),
+            torn,
+            "{warnings}"
+        );
         let restored = restore::apply(&site.repository, plan, &Monitor::default()).await.unwrap();
         assert_eq!(restored.backup, self.expected_backup.id, "{}", self.name);
         verify_backup(site.postgres.major(), &restored.data_directory);
@@ -163,13 +170,15 @@ async fn the_books_agree_after_a_crash_and_on_either_timeline() {
     let end = RecoveryTarget::Latest;
     for wish in [
         wish(
-            "the newest timeline, although a backup of the old one is newer",
+            "the timeline of the copy, although a backup of the old one is newer",
             None,
             &end,
-            latest,
+            TargetTimeline::Id(2),
             &of_copy,
-            &*on_second,
+            &on_second,
         ),
+        // Two servers claim to be the one: the newest backup is believed, and the plan says so.
+        wish("the newest backup of all", None, &end, latest, &stray, &on_first),
         wish("through the crash and over the fork", Some(&full), &end, latest, &full, &on_second),
         wish(
             "the fork itself, along the old timeline",

@@ -28,4 +28,5 @@ mod s3;
 mod store;
 mod support;
 mod targets;
+mod updates;
 mod wal;
