@@ -19,6 +19,7 @@ mod faulty;
 mod incremental;
 mod load;
 mod majors;
+mod mistakes;
 mod postgres;
 mod referees;
 mod rehearse;

@@ -179,6 +179,7 @@ impl RelationFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::list::{Facts, Kind};
     use crate::postgres::page::tests::page;
 
     const PAGE: usize = 8192;
@@ -248,6 +249,46 @@ mod tests {
             let torn = damaged(page(lsn, 0));
             assert_eq!(check(0, &torn, &torn).1, expected, "{lsn}");
         }
+    }
+
+    fn read_all(listed: u64, content: &[u8]) -> Vec<u8> {
+        let place = tempfile::tempdir().expect("a directory");
+        std::fs::write(place.path().join("1"), content).expect("it is written");
+        let files = Files {
+            data_directory: place.path().to_owned(),
+            pages: Some(Pages { size: PAGE, blocks_per_file: BLOCKS, backup_start: START }),
+            checked: Checked::default(),
+        };
+        let mut list = FileList::default();
+        let root = list.parent("");
+        for name in ["1", "2"] {
+            let facts = Facts { kind: Kind::File, mode: 0o600, tag: tag(Some(0)), size: listed, modified: 0 };
+            list.push(root, name, facts);
+        }
+        list.sort();
+        let vanished = files.open(&list, 1, 0).expect("a file may be dropped meanwhile");
+        assert!(vanished.is_none());
+        let mut contents = files.open(&list, 0, 0).expect("it opens").expect("it is there");
+        let (mut all, mut buffer) = (Vec::new(), vec![0; 3 * PAGE]);
+        loop {
+            let read = contents.read(&mut buffer).expect("it is read");
+            all.extend(&buffer[..read]);
+            if read < buffer.len() {
+                assert_eq!(files.findings().bad_pages, 0);
+                return all;
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_has_the_length_it_was_listed_with_whatever_became_of_it() {
+        let pages: Vec<_> = (0..5).map(old).collect();
+        let five = pages.concat();
+        let three = pages[..3].concat();
+        assert_eq!(read_all(3 * PAGE as u64, &five), three, "it grew");
+        let shrunk = [&three[..], &[0; 2 * PAGE]].concat();
+        assert_eq!(read_all(5 * PAGE as u64, &three), shrunk, "it shrank, at a page");
+        assert_eq!(read_all(5 * PAGE as u64, &[]), [0; 5 * PAGE], "it was truncated");
     }
 
     #[test]
