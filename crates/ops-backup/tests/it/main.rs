@@ -17,8 +17,10 @@ mod exhaustive;
 mod faults;
 mod faulty;
 mod incremental;
+mod load;
 mod majors;
 mod postgres;
+mod referees;
 mod rehearse;
 mod resume;
 #[cfg(feature = "s3")]
@@ -26,4 +28,5 @@ mod s3;
 mod store;
 mod support;
 mod targets;
+mod updates;
 mod wal;

@@ -189,15 +189,20 @@ impl Site {
         text
     }
 
-    /// Archives everything that was written so far. A record comes first: at the very start of a segment there is nothing
-    /// to switch from, and majors disagree on the name of that place.
+    /// Archives everything that was written so far.
     pub(crate) async fn switch_wal(&self) {
-        let name =
-            self.psql("SELECT pg_walfile_name(pg_switch_wal()) FROM pg_create_restore_point('switch')");
-        let (timeline, system) = (&name[..8], self.psql("SELECT system_identifier FROM pg_control_system()"));
-        let path = self.place().join(format!("pg/{system}/wal/{timeline}/{name}"));
-        wait_until(&format!("{name} is archived"), &self.postgres, || path.exists()).await;
+        switch_wal(&self.postgres, &self.place()).await;
     }
+}
+
+/// Archives everything that `server` has written so far. A record comes first: at the very start of a segment there is
+/// nothing to switch from, and majors disagree on the name of that place.
+pub(crate) async fn switch_wal(server: &Postgres, repository: &Path) {
+    let switch = "SELECT pg_walfile_name(pg_switch_wal()) FROM pg_create_restore_point('switch')";
+    let name = server.psql(switch).unwrap();
+    let system = server.psql("SELECT system_identifier FROM pg_control_system()").unwrap();
+    let path = repository.join(format!("pg/{system}/wal/{}/{name}", &name[..8]));
+    wait_until(&format!("{name} is archived"), server, || path.exists()).await;
 }
 
 async fn wait_until(what: &str, postgres: &Postgres, mut holds: impl FnMut() -> bool) {
