@@ -213,7 +213,7 @@ pub(crate) struct RestoreArgs {
     #[command(flatten)]
     pub(crate) which: WhichArgs,
     /// Restore the directory tree of this name, and no cluster
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["cluster", "target", "delta", "databases", "tablespaces"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["cluster", "target", "databases", "tablespaces", "tablespaces_into", "target_timeline", "target_action"])]
     pub(crate) tree: Option<String>,
     /// The timeline to follow: latest, current (of the backup) or its number
     #[arg(long, value_name = "TIMELINE", default_value = "latest", help_heading = "Recovery target")]

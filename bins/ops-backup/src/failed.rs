@@ -36,7 +36,6 @@ fn hint(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::Corrupt => {
             "`ops-backup verify` names everything that is damaged, and the backups that it costs"
         }
-        ErrorKind::BadTarget => "name a directory that is absent or empty; nothing was written",
         ErrorKind::Unreachable => "`ops-backup list` shows which moments each backup can reach",
         ErrorKind::NoSpace => {
             "free some space and run the same command again; nothing half-written is visible"

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::repo::catalog::BackupSource;
 use crate::repo::content::listing::StoredFrame;
 use crate::repo::content::piece::{LocalPacks, known};
+use crate::repo::content::version::{self, Refusal, VERSION};
 use crate::repo::pack::{FrameRef, PackId, PackRef, PackTable};
 
 /// A listing as the manifest names it.
@@ -36,8 +37,6 @@ pub(crate) struct Manifest {
     /// In the order of paths.
     pub(crate) listings: Vec<ListingRef>,
 }
-
-const VERSION: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
 struct Stored {
@@ -81,12 +80,8 @@ impl Manifest {
 
     /// # Errors
     /// A description of what is wrong.
-    pub(crate) fn decode(bytes: &[u8], table: &PackTable) -> Result<Self, String> {
-        let stored: Stored =
-            serde_json::from_slice(bytes).map_err(|error| format!("is no manifest: {error}"))?;
-        if stored.version != VERSION {
-            return Err(format!("has version {}; this program reads {VERSION}", stored.version));
-        }
+    pub(crate) fn decode(bytes: &[u8], table: &PackTable) -> Result<Self, Refusal> {
+        let stored: Stored = version::parse(bytes, |stored: &Stored| stored.version, "is no manifest")?;
         let ids: Vec<PackId> = stored.packs.into_iter().map(|pack| table.intern(pack)).collect();
         let listings = stored.listings.into_iter().map(|listing| {
             let uses: Result<Vec<_>, String> =
@@ -95,7 +90,7 @@ impl Manifest {
         });
         let listings: Vec<ListingRef> = listings.collect::<Result<_, String>>()?;
         if !listings.is_sorted_by(|a, b| a.first < b.first) {
-            return Err("has listings out of order".to_owned());
+            return Err("has listings out of order".to_owned().into());
         }
         Ok(Manifest {
             backup: stored.backup,

@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde::{Deserialize, Serialize};
 
+use crate::repo::content::version::{self, Refusal, VERSION};
 use crate::repo::content::{BLOCK, PIECE};
 use crate::repo::crypt::BlockHash;
 use crate::repo::pack::{Frame, FrameRef, PackId, PackRef, PackTable};
@@ -86,8 +87,6 @@ struct Alone {
     piece: StoredPiece,
 }
 
-const VERSION: u32 = 2;
-
 impl StoredPiece {
     pub(super) fn new(piece: &Piece, packs: &mut LocalPacks) -> Self {
         let extents = piece.extents.iter().map(|extent| {
@@ -156,13 +155,10 @@ impl Piece {
 
     /// # Errors
     /// A description of what is wrong.
-    pub(crate) fn decode(bytes: &[u8], table: &PackTable) -> Result<Self, String> {
-        let alone: Alone = serde_json::from_slice(bytes).map_err(|error| format!("is no piece: {error}"))?;
-        if alone.version != VERSION {
-            return Err(format!("has version {}; this program reads {VERSION}", alone.version));
-        }
+    pub(crate) fn decode(bytes: &[u8], table: &PackTable) -> Result<Self, Refusal> {
+        let alone: Alone = version::parse(bytes, |alone: &Alone| alone.version, "is no piece")?;
         let ids: Vec<PackId> = alone.packs.into_iter().map(|pack| table.intern(pack)).collect();
-        alone.piece.check(&ids, table)
+        Ok(alone.piece.check(&ids, table)?)
     }
 
     /// Returns the extents with the position of each in the piece and its bytes.
