@@ -45,7 +45,8 @@ fn refused(error: &Error, args: &RestoreArgs) -> Failure {
              same cluster, or a restore that was not finished; nothing was changed",
         ),
         (ErrorKind::BadTarget, true, false) => failure.hint(
-            "stop its server; where that has crashed, and surely runs nowhere, add --after-crash; nothing was changed",
+            "give the data directory of the same cluster with its server stopped; where that has crashed, and surely runs \
+             nowhere, add --after-crash; nothing was changed",
         ),
         _ => failure,
     }
