@@ -157,14 +157,21 @@ mod tests {
             }
         }
         assert_eq!(parse(&control(1900, 1), 19).map_err(|error| error.kind()), Err(ErrorKind::Unsupported));
-        assert_eq!(parse(&control(1300, 1)[..511], 15).map_err(|error| error.kind()), Err(ErrorKind::Corrupt));
+        assert_eq!(
+            parse(&control(1300, 1)[..511], 15).map_err(|error| error.kind()),
+            Err(ErrorKind::Corrupt)
+        );
     }
 
     /// While checksums are being switched on or off, some pages lack them.
     #[test]
     fn pages_are_checked_only_where_all_of_them_carry_checksums() {
         for (value, expected) in [(0, false), (1, true), (2, false), (3, false)] {
-            assert_eq!(parse(&control(1800, value), 18).expect("it is sound").page_checksums, expected, "{value}");
+            assert_eq!(
+                parse(&control(1800, value), 18).expect("it is sound").page_checksums,
+                expected,
+                "{value}"
+            );
         }
     }
 

@@ -85,9 +85,15 @@ impl Wish<'_> {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_books_agree_after_a_crash_and_on_either_timeline() {
-    let mut site = Site::start().await;
+/// What happens on the first timeline, under load, up to the point named `fork`.
+struct Past {
+    full: Backup,
+    incremental: Backup,
+    after_crash: Backup,
+    books: String,
+}
+
+async fn through_a_crash(site: &mut Site) -> Past {
     site.run("pgbench", &["-i", "-q", "-s", "2"]);
     let load = Load::start(&site.postgres);
     load.goes_on(&site.postgres).await;
@@ -107,9 +113,16 @@ async fn the_books_agree_after_a_crash_and_on_either_timeline() {
     assert_eq!((after_crash.base.as_ref(), after_crash.bad_pages), (Some(&incremental.id), 0));
     load.goes_on(&site.postgres).await;
     load.stop(&site.postgres).await;
-    let at_fork = books(&site.postgres);
+    let books = books(&site.postgres);
     site.psql("SELECT pg_create_restore_point('fork')");
     site.switch_wal().await;
+    Past { full, incremental, after_crash, books }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_books_agree_after_a_crash_and_on_either_timeline() {
+    let mut site = Site::start().await;
+    let Past { full, incremental, after_crash, books: at_fork } = through_a_crash(&mut site).await;
 
     // A copy is promoted at the fork and goes on by itself.
     let fork = RecoveryTarget::Name("fork".to_owned());
