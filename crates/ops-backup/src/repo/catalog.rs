@@ -59,6 +59,9 @@ pub enum BackupSource {
 }
 
 impl BackupSource {
+    /// The names of all engines.
+    pub(crate) const ENGINES: [&str; 2] = ["postgres", "tree"];
+
     /// Returns the name by which backups of the same source are told: retention counts them together, and only one of
     /// them runs at a time.
     pub fn key(&self) -> String {
@@ -186,8 +189,7 @@ impl Repository {
             return Err(Error::corrupt(format!("{path} is damaged: its hash differs")));
         }
         let content = self.secrets().unseal(Kind::Manifest, path.as_ref(), &object)?;
-        let manifest =
-            Manifest::decode(&content, packs).map_err(|what| Error::corrupt(format!("{path} {what}")))?;
+        let manifest = Manifest::decode(&content, packs).map_err(|refusal| refusal.at(&path))?;
         if manifest.backup != id {
             return Err(Error::corrupt(format!("{path} belongs to backup {}", manifest.backup)));
         }

@@ -95,6 +95,9 @@ impl Decompressor {
     pub(crate) fn read(&mut self, stored: &[u8], length: usize, raw: &mut Vec<u8>) -> Result<(), String> {
         raw.clear();
         let Some((way, body)) = stored.split_first() else { return Err("is empty".to_owned()) };
+        if length > most(*way, body.len()) {
+            return Err(format!("says that it has {length} bytes, which {} cannot hold", stored.len()));
+        }
         match *way {
             STORED => raw.extend_from_slice(body),
             ZSTD => {
@@ -112,6 +115,17 @@ impl Decompressor {
             other => return Err(format!("is compressed in the unknown way {other}")),
         }
         if raw.len() == length { Ok(()) } else { Err(format!("has {} bytes, expected {length}", raw.len())) }
+    }
+}
+
+/// The most that `length` bytes can hold: a false length must not take all memory.
+fn most(way: u8, length: usize) -> usize {
+    match way {
+        // RFC 8878: a block has 4 bytes or more, and yields 128 KiB or less.
+        ZSTD => (length / 4).saturating_mul(128 << 10),
+        // A byte extends a match by 255 at most.
+        LZ4 => length.saturating_mul(255),
+        _ => usize::MAX,
     }
 }
 
@@ -137,5 +151,25 @@ mod tests {
             }
         }
         assert!(decompressor.read(&[7, 1], 1, &mut Vec::new()).unwrap_err().contains("unknown way 7"));
+    }
+
+    #[test]
+    fn a_false_length_takes_no_memory_and_the_densest_data_is_read() {
+        let zeros = vec![0; 64 << 20];
+        let mut decompressor = Decompressor::new().unwrap();
+        for way in [Compression::Lz4, Compression::Zstd(1), Compression::Zstd(19)] {
+            for length in [1, 100, 1 << 20, zeros.len()] {
+                let mut stored = Vec::new();
+                Compressor::new(way).unwrap().append(&zeros[..length], &mut stored).unwrap();
+                let mut raw = Vec::new();
+                decompressor.read(&stored, length, &mut raw).unwrap();
+                assert_eq!(raw.len(), length, "{way:?}");
+            }
+        }
+        for way in [ZSTD, LZ4] {
+            let mut raw = Vec::new();
+            let error = decompressor.read(&[way, 0, 0, 0, 0], usize::MAX, &mut raw).unwrap_err();
+            assert!(error.contains("cannot hold") && raw.capacity() == 0, "{error}");
+        }
     }
 }

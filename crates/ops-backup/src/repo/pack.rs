@@ -226,7 +226,7 @@ pub(crate) mod hex_bytes {
     ) -> Result<[u8; N], D::Error> {
         let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
         let mut bytes = [0; N];
-        if text.len() != 2 * N || !text.is_ascii() {
+        if text.len() != 2 * N || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
             return Err(D::Error::custom(format!("expected {} hexadecimal digits", 2 * N)));
         }
         for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {

@@ -84,7 +84,11 @@ impl Secrets {
             let message = format!("{path} has format version {}; this program reads {}", object[7], MAGIC[7]);
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
-        if object[8] != kind as u8 || (object[9] == 1) != self.is_encrypted() {
+        if object[10..16] != [0; 6] {
+            let message = format!("{path} uses something that only a newer program knows");
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+        if object[8] != kind as u8 || object[9] != u8::from(self.is_encrypted()) {
             return Err(corrupt("is another kind of object than its place says"));
         }
         let length = u64::from_le_bytes(body[16..24].try_into().expect("eight bytes"));
@@ -139,11 +143,15 @@ mod tests {
     #[test]
     fn a_newer_version_is_told_from_damage() {
         let secrets = Secrets::plain("repo");
-        let mut object = secrets.seal(Kind::Wal, "w", b"x", Compression::None).unwrap().to_vec();
-        object[7] = 3;
-        let end = object.len() - HASH;
-        let again = hash("w", &object[..end]);
-        object[end..].copy_from_slice(again.as_bytes());
-        assert_eq!(secrets.unseal(Kind::Wal, "w", &object).unwrap_err().kind(), ErrorKind::Unsupported);
+        let object = secrets.seal(Kind::Wal, "w", b"x", Compression::None).unwrap().to_vec();
+        for at in [7, 10, 15] {
+            let mut object = object.clone();
+            object[at] += 1;
+            let end = object.len() - HASH;
+            let again = hash("w", &object[..end]);
+            object[end..].copy_from_slice(again.as_bytes());
+            let error = secrets.unseal(Kind::Wal, "w", &object).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "byte {at}");
+        }
     }
 }

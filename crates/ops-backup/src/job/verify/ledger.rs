@@ -9,7 +9,7 @@ use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::report::Findings;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::repo::compress::Compression;
 use crate::repo::seal::Kind;
 use crate::repo::{Repository, object_path};
@@ -50,7 +50,13 @@ impl Ledger {
             let stored =
                 repository.secrets().unseal(Kind::Ledger, path.as_ref(), &bytes).and_then(|content| {
                     let damaged = |error| Error::corrupt(format!("{path} is no ledger")).with_source(error);
-                    serde_json::from_slice::<Stored>(&content).map_err(damaged)
+                    let stored: Stored = serde_json::from_slice(&content).map_err(damaged)?;
+                    if stored.version > VERSION {
+                        let message =
+                            format!("{path} has version {}; this program reads {VERSION}", stored.version);
+                        return Err(Error::new(ErrorKind::Unsupported, message));
+                    }
+                    Ok(stored)
                 });
             let Some(stored) = findings.keep(stored, path.as_ref(), [])? else { continue };
             ledger.read.push(path);

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::repo::content::piece::{LocalPacks, StoredPiece, known};
+use crate::repo::content::piece::{LocalPacks, StoredPiece, intern, known};
+use crate::repo::content::version::{self, Refusal, VERSION};
 use crate::repo::content::{Piece, PieceRef};
 use crate::repo::crypt::BlockHash;
 use crate::repo::pack::{Frame, FrameRef, PackId, PackRef, PackTable, hex_bytes};
@@ -71,8 +72,6 @@ impl FileEntry {
 pub(crate) struct Listing {
     pub(crate) entries: Vec<Entry>,
 }
-
-const VERSION: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
 struct Header {
@@ -158,37 +157,36 @@ impl Listing {
 
     /// # Errors
     /// A description of what is wrong.
-    pub(crate) fn decode(bytes: &[u8], table: &PackTable) -> Result<Self, String> {
+    pub(crate) fn decode(bytes: &[u8], table: &PackTable) -> Result<Self, Refusal> {
         let mut lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        let header: Header = serde_json::from_slice(lines.next().unwrap_or_default())
-            .map_err(|error| format!("has no valid first line: {error}"))?;
-        if header.version != VERSION {
-            return Err(format!("has version {}; this program reads {VERSION}", header.version));
-        }
-        let ids: Vec<PackId> = header.packs.into_iter().map(|pack| table.intern(pack)).collect();
+        let first = lines.next().unwrap_or_default();
+        let header: Header =
+            version::parse(first, |header: &Header| header.version, "has no valid first line")?;
+        let ids = intern(header.packs, table)?;
         let mut entries: Vec<Entry> = Vec::new();
         for line in lines {
             let line: Line = serde_json::from_slice(line)
                 .map_err(|error| format!("has a bad line {}: {error}", entries.len() + 2))?;
             let entry = line.check(&ids, table)?;
             if entries.last().is_some_and(|last| last.path() >= entry.path()) {
-                return Err(format!("has {:?} out of order", entry.path()));
+                return Err(format!("has {:?} out of order", entry.path()).into());
             }
             entries.push(entry);
         }
         if entries.len() as u64 != header.entries {
-            return Err(format!("has {} entries, expected {}", entries.len(), header.entries));
+            return Err(format!("has {} entries, expected {}", entries.len(), header.entries).into());
         }
         Ok(Listing { entries })
     }
 
     /// Returns every pack that the entries need, each once, with the bytes used.
     pub(crate) fn uses(&self) -> Vec<(PackId, u64)> {
-        let mut uses = std::collections::BTreeMap::new();
+        let mut uses = std::collections::BTreeMap::<PackId, u64>::new();
         for entry in &self.entries {
             let Entry::File(file) = entry else { continue };
             for (pack, bytes) in file.uses() {
-                *uses.entry(pack).or_insert(0) += bytes;
+                let used = uses.entry(pack).or_default();
+                *used = used.saturating_add(bytes);
             }
         }
         uses.into_iter().collect()
@@ -245,6 +243,7 @@ impl Line {
             }
         };
         let content = match content {
+            Some(_) if !pieces.is_empty() => return Err(format!("has two contents for {path:?}")),
             Some(piece) => {
                 let piece = piece.check(ids, table).map_err(|what| format!("{what} of {path:?}"))?;
                 if piece.length != size {

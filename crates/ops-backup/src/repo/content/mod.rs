@@ -14,11 +14,13 @@ mod manifest;
 mod part;
 mod piece;
 mod read;
+mod version;
 
 pub(crate) use listing::{Content, Entry, FileEntry, Listing};
 pub(crate) use manifest::{ListingRef, Manifest};
 pub(crate) use part::{Part, PartListing, PartPiece};
 pub(crate) use piece::{Extent, Piece, PieceRef};
+pub(crate) use version::Refusal;
 
 /// Bytes of a block: the unit of change detection. Two pages of PostgreSQL: one that changed takes one other with it,
 /// and the hashes take 0.1 % of the data.

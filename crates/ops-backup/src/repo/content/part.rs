@@ -4,10 +4,11 @@ use bytes::Bytes;
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::repo::compress::Compression;
 use crate::repo::content::listing::StoredFrame;
-use crate::repo::content::piece::{LocalPacks, known};
+use crate::repo::content::piece::{LocalPacks, intern, known};
+use crate::repo::content::version::{self, Refusal, VERSION};
 use crate::repo::content::{ListingRef, PieceRef};
 use crate::repo::pack::{PackRef, PackTable};
 use crate::repo::seal::Kind;
@@ -37,8 +38,6 @@ pub(crate) struct PartListing {
     pub(crate) last: String,
 }
 
-const VERSION: u32 = 2;
-
 #[derive(Serialize, Deserialize)]
 struct Stored {
     version: u32,
@@ -67,7 +66,7 @@ struct StoredListing {
 }
 
 impl Part {
-    fn encode(&self, backup: &str, table: &PackTable) -> Vec<u8> {
+    pub(crate) fn encode(&self, backup: &str, table: &PackTable) -> Vec<u8> {
         let mut packs = LocalPacks::default();
         let pieces = self.pieces.iter().map(|piece| StoredPiece {
             path: piece.path.clone(),
@@ -91,12 +90,12 @@ impl Part {
 
     /// # Errors
     /// A description of what is wrong.
-    fn decode(bytes: &[u8], backup: &str, table: &PackTable) -> Result<Self, String> {
-        let stored: Stored = serde_json::from_slice(bytes).map_err(|error| format!("is no part: {error}"))?;
-        if stored.version != VERSION || stored.backup != backup {
-            return Err(format!("is of backup {} in version {}", stored.backup, stored.version));
+    pub(crate) fn decode(bytes: &[u8], backup: &str, table: &PackTable) -> Result<Self, Refusal> {
+        let stored: Stored = version::parse(bytes, |stored: &Stored| stored.version, "is no part")?;
+        if stored.backup != backup {
+            return Err(format!("is of backup {}", stored.backup).into());
         }
-        let ids: Vec<_> = stored.packs.into_iter().map(|pack| table.intern(pack)).collect();
+        let ids = intern(stored.packs, table)?;
         let uses = |uses: Vec<(u32, u64)>| {
             let uses = uses.into_iter().map(|(pack, bytes)| Ok((known(&ids, pack.into())?, bytes)));
             uses.collect::<Result<Vec<_>, String>>()
@@ -150,9 +149,7 @@ impl Repository {
         let path = path(backup, number);
         let Some(object) = self.read_if_present(&path).await? else { return Ok(None) };
         let content = self.secrets().unseal(Kind::Part, path.as_ref(), &object)?;
-        Part::decode(&content, backup, packs)
-            .map(Some)
-            .map_err(|what| Error::corrupt(format!("{path} {what}")))
+        Part::decode(&content, backup, packs).map(Some).map_err(|refusal| refusal.at(path))
     }
 
     /// Removes the parts of a backup that has been committed; a leftover is removed with the backup.

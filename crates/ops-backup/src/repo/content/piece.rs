@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde::{Deserialize, Serialize};
 
+use crate::repo::content::version::{self, Refusal, VERSION};
 use crate::repo::content::{BLOCK, PIECE};
 use crate::repo::crypt::BlockHash;
 use crate::repo::pack::{Frame, FrameRef, PackId, PackRef, PackTable};
@@ -58,6 +59,17 @@ impl LocalPacks {
     }
 }
 
+/// No pack is larger; sums of false sizes must not overflow.
+const LARGEST_PACK: u64 = 1 << 40;
+
+/// Numbers the packs that one stored object names.
+pub(super) fn intern(packs: Vec<PackRef>, table: &PackTable) -> Result<Vec<PackId>, String> {
+    if let Some(absurd) = packs.iter().find(|pack| pack.size > LARGEST_PACK || pack.raw > LARGEST_PACK) {
+        return Err(format!("names a pack of {} bytes for {} bytes of data", absurd.size, absurd.raw));
+    }
+    Ok(packs.into_iter().map(|pack| table.intern(pack)).collect())
+}
+
 /// Looks packs up that one stored object names.
 pub(super) fn known(ids: &[PackId], place: u64) -> Result<PackId, String> {
     usize::try_from(place)
@@ -85,8 +97,6 @@ struct Alone {
     #[serde(flatten)]
     piece: StoredPiece,
 }
-
-const VERSION: u32 = 2;
 
 impl StoredPiece {
     pub(super) fn new(piece: &Piece, packs: &mut LocalPacks) -> Self {
@@ -156,13 +166,10 @@ impl Piece {
 
     /// # Errors
     /// A description of what is wrong.
-    pub(crate) fn decode(bytes: &[u8], table: &PackTable) -> Result<Self, String> {
-        let alone: Alone = serde_json::from_slice(bytes).map_err(|error| format!("is no piece: {error}"))?;
-        if alone.version != VERSION {
-            return Err(format!("has version {}; this program reads {VERSION}", alone.version));
-        }
-        let ids: Vec<PackId> = alone.packs.into_iter().map(|pack| table.intern(pack)).collect();
-        alone.piece.check(&ids, table)
+    pub(crate) fn decode(bytes: &[u8], table: &PackTable) -> Result<Self, Refusal> {
+        let alone: Alone = version::parse(bytes, |alone: &Alone| alone.version, "is no piece")?;
+        let ids = intern(alone.packs, table)?;
+        Ok(alone.piece.check(&ids, table)?)
     }
 
     /// Returns the extents with the position of each in the piece and its bytes.

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::repo::Repository;
-use crate::repo::content::{Listing, Piece};
+use crate::repo::content::{Listing, Piece, Refusal};
 use crate::repo::pack::{FrameReader, FrameRef, PackTable};
 
 impl Repository {
@@ -27,7 +27,7 @@ impl Repository {
         reference: FrameRef,
         packs: &PackTable,
         what: &'static str,
-        decode: fn(&[u8], &PackTable) -> Result<T, String>,
+        decode: fn(&[u8], &PackTable) -> Result<T, Refusal>,
     ) -> Result<T> {
         let frame = reference.frame;
         let pack = packs.get(frame.pack);
@@ -37,13 +37,14 @@ impl Repository {
         let decode = move || {
             let mut reader = FrameReader::new(secrets.clone())?;
             let raw = reader.read(&pack, frame.offset, &stored, frame.raw)?;
-            let corrupt = |error: &str| {
-                Error::corrupt(format!("{what} at byte {} of {} {error}", frame.offset, pack.path()))
+            let content = if secrets.hash(raw) == reference.hash {
+                decode(raw, &packs)
+            } else {
+                Err(Refusal::Damaged("has another hash".to_owned()))
             };
-            if secrets.hash(raw) != reference.hash {
-                return Err(corrupt("has another hash"));
-            }
-            decode(raw, &packs).map_err(|error| corrupt(&error))
+            content.map_err(|refusal| {
+                refusal.at(format_args!("{what} at byte {} of {}", frame.offset, pack.path()))
+            })
         };
         Error::joined(tokio::task::spawn_blocking(decode).await)
     }

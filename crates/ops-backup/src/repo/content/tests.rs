@@ -112,13 +112,53 @@ fn what_cannot_be_is_refused() {
         change(&mut file);
         let listing = Listing { entries: vec![Entry::File(file)] };
         let error = Listing::decode(&listing.encode(&table), &table).unwrap_err();
-        assert!(error.contains(complaint), "{complaint}: {error}");
+        assert!(error.to_string().contains(complaint), "{complaint}: {error}");
     }
     let mut unordered = listing(&table);
     unordered.entries.swap(1, 2);
-    assert!(Listing::decode(&unordered.encode(&table), &table).unwrap_err().contains("out of order"));
+    assert!(
+        Listing::decode(&unordered.encode(&table), &table).unwrap_err().to_string().contains("out of order")
+    );
     let bytes = listing(&table).encode(&table);
     for length in 0..bytes.len() - 1 {
         assert!(Listing::decode(&bytes[..length], &table).is_err(), "cut to {length} bytes");
     }
+}
+
+#[test]
+fn what_a_newer_program_wrote_is_told_from_damage() {
+    let table = PackTable::default();
+    let newer = |bytes: &[u8]| {
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        assert!(text.starts_with("{\"version\":2,"), "{text}");
+        // Only the version can be relied on.
+        [text.replacen(":2,", ":3,", 1), "{\"version\":3,\"all\":\"else\"}\n{\"type\":\"pipe\"}".to_owned()]
+    };
+    for bytes in newer(&listing(&table).encode(&table)) {
+        assert_eq!(Listing::decode(bytes.as_bytes(), &table).unwrap_err(), Refusal::Newer(3));
+    }
+    for bytes in &newer(&piece(&table).encode(&table))[..1] {
+        assert_eq!(Piece::decode(bytes.as_bytes(), &table).unwrap_err(), Refusal::Newer(3));
+    }
+    let only = br#"{"version":7}"#;
+    let refusals = [
+        Listing::decode(only, &table).unwrap_err(),
+        Piece::decode(only, &table).unwrap_err(),
+        Manifest::decode(only, &table).unwrap_err(),
+        Part::decode(only, "b", &table).unwrap_err(),
+    ];
+    for refusal in refusals {
+        assert_eq!(refusal.clone().at("this").kind(), crate::ErrorKind::Unsupported);
+        assert!(refusal.to_string().contains("version 7"));
+    }
+    let with_more =
+        r#"{"version":2,"packs":[],"colour":"blue","length":0,"crc32c":0,"extents":[],"hashes":""}"#;
+    assert_eq!(
+        Piece::decode(with_more.as_bytes(), &table).unwrap(),
+        Piece::default(),
+        "unknown fields are ignored"
+    );
+    let pipe = b"{\"version\":2,\"packs\":[],\"entries\":1}\n{\"type\":\"pipe\",\"path\":\"p\"}\n";
+    let refusal = Listing::decode(pipe, &table).unwrap_err();
+    assert!(refusal.to_string().contains("unknown variant `pipe`"), "{refusal}");
 }

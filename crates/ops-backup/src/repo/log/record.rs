@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::lsn::SystemIdentifier;
-use crate::repo::catalog::Backup;
+use crate::repo::catalog::{Backup, BackupSource};
 use crate::repo::log::host::Host;
 
 /// Something that happened.
@@ -69,6 +69,20 @@ pub(crate) enum Event {
     RemoveKey { key: String },
 }
 
+/// The names of all events.
+const EVENTS: [&str; 10] = [
+    "begin",
+    "commit",
+    "abandon",
+    "expire",
+    "expire_wal",
+    "condemn",
+    "sweep",
+    "verify",
+    "rehearse",
+    "remove_key",
+];
+
 /// Segments of one timeline, by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct WalStretch {
@@ -131,15 +145,37 @@ impl Record {
     /// `Unsupported` where a newer program wrote it; `Corrupt` where it is none.
     pub(crate) fn decode(path: &str, bytes: &[u8]) -> Result<Self> {
         #[derive(Deserialize)]
-        struct Version {
+        struct Outline {
             version: u32,
+            event: Option<String>,
+            /// The description of a committed backup; text in other events.
+            backup: Option<serde_json::Value>,
         }
         let damaged = |error| Error::corrupt(format!("{path} is no record")).with_source(error);
-        let Version { version } = serde_json::from_slice(bytes).map_err(damaged)?;
-        if version > Self::VERSION {
-            let message = format!("{path} has version {version}; this program reads {}", Self::VERSION);
-            return Err(Error::new(ErrorKind::Unsupported, message));
+        let newer = |what: String| Error::new(ErrorKind::Unsupported, format!("{path} {what}"));
+        let error = match serde_json::from_slice::<Record>(bytes) {
+            Ok(record) if record.version <= Self::VERSION => return Ok(record),
+            Ok(record) => return Err(newer(of_version(record.version))),
+            Err(error) => error,
+        };
+        // It is what somebody sealed here: what cannot be read of it was written by a newer program, if that can be told.
+        let outline: Outline = serde_json::from_slice(bytes).map_err(damaged)?;
+        if outline.version > Self::VERSION {
+            return Err(newer(of_version(outline.version)));
         }
-        serde_json::from_slice(bytes).map_err(damaged)
+        let engine = outline.backup.as_ref().and_then(|backup| backup["source"]["engine"].as_str());
+        match (outline.event.as_deref(), engine) {
+            (Some(event), _) if !EVENTS.contains(&event) => {
+                Err(newer(format!("is the unknown event {event:?}; a newer program wrote it")))
+            }
+            (_, Some(engine)) if !BackupSource::ENGINES.contains(&engine) => {
+                Err(newer(format!("is about the unknown engine {engine:?}; a newer program wrote it")))
+            }
+            _ => Err(damaged(error)),
+        }
     }
+}
+
+fn of_version(version: u32) -> String {
+    format!("has version {version}; this program reads {}", Record::VERSION)
 }

@@ -280,11 +280,37 @@ async fn a_record_of_a_newer_program_is_not_guessed_at() {
     let (memory, repository) = site().await;
     append(&repository, begin("a")).await;
     let place = path(2);
-    let json = br#"{"version":3,"sequence":2,"what":"is this"}"#;
-    let object =
-        repository.secrets().seal(Kind::Record, place.as_ref(), json, Compression::default()).unwrap();
-    memory.put(&place, object.into()).await.unwrap();
-    assert_eq!(fresh(&memory).await.state().await.unwrap_err().kind(), ErrorKind::Unsupported);
+    let known = Record::new(2, Timestamp::now(), Host::this(), begin("b"), None).encode();
+    let change = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut record = serde_json::from_slice(&known).unwrap();
+        change(&mut record);
+        serde_json::to_vec(&record).unwrap()
+    };
+    let redis = |record: &mut serde_json::Value| {
+        record["event"] = "commit".into();
+        record["backup"] = serde_json::json!({"id": "b", "source": {"engine": "redis"}});
+    };
+    let rows = [
+        (br#"{"version":3,"sequence":2,"what":"is this"}"#.to_vec(), Some("has version 3")),
+        (change(&|record| record["version"] = 3.into()), Some("has version 3")),
+        (change(&|record| record["event"] = "thaw".into()), Some("the unknown event \"thaw\"")),
+        (change(&redis), Some("the unknown engine \"redis\"")),
+        (change(&|record| record["colour"] = "blue".into()), None),
+    ];
+    for (json, expected) in rows {
+        let object =
+            repository.secrets().seal(Kind::Record, place.as_ref(), &json, Compression::default()).unwrap();
+        memory.put(&place, object.into()).await.unwrap();
+        match (fresh(&memory).await.state().await, expected) {
+            (Ok(state), None) => assert_eq!(running(&state), ["a", "b"], "an unknown field is ignored"),
+            (Ok(_), Some(expected)) => panic!("{expected}: it was guessed at"),
+            (Err(error), expected) => {
+                assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+                let text = error.to_string();
+                assert!(text.contains(place.as_ref()) && text.contains(expected.unwrap()), "{text}");
+            }
+        }
+    }
 }
 
 #[tokio::test]
