@@ -4,11 +4,8 @@
 //! `ops-backup` under the same user, so that both can write to the repository.
 
 use anyhow::{anyhow, ensure};
-use ops_backup::{
-    BackupOptions, Monitor, PostgresEngine, RecoveryTarget, Repository, RestoreOptions, RestoreTarget,
-    VerifyOptions,
-};
-use ops_backup::{backup, location, restore, verify};
+use ops_backup::{BackupOptions, Monitor, PostgresEngine, RecoveryTarget, Repository, RestoreOptions};
+use ops_backup::{RestoreTarget, VerifyOptions, backup, location, restore, verify};
 use ops_core::connection::ConnectionSettings;
 use ops_testkit::{Mode, Postgres, bin_exe};
 
@@ -31,14 +28,12 @@ async fn main() -> anyhow::Result<()> {
 
     let engine = PostgresEngine::new(ConnectionSettings::parse(&server.socket_url())?);
     let taken = backup(&repository, &engine, &BackupOptions::default(), &Monitor::default()).await?;
-    tell(&format!("backup {}: {} files, {} bytes stored", taken.id, taken.files, taken.stored_bytes));
+    tell(&format!("backup {}: {} files, {} bytes added", taken.id, taken.files, taken.added_bytes));
     let report = verify(&repository, &VerifyOptions::default(), &Monitor::default()).await?;
     ensure!(report.is_proven(), "the repository does not verify: {:?}", report.problems);
 
     let before = server.psql("SELECT clock_timestamp()").map_err(testkit)?;
-    server
-        .psql("SELECT pg_sleep(0.2); DELETE FROM orders; SELECT pg_switch_wal(); CHECKPOINT")
-        .map_err(testkit)?;
+    server.psql("SELECT pg_sleep(0.2); DELETE FROM orders; SELECT pg_switch_wal()").map_err(testkit)?;
     server.stop(Mode::Fast).map_err(testkit)?; // A clean stop archives the last segment.
 
     let options = RestoreOptions {
