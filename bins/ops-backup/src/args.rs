@@ -233,7 +233,7 @@ pub(crate) struct RestoreArgs {
     /// Put a tablespace somewhere else
     #[arg(long = "tablespace", value_name = "OID=DIR")]
     pub(crate) tablespaces: Vec<String>,
-    /// Put all other tablespaces into directories below this one, named by their OID
+    /// Put all other tablespaces into directories below this one, which exists; they are named by their OID
     #[arg(long, value_name = "DIR")]
     pub(crate) tablespaces_into: Option<PathBuf>,
     /// Only show what would be done

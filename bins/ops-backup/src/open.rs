@@ -28,10 +28,15 @@ pub(crate) fn place(settings: &BackupSettings) -> Result<String, Failure> {
 
 /// Opens the repository.
 pub(crate) async fn repository(settings: &BackupSettings) -> Result<Repository, Failure> {
-    let key = key::given(settings)?;
-    Repository::open(store::open(&place(settings)?, settings)?, key.as_ref())
-        .await
-        .map_err(|error| failed(&error))
+    let (key, place) = (key::given(settings)?, place(settings)?);
+    Repository::open(store::open(&place, settings)?, key.as_ref()).await.map_err(|error| match error.kind() {
+        // The library knows the store by its type only.
+        ErrorKind::NotARepository => {
+            Failure::new(Exit::Config, format!("{place} holds no repository: repository.json is missing"))
+                .hint("`ops-backup --repo PLACE init` creates one")
+        }
+        _ => failed(&error),
+    })
 }
 
 /// Opens the repository to write into it.

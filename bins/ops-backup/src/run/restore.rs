@@ -19,7 +19,8 @@ pub(super) async fn run(args: &RestoreArgs, job: &Job<'_>) -> Answered {
     };
     let target = target.map_err(|error| refused(&error, args))?;
     let repository = open::repository(job.settings).await?;
-    let plan = restore::plan(&repository, target, options).await.map_err(|error| refused(&error, args))?;
+    let plan =
+        restore::plan(&repository, target, options).await.map_err(|error| not_planned(&error, args))?;
     if args.plan {
         return Ok((Answer::Plan(Box::new(plan.summary())), Exit::Done));
     }
@@ -36,6 +37,17 @@ pub(super) async fn run(args: &RestoreArgs, job: &Job<'_>) -> Answered {
     Ok((Answer::Restored { done, next, to_drop }, Exit::Done))
 }
 
+/// The data directory was accepted before: what is in the way is the place of a tablespace, or another cluster.
+fn not_planned(error: &Error, args: &RestoreArgs) -> Failure {
+    let failure = failed(error);
+    match (error.kind(), args.delta) {
+        (ErrorKind::BadTarget, false) => failure.hint(
+            "--tablespace OID=DIR and --tablespaces-into DIR put a tablespace elsewhere; nothing was changed",
+        ),
+        _ => failure,
+    }
+}
+
 /// A directory that cannot be restored into has a way out that depends on what was asked for.
 fn refused(error: &Error, args: &RestoreArgs) -> Failure {
     let failure = failed(error);
@@ -45,7 +57,8 @@ fn refused(error: &Error, args: &RestoreArgs) -> Failure {
              same cluster, or a restore that was not finished; nothing was changed",
         ),
         (ErrorKind::BadTarget, true, false) => failure.hint(
-            "stop its server; where that has crashed, and surely runs nowhere, add --after-crash; nothing was changed",
+            "give the data directory of the same cluster with its server stopped; where that has crashed, and surely runs \
+             nowhere, add --after-crash; nothing was changed",
         ),
         _ => failure,
     }

@@ -23,6 +23,8 @@ pub(crate) mod crypt;
 #[cfg(test)]
 pub(crate) mod fake;
 pub(crate) mod gc;
+#[cfg(test)]
+mod hostile;
 pub(crate) mod keys;
 pub(crate) mod lease;
 pub mod location;

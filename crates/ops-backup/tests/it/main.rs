@@ -16,6 +16,7 @@ mod engines;
 mod exhaustive;
 mod faults;
 mod faulty;
+mod format;
 mod incremental;
 mod load;
 mod majors;
@@ -27,6 +28,7 @@ mod resume;
 #[cfg(feature = "s3")]
 mod s3;
 mod store;
+mod stranger;
 mod support;
 mod targets;
 mod updates;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::repo::content::piece::{LocalPacks, StoredPiece, known};
+use crate::repo::content::piece::{LocalPacks, StoredPiece, intern, known};
 use crate::repo::content::version::{self, Refusal, VERSION};
 use crate::repo::content::{Piece, PieceRef};
 use crate::repo::crypt::BlockHash;
@@ -162,7 +162,7 @@ impl Listing {
         let first = lines.next().unwrap_or_default();
         let header: Header =
             version::parse(first, |header: &Header| header.version, "has no valid first line")?;
-        let ids: Vec<PackId> = header.packs.into_iter().map(|pack| table.intern(pack)).collect();
+        let ids = intern(header.packs, table)?;
         let mut entries: Vec<Entry> = Vec::new();
         for line in lines {
             let line: Line = serde_json::from_slice(line)
@@ -181,11 +181,12 @@ impl Listing {
 
     /// Returns every pack that the entries need, each once, with the bytes used.
     pub(crate) fn uses(&self) -> Vec<(PackId, u64)> {
-        let mut uses = std::collections::BTreeMap::new();
+        let mut uses = std::collections::BTreeMap::<PackId, u64>::new();
         for entry in &self.entries {
             let Entry::File(file) = entry else { continue };
             for (pack, bytes) in file.uses() {
-                *uses.entry(pack).or_insert(0) += bytes;
+                let used = uses.entry(pack).or_default();
+                *used = used.saturating_add(bytes);
             }
         }
         uses.into_iter().collect()

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::repo::catalog::BackupSource;
 use crate::repo::content::listing::StoredFrame;
-use crate::repo::content::piece::{LocalPacks, known};
+use crate::repo::content::piece::{LocalPacks, intern, known};
 use crate::repo::content::version::{self, Refusal, VERSION};
 use crate::repo::pack::{FrameRef, PackId, PackRef, PackTable};
 
@@ -82,7 +82,7 @@ impl Manifest {
     /// A description of what is wrong.
     pub(crate) fn decode(bytes: &[u8], table: &PackTable) -> Result<Self, Refusal> {
         let stored: Stored = version::parse(bytes, |stored: &Stored| stored.version, "is no manifest")?;
-        let ids: Vec<PackId> = stored.packs.into_iter().map(|pack| table.intern(pack)).collect();
+        let ids = intern(stored.packs, table)?;
         let listings = stored.listings.into_iter().map(|listing| {
             let uses: Result<Vec<_>, String> =
                 listing.uses.iter().map(|(pack, bytes)| Ok((known(&ids, (*pack).into())?, *bytes))).collect();
@@ -103,11 +103,12 @@ impl Manifest {
 
     /// Returns every pack that the backup needs, each once: this is what garbage collection keeps.
     pub(crate) fn packs(&self) -> Vec<PackUse> {
-        let mut uses = std::collections::BTreeMap::new();
+        let mut uses = std::collections::BTreeMap::<PackId, u64>::new();
         for listing in &self.listings {
             let own = [(listing.frame.frame.pack, u64::from(listing.frame.frame.raw))];
             for (pack, bytes) in listing.uses.iter().copied().chain(own) {
-                *uses.entry(pack).or_insert(0) += bytes;
+                let used = uses.entry(pack).or_default();
+                *used = used.saturating_add(bytes);
             }
         }
         uses.into_iter().map(|(pack, used)| PackUse { pack, used }).collect()

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Result;
 use crate::repo::compress::Compression;
 use crate::repo::content::listing::StoredFrame;
-use crate::repo::content::piece::{LocalPacks, known};
+use crate::repo::content::piece::{LocalPacks, intern, known};
 use crate::repo::content::version::{self, Refusal, VERSION};
 use crate::repo::content::{ListingRef, PieceRef};
 use crate::repo::pack::{PackRef, PackTable};
@@ -66,7 +66,7 @@ struct StoredListing {
 }
 
 impl Part {
-    fn encode(&self, backup: &str, table: &PackTable) -> Vec<u8> {
+    pub(crate) fn encode(&self, backup: &str, table: &PackTable) -> Vec<u8> {
         let mut packs = LocalPacks::default();
         let pieces = self.pieces.iter().map(|piece| StoredPiece {
             path: piece.path.clone(),
@@ -95,7 +95,7 @@ impl Part {
         if stored.backup != backup {
             return Err(format!("is of backup {}", stored.backup).into());
         }
-        let ids: Vec<_> = stored.packs.into_iter().map(|pack| table.intern(pack)).collect();
+        let ids = intern(stored.packs, table)?;
         let uses = |uses: Vec<(u32, u64)>| {
             let uses = uses.into_iter().map(|(pack, bytes)| Ok((known(&ids, pack.into())?, bytes)));
             uses.collect::<Result<Vec<_>, String>>()

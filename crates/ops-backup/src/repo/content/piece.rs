@@ -59,6 +59,17 @@ impl LocalPacks {
     }
 }
 
+/// No pack is larger; sums of false sizes must not overflow.
+const LARGEST_PACK: u64 = 1 << 40;
+
+/// Numbers the packs that one stored object names.
+pub(super) fn intern(packs: Vec<PackRef>, table: &PackTable) -> Result<Vec<PackId>, String> {
+    if let Some(absurd) = packs.iter().find(|pack| pack.size > LARGEST_PACK || pack.raw > LARGEST_PACK) {
+        return Err(format!("names a pack of {} bytes for {} bytes of data", absurd.size, absurd.raw));
+    }
+    Ok(packs.into_iter().map(|pack| table.intern(pack)).collect())
+}
+
 /// Looks packs up that one stored object names.
 pub(super) fn known(ids: &[PackId], place: u64) -> Result<PackId, String> {
     usize::try_from(place)
@@ -157,7 +168,7 @@ impl Piece {
     /// A description of what is wrong.
     pub(crate) fn decode(bytes: &[u8], table: &PackTable) -> Result<Self, Refusal> {
         let alone: Alone = version::parse(bytes, |alone: &Alone| alone.version, "is no piece")?;
-        let ids: Vec<PackId> = alone.packs.into_iter().map(|pack| table.intern(pack)).collect();
+        let ids = intern(alone.packs, table)?;
         Ok(alone.piece.check(&ids, table)?)
     }
 

@@ -122,8 +122,9 @@ impl State {
     }
 
     /// Adds `record`, the next one, and what it repeats of a damaged one before it.
-    pub(super) fn follow(&mut self, record: Record) {
+    pub(in crate::repo) fn follow(&mut self, record: Record) {
         if let Some(previous) = &record.previous
+            && previous.sequence.checked_add(1) == Some(record.sequence)
             && let Some(how) = self.damaged.remove(&previous.sequence)
         {
             self.apply(previous);
@@ -134,7 +135,7 @@ impl State {
     }
 
     /// Goes on behind a record that cannot be read.
-    pub(super) fn skip(&mut self, how: String) {
+    pub(in crate::repo) fn skip(&mut self, how: String) {
         self.sequence += 1;
         self.damaged.insert(self.sequence, how);
         self.last = None;
