@@ -53,8 +53,8 @@ const HELP: &str = "cargo xtask bench [backup|guard|orm] [--scale N] [--runs N] 
   orm      what the guard refuses of Django's and SQLAlchemy's test suites, and of pgbench; needs Python and pip
 
 Of `backup`: --scale is pgbench's (100), --runs the rounds of each part (3), --cache keeps the data for the next run in a folder
-that the server's user can write to; --part is one of full, updated, unchanged, restore, delta, growth, files, and may be repeated.
-It needs about ten times the size of the data below /tmp.
+that the server's user can write to; --part is one of full, updated, unchanged, restore, delta, files, growth, tree (a million files), and may be
+repeated. It needs about ten times the size of the data below /tmp, the tree 9 GB.
 
 Prints the table, and the same as JSON on the last line. Medians of N runs; repeat on a quiet machine. Of `backup`, CPU and memory
 are those of the command and its children: what a server does for pg_basebackup is not in them.";

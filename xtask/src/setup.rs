@@ -70,6 +70,16 @@ pub(crate) fn tools() -> PathBuf {
 
 /// The folder with the newest complete PostgreSQL server (or that of `OPS_PG_MAJOR`), as Debian or our set-up lays it out.
 pub(crate) fn postgres_bin() -> Option<PathBuf> {
+    postgres_bin_of(wanted_major())
+}
+
+/// The major that `OPS_PG_MAJOR` asks for.
+pub(crate) fn wanted_major() -> Option<u32> {
+    std::env::var("OPS_PG_MAJOR").ok()?.parse().ok()
+}
+
+/// The folder with the newest complete server, or that of one major.
+pub(crate) fn postgres_bin_of(major: Option<u32>) -> Option<PathBuf> {
     let complete = |bin: &PathBuf| {
         ["postgres", "initdb", "pgbench", "pg_verifybackup", "pg_amcheck"]
             .iter()
@@ -89,7 +99,7 @@ pub(crate) fn postgres_bin() -> Option<PathBuf> {
     let mut found = list(Path::new(DEBIAN), "");
     found.extend(list(&tools(), "postgresql-"));
     found.sort();
-    if let Some(wanted) = std::env::var("OPS_PG_MAJOR").ok().and_then(|major| major.parse::<u32>().ok()) {
+    if let Some(wanted) = major {
         found.retain(|(major, _)| *major == wanted);
     }
     found.into_iter().rev().map(|(_, bin)| bin).find(complete)

@@ -14,6 +14,7 @@ mod pages;
 mod programs;
 mod restore;
 mod table;
+mod tree;
 
 use crate::{Args, Outcome};
 use anyhow::{Result, ensure};
@@ -37,7 +38,7 @@ const ROUNDS: usize = 3;
 const SCALE: u32 = 100;
 
 /// The parts of the comparison, in order.
-const PARTS: [&str; 7] = ["full", "updated", "unchanged", "restore", "delta", "growth", "files"];
+const PARTS: [&str; 8] = ["full", "updated", "unchanged", "restore", "delta", "files", "growth", "tree"];
 
 /// What all parts work on.
 struct Site<'a> {
@@ -110,6 +111,9 @@ pub(crate) fn compare(args: &Args) -> Result<Outcome> {
     }
     if wants("growth") {
         table.growth(growth::run(&args.home, rounds)?);
+    }
+    if wants("tree") {
+        table.tree(tree::run(&args.home)?);
     }
     table.data += &format!("; load average {load} before, {} after", load_average());
     Ok(Outcome { text: table.text(), json: table.json() })

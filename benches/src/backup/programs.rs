@@ -43,7 +43,8 @@ impl Ours {
         Self { program: home.join("bin/ops-backup").display().to_string(), repo: home.join(repo) }
     }
 
-    fn words(&self, more: &[&str]) -> Vec<String> {
+    /// Our command with these words.
+    pub(crate) fn words(&self, more: &[&str]) -> Vec<String> {
         let repo = self.repo.display().to_string();
         words(&[&[&self.program, "--repo", &repo, "--log-level", "warn"], more].concat())
     }

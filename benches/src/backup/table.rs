@@ -5,7 +5,7 @@ use super::contest::{Run, Series, cpu, memory, stored, wall};
 use super::full::LIMIT;
 use super::growth::Size;
 use super::{OURS, PEER, of};
-use crate::measure::median;
+use crate::measure::{Cost, median};
 use crate::report::{Report, Row};
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -122,6 +122,16 @@ impl Table {
             }
             self.memory(std::slice::from_ref(&size.series));
             self.series.push(size.series);
+        }
+    }
+
+    /// Jobs on a tree of a million files: their memory is what counts.
+    pub(crate) fn tree(&mut self, costs: Vec<(&'static str, Cost)>) {
+        for (job, cost) in costs {
+            let row =
+                Row::new(format!("a million files, {job}: peak memory"), "MB", cost.memory as f64 / 1e6);
+            let note = format!("{:.1} s, {:.1} s of CPU", cost.wall, cost.cpu);
+            self.rows.push(row.at_most(MEMORY).note(note));
         }
     }
 

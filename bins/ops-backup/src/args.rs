@@ -213,7 +213,7 @@ pub(crate) struct RestoreArgs {
     #[command(flatten)]
     pub(crate) which: WhichArgs,
     /// Restore the directory tree of this name, and no cluster
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["cluster", "target", "delta", "databases", "tablespaces"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["cluster", "target", "databases", "tablespaces", "tablespaces_into", "target_timeline", "target_action"])]
     pub(crate) tree: Option<String>,
     /// The timeline to follow: latest, current (of the backup) or its number
     #[arg(long, value_name = "TIMELINE", default_value = "latest", help_heading = "Recovery target")]
@@ -233,7 +233,7 @@ pub(crate) struct RestoreArgs {
     /// Put a tablespace somewhere else
     #[arg(long = "tablespace", value_name = "OID=DIR")]
     pub(crate) tablespaces: Vec<String>,
-    /// Put all other tablespaces into directories below this one, named by their OID
+    /// Put all other tablespaces into directories below this one, which exists; they are named by their OID
     #[arg(long, value_name = "DIR")]
     pub(crate) tablespaces_into: Option<PathBuf>,
     /// Only show what would be done

@@ -36,12 +36,14 @@ fn hint(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::Corrupt => {
             "`ops-backup verify` names everything that is damaged, and the backups that it costs"
         }
-        ErrorKind::BadTarget => "name a directory that is absent or empty; nothing was written",
         ErrorKind::Unreachable => "`ops-backup list` shows which moments each backup can reach",
         ErrorKind::NoSpace => {
             "free some space and run the same command again; nothing half-written is visible"
         }
-        ErrorKind::Conflict => "find out which server wrote the other file before you do anything else",
+        ErrorKind::Conflict => {
+            "find out who wrote the other file before you do anything else: another server, or a push by hand of a \
+             segment that the server had not finished"
+        }
         ErrorKind::Timeout => "look for the failure of archive_command in the server's log",
         ErrorKind::Unavailable => "is the server running, and does --postgres name it as psql would?",
         ErrorKind::Storage => {

@@ -3,10 +3,11 @@
 use crate::failed::failed;
 use crate::settings::BackupSettings;
 use crate::{key, store};
-use ops_backup::{Key, Repository};
+use ops_backup::{ErrorKind, Key, Repository};
 use ops_cli::{Exit, Failure};
 use ops_core::connection::ConnectionSettings;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The place of the repository, absolute where it is a folder: PostgreSQL calls us from another directory.
 pub(crate) fn place(settings: &BackupSettings) -> Result<String, Failure> {
@@ -27,10 +28,15 @@ pub(crate) fn place(settings: &BackupSettings) -> Result<String, Failure> {
 
 /// Opens the repository.
 pub(crate) async fn repository(settings: &BackupSettings) -> Result<Repository, Failure> {
-    let key = key::given(settings)?;
-    Repository::open(store::open(&place(settings)?, settings)?, key.as_ref())
-        .await
-        .map_err(|error| failed(&error))
+    let (key, place) = (key::given(settings)?, place(settings)?);
+    Repository::open(store::open(&place, settings)?, key.as_ref()).await.map_err(|error| match error.kind() {
+        // The library knows the store by its type only.
+        ErrorKind::NotARepository => {
+            Failure::new(Exit::Config, format!("{place} holds no repository: repository.json is missing"))
+                .hint("`ops-backup --repo PLACE init` creates one")
+        }
+        _ => failed(&error),
+    })
 }
 
 /// Opens the repository to write into it.
@@ -50,10 +56,19 @@ pub(crate) async fn writable_repository(settings: &BackupSettings) -> Result<Rep
     repository(settings).await
 }
 
-/// Creates the repository, or opens the one that is there.
-pub(crate) async fn create(settings: &BackupSettings, key: Option<&Key>) -> Result<Repository, Failure> {
+/// Creates the repository, or opens the one that is there; the flag says which.
+pub(crate) async fn create(
+    settings: &BackupSettings,
+    key: Option<&Key>,
+) -> Result<(Repository, bool), Failure> {
     let store = store::open(&place(settings)?, settings)?;
-    Repository::open_or_create(store, key).await.map_err(|error| failed(&error))
+    match Repository::open(Arc::clone(&store), key).await {
+        Ok(repository) => return Ok((repository, true)),
+        Err(error) if error.kind() == ErrorKind::NotARepository => {}
+        Err(error) => return Err(failed(&error)),
+    }
+    let created = Repository::open_or_create(store, key).await;
+    created.map(|repository| (repository, false)).map_err(|error| failed(&error))
 }
 
 /// The server to back up.

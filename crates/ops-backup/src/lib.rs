@@ -6,7 +6,8 @@
 //! - [`Repository`]: where backups and WAL lie. [`location::open`] leads to its store.
 //! - [`backup()`]: copies a running cluster in parallel; the copy exists once its commit object does.
 //! - [`wal::push`] and [`wal::fetch`]: what `archive_command` and `restore_command` call.
-//! - [`restore::plan`] and [`restore::apply`]: into a [`RestoreTarget`], which only an empty directory can become.
+//! - [`restore::plan`] and [`restore::apply`]: into a [`RestoreTarget`], which only a directory that is safe to
+//!   write to can become.
 //! - [`expire::plan`] and [`expire::apply`]: give up what a [`Retention`] does not keep, each backup with its reason.
 //! - [`verify()`]: reads everything that is stored and re-hashes it. [`list()`]: what there is.
 //! - [`Monitor`]: progress and cancellation of every job.

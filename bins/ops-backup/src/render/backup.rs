@@ -16,7 +16,7 @@ pub(super) fn text(backup: &Backup) -> String {
         head(backup),
         format!("  files   {}, {}", words::things(backup.files, "file"), words::bytes(backup.raw_bytes)),
         format!(
-            "  added   {} to the repository, for {} of new data ({})",
+            "  added   {} to the repository, for {} that were new ({} of all)",
             words::bytes(backup.added_bytes),
             words::bytes(backup.new_bytes),
             words::percent(backup.new_bytes, backup.raw_bytes)

@@ -25,7 +25,7 @@ pub(super) fn plan(plan: &ExpireSummary, grace: &str) -> String {
     lines.extend(plan.dead_jobs.iter().map(|job| format!("GIVE UP job {}: {}", job.id, job.reason)));
     lines.extend(plan.wal.iter().map(wal));
     lines.push(format!(
-        "Given up now: {}, {}; an `expire` later than {grace} from now removes them.",
+        "Given up now: {}, {}; an `expire` in {grace} or later removes them.",
         words::things(plan.packs, "pack"),
         words::bytes(plan.bytes)
     ));
@@ -77,7 +77,7 @@ pub(super) fn done(done: &Expired, grace: &str) -> String {
     }
     if done.condemned_packs > 0 {
         lines.push(format!(
-            "Given up: {}, {}; an `expire` later than {grace} from now removes them.",
+            "Given up: {}, {}; an `expire` in {grace} or later removes them.",
             words::things(done.condemned_packs, "pack"),
             words::bytes(done.condemned_bytes)
         ));

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use ops_backup::catalog::Database;
 use ops_backup::expire::{ExpireSummary, Expired};
 use ops_backup::restore::{PlanSummary, Restored};
-use ops_backup::{Backup, Inventory, KeyInfo, KeyKind, VerifyReport};
+use ops_backup::{Backup, Inventory, KeyInfo, KeyKind, TargetAction, VerifyReport};
 use ops_cli::{Format, output};
 use ops_core::evidence::Record;
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ use std::path::PathBuf;
 /// What an action found out.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    Created { place: String, id: String, encrypted: bool },
+    Created { place: String, id: String, encrypted: bool, existed: bool },
     NewKey(PathBuf),
     Keys(Vec<KeyInfo>),
     KeyAdded(String),
@@ -31,7 +31,7 @@ pub(crate) enum Answer {
     Metrics { text: String, written: Option<PathBuf> },
     Verified(VerifyReport),
     Plan(Box<PlanSummary>),
-    Restored { done: Restored, is_cluster: bool, to_drop: Vec<Database> },
+    Restored { done: Restored, next: Option<TargetAction>, to_drop: Vec<Database> },
     ExpirePlan { plan: Box<ExpireSummary>, grace: String },
     Expired { done: Expired, grace: String },
     Rehearsed { record: Box<Record>, evidence: Option<PathBuf> },
@@ -49,9 +49,13 @@ impl Answer {
 
     fn json(&self) -> Value {
         match self {
-            Answer::Created { place, id, encrypted } => {
-                json!({ "schema": "ops-backup/init/v2", "repository": place, "id": id, "encrypted": encrypted })
-            }
+            Answer::Created { place, id, encrypted, existed } => json!({
+                "schema": "ops-backup/init/v2",
+                "repository": place,
+                "id": id,
+                "encrypted": encrypted,
+                "created": !existed,
+            }),
             Answer::NewKey(file) => json!({ "schema": "ops-backup/key-new/v1", "file": file }),
             Answer::Keys(keys) => json!({ "schema": "ops-backup/key-list/v1", "keys": keys }),
             Answer::KeyAdded(id) => json!({ "schema": "ops-backup/key-add/v1", "id": id }),
@@ -62,7 +66,8 @@ impl Answer {
                 json!({ "schema": "ops-backup/metrics/v1", "written": written, "text": text })
             }
             Answer::Verified(report) => {
-                json!({ "schema": "ops-backup/verify/v2", "proven": report.is_proven(), "report": report })
+                let proven = report.is_proven() && report.complete;
+                json!({ "schema": "ops-backup/verify/v2", "proven": proven, "report": report })
             }
             Answer::Plan(plan) => json!({ "schema": "ops-backup/restore-plan/v2", "plan": plan }),
             Answer::Restored { done, .. } => with_schema("ops-backup/restore/v2", done),
@@ -79,7 +84,7 @@ impl Answer {
 
     fn text(&self, now: Timestamp) -> String {
         match self {
-            Answer::Created { place, id, encrypted } => created(place, id, *encrypted),
+            Answer::Created { place, id, encrypted, existed } => created(place, id, *encrypted, *existed),
             Answer::NewKey(file) => format!(
                 "A new key is in {} (mode 0600).\n\
                  Keep a copy somewhere else, on paper for example: it is 64 hexadecimal digits.\n\
@@ -98,7 +103,7 @@ impl Answer {
             Answer::Metrics { written: Some(file), .. } => format!("The metrics are in {}.", file.display()),
             Answer::Verified(report) => verify::text(report),
             Answer::Plan(plan) => restore::plan(plan, now),
-            Answer::Restored { done, is_cluster, to_drop } => restore::done(done, *is_cluster, to_drop),
+            Answer::Restored { done, next, to_drop } => restore::done(done, *next, to_drop),
             Answer::ExpirePlan { plan, grace } => expire::plan(plan, grace),
             Answer::Expired { done, grace } => expire::done(done, grace),
             Answer::Rehearsed { record, evidence } => record::text(record, evidence.as_ref()),
@@ -121,7 +126,8 @@ fn with_schema(schema: &str, value: &impl serde::Serialize) -> Value {
     document
 }
 
-fn created(place: &str, id: &str, encrypted: bool) -> String {
+fn created(place: &str, id: &str, encrypted: bool, existed: bool) -> String {
+    let made = if existed { "was there already, and was not changed" } else { "is ready" };
     let key = if encrypted {
         "It is encrypted. Without its key nobody can read it, you included:\n\
          keep a copy of the key somewhere else than on this machine and in this repository."
@@ -129,7 +135,7 @@ fn created(place: &str, id: &str, encrypted: bool) -> String {
         "It is NOT encrypted: whoever reads it has your data. `ops-backup key new FILE` and --key-file FILE\n\
          create an encrypted one; that cannot be changed later."
     };
-    format!("The repository is {place} ({id}).\n{key}")
+    format!("The repository {place} ({id}) {made}.\n{key}")
 }
 
 fn key_table(keys: &[KeyInfo]) -> String {

@@ -4,24 +4,25 @@ use super::words;
 use jiff::Timestamp;
 use ops_backup::catalog::{BackupSource, Database};
 use ops_backup::restore::{PlanSummary, Removal, Replay, Restored, SavedWal};
+use ops_backup::{RecoveryTarget, TargetAction};
 
 /// Everything that will happen.
 pub(super) fn plan(plan: &PlanSummary, now: Timestamp) -> String {
     let backup = &plan.backup;
-    let mut rows: Vec<(&str, String)> = vec![
-        (
-            "backup",
-            format!(
-                "{}, finished {} ({} ago)",
-                backup.id,
-                words::moment(backup.finished_at),
-                words::age(backup.finished_at, now)
-            ),
+    let mut rows: Vec<(&str, String)> = vec![(
+        "backup",
+        format!(
+            "{}, finished {} ({} ago)",
+            backup.id,
+            words::moment(backup.finished_at),
+            words::age(backup.finished_at, now)
         ),
-        ("because", plan.reason.clone()),
-        ("of", source(&backup.source)),
-        ("to", plan.data_directory.display().to_string()),
-    ];
+    )];
+    rows.extend(plan.reason.split("; backup ").enumerate().map(|(at, part)| match at {
+        0 => ("because", part.to_owned()),
+        _ => ("", format!("not {part}")),
+    }));
+    rows.extend([("of", source(&backup.source)), ("to", plan.data_directory.display().to_string())]);
     rows.extend(
         plan.tablespaces.iter().map(|(oid, place)| ("tablespace", format!("{oid} to {}", place.display()))),
     );
@@ -39,8 +40,15 @@ pub(super) fn plan(plan: &PlanSummary, now: Timestamp) -> String {
         ("space", format!("{needed} needed, {free} free at {}", space.path.display()))
     }));
     if let Some(replay) = &plan.replay {
-        rows.push(("target", plan.target.to_string()));
+        let then = match (&plan.target, plan.action) {
+            (RecoveryTarget::Latest, _) => "the end of the WAL; then it opens for writing",
+            (_, TargetAction::Promote) => "then it opens for writing, on a new timeline",
+            (_, TargetAction::Pause) => "then it stays read-only, until pg_wal_replay_resume()",
+            (_, TargetAction::Shutdown) => "then it stops",
+        };
+        rows.push(("target", format!("{}: {then}", plan.target)));
         wal(replay, &mut rows);
+        rows.push(("WAL by", plan.restore_command.clone()));
     }
     rows.extend(plan.warnings.iter().map(|warning| ("WARNING", warning.clone())));
     rows.push(("now", "nothing was changed: run it again without --plan".into()));
@@ -121,7 +129,7 @@ fn wal(replay: &Replay, rows: &mut Vec<(&str, String)>) {
 }
 
 /// What was done, and what comes next.
-pub(super) fn done(done: &Restored, is_cluster: bool, to_drop: &[Database]) -> String {
+pub(super) fn done(done: &Restored, next: Option<TargetAction>, to_drop: &[Database]) -> String {
     let mut lines = vec![format!(
         "Backup {} is restored: {}, {} in {}.",
         done.backup,
@@ -129,15 +137,26 @@ pub(super) fn done(done: &Restored, is_cluster: bool, to_drop: &[Database]) -> S
         words::bytes(done.bytes),
         done.data_directory.display()
     )];
+    let written = words::bytes(done.written_bytes);
     if done.kept_bytes > 0 {
-        let (written, kept) = (words::bytes(done.written_bytes), words::bytes(done.kept_bytes));
-        lines.push(format!("Written: {written}; {kept} were right in place."));
+        lines.push(format!("Written: {written}; {} were right in place.", words::bytes(done.kept_bytes)));
+    } else if done.written_bytes < done.bytes {
+        lines.push(format!("Written: {written}."));
     }
     if let Some(saved) = &done.saved_wal {
         lines.push(format!("WAL that is nowhere else was saved to {}.", saved.display()));
     }
-    if is_cluster {
-        lines.push("Start the server: it fetches its WAL by itself and opens at the target.".into());
+    let then = next.map(|action| match action {
+        TargetAction::Promote => "opens at the target",
+        TargetAction::Pause => "stays read-only at the target; SELECT pg_wal_replay_resume() opens it",
+        TargetAction::Shutdown => "stops at the target",
+    });
+    if let Some(then) = then {
+        lines.push(format!("Start the server: it fetches its WAL by itself and {then}."));
+        lines.push(
+            "It will archive as the original did: where that still runs, start this one with -c archive_mode=off."
+                .into(),
+        );
     }
     if !to_drop.is_empty() {
         lines.push("These databases are empty shells; drop them once the server has opened:".into());

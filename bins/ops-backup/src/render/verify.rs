@@ -18,9 +18,12 @@ pub(super) fn text(report: &VerifyReport) -> String {
             ),
         };
     }
-    let mut lines = vec![format!("{}. {counted}", words::things(report.problems.len() as u64, "PROBLEM"))];
+    let count = words::things(report.problems.len() as u64, "problem").to_uppercase();
+    let mut lines = vec![format!("{count}. {counted}")];
     for problem in &report.problems {
-        lines.push(format!("  {}: {}", problem.object, problem.what));
+        // Most errors name their object themselves.
+        let what = problem.what.strip_prefix(&problem.object).unwrap_or(&problem.what);
+        lines.push(format!("  {}: {}", problem.object, what.trim_start_matches([':', ' '])));
         if !problem.backups.is_empty() {
             lines.push(format!("      costs {}", problem.backups.join(", ")));
         }
@@ -39,8 +42,12 @@ fn counted(report: &VerifyReport) -> String {
         words::things(report.wal_files, "WAL file"),
         words::things(report.other_objects, "other object")
     );
-    if report.packs_proven_before > 0 {
-        text.push_str(&format!(" Proven before: {}.", words::things(report.packs_proven_before, "pack")));
+    if report.packs_proven_before + report.wal_files_proven_before > 0 {
+        text.push_str(&format!(
+            " Proven before: {}, {}.",
+            words::things(report.packs_proven_before, "pack"),
+            words::things(report.wal_files_proven_before, "WAL file")
+        ));
     }
     if report.packs_left_out + report.wal_files_left_out > 0 {
         text.push_str(&format!(

@@ -37,7 +37,11 @@ fn options(args: &BackupArgs, job: &Job<'_>) -> Result<BackupOptions, Failure> {
 
 fn engine(args: &BackupArgs, job: &Job<'_>) -> Result<Box<dyn Engine>, Failure> {
     if let (Some(root), Some(name)) = (&args.tree, &args.name) {
-        let mut engine = TreeEngine::new(name, root);
+        // The record of the backup is read elsewhere.
+        let root = std::path::absolute(root).map_err(|error| {
+            Failure::new(Exit::Usage, format!("--tree {} is no path: {error}", root.display()))
+        })?;
+        let mut engine = TreeEngine::new(name, &root);
         engine.exclude = args.exclude.clone();
         return Ok(Box::new(engine));
     }

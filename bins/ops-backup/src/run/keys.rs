@@ -29,6 +29,7 @@ pub(super) async fn run(action: KeyAction, settings: &BackupSettings) -> Answere
             let repository = open::writable_repository(settings).await?;
             repository.remove_key(&id).await.map_err(|error| match error.kind() {
                 ErrorKind::NotFound => failed(&error).hint("`ops-backup key list` shows the keys"),
+                ErrorKind::Configuration => failed(&error).hint("`ops-backup key add` adds another way in"),
                 _ => failed(&error),
             })?;
             Answer::KeyRemoved(id)

@@ -56,11 +56,12 @@ pub(crate) async fn run(args: Args, context: Context<Settings>) -> Result<Exit, 
 
 async fn init(settings: &BackupSettings) -> Answered {
     let key = crate::key::given(settings)?;
-    let repository = open::create(settings, key.as_ref()).await?;
+    let (repository, existed) = open::create(settings, key.as_ref()).await?;
     let created = Answer::Created {
         place: open::place(settings)?,
         id: repository.id().to_owned(),
         encrypted: key.is_some(),
+        existed,
     };
     Ok((created, Exit::Done))
 }

@@ -1,4 +1,4 @@
-//! The list of what a backup holds, small enough for a million files: 40 bytes each, and its name.
+//! The list of what a backup holds, small enough for a million files: 32 bytes each, and its name.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ pub(crate) enum Kind {
 pub(crate) struct Item {
     directory: u32,
     name: u32,
-    length: u16,
+    length: u8,
     pub(crate) mode: u16,
     pub(crate) kind: Kind,
     /// What the engine wants to remember of it.
@@ -62,7 +62,7 @@ impl FileList {
         let item = Item {
             directory: parent.0,
             name: small(self.names.len()),
-            length: u16::try_from(name.len()).expect("a name has at most 255 bytes"),
+            length: u8::try_from(name.len()).expect("a name has at most 255 bytes"),
             mode: (mode & 0o7777) as u16,
             kind,
             tag,
@@ -159,6 +159,6 @@ mod tests {
         let paths: Vec<String> = (0..list.len()).map(|index| list.path(index)).collect();
         assert_eq!(paths, ["a", "a-b", "a/z", "b", "link"]);
         assert_eq!((list.link_target(4), list.item(0).mode), ("elsewhere", 0o644));
-        assert!(size_of::<Item>() <= 40);
+        assert!(size_of::<Item>() <= 32);
     }
 }

@@ -80,12 +80,22 @@ pub(crate) fn walk(
     let mut walk = Walk { data_directory, visit, waiting: vec![String::new()], tablespaces: Vec::new() };
     walk.directories()?;
     let folder = format!("PG_{}_{}", control.cluster.major, control.catalog_version);
-    for tablespace in walk.tablespaces.clone() {
-        refuse_inside(data_directory, &tablespace)?;
+    for tablespace in std::mem::take(&mut walk.tablespaces) {
         let parent = format!("pg_tblspc/{}", tablespace.oid);
         let on_disk = data_directory.join(&parent).join(&folder);
-        let mode =
-            fs::metadata(&on_disk).map_err(|error| Error::io(format!("read {on_disk:?}"), error))?.mode();
+        let mode = match fs::metadata(&on_disk) {
+            Ok(metadata) => metadata.mode(),
+            // Dropped since it was listed. While its link is there, its place may just not be mounted.
+            Err(error)
+                if error.kind() == std::io::ErrorKind::NotFound
+                    && data_directory.join(&parent).symlink_metadata().is_err() =>
+            {
+                continue;
+            }
+            Err(error) => return Err(Error::io(format!("read {on_disk:?}"), error)),
+        };
+        refuse_inside(data_directory, &tablespace)?;
+        walk.tablespaces.push(tablespace);
         (walk.visit)(Found::Inside(&parent));
         (walk.visit)(Found::Directory { name: &folder, mode: mode & 0o7777 });
         walk.waiting.push(format!("{parent}/{folder}"));

@@ -109,7 +109,7 @@ impl Repository {
     ///
     /// # Errors
     /// `NotARepository` where there is none, `Unsupported` where another version wrote it, `WrongKey` where `key` does
-    /// not open it.
+    /// not open it, `Configuration` where there is a key and nothing to open.
     pub async fn open(store: Arc<dyn ObjectStore>, key: Option<&Key>) -> Result<Self> {
         let mut repository = Repository::unopened(store);
         let Some(bytes) = repository.read_if_present(&object_path(MARKER)).await? else {
@@ -126,8 +126,9 @@ impl Repository {
                 Secrets::encrypted(master)
             }
             (Encryption::None, Some(_)) => {
-                let message = "a key was given, and the repository is not encrypted: is it the right one?";
-                return Err(Error::new(ErrorKind::WrongKey, message));
+                let message =
+                    "a key was given, and the repository is not encrypted: is it the right repository?";
+                return Err(Error::new(ErrorKind::Configuration, message));
             }
             (Encryption::Aes256Gcm, None) => {
                 return Err(Error::new(

@@ -5,13 +5,15 @@ use std::os::unix::fs::FileExt as _;
 
 use ops_backup::restore;
 use ops_backup::{
-    BackupOptions, ErrorKind, Monitor, Phase, PostgresEngine, RestoreOptions, RestoreTarget, backup,
+    Backup, BackupOptions, ErrorKind, Monitor, Phase, PostgresEngine, Repository, RestoreOptions,
+    RestoreTarget, backup,
 };
+use ops_core::connection::ConnectionSettings;
 use ops_testkit::{Postgres, TestUser};
 use tokio_util::sync::CancellationToken;
 
 use crate::end_to_end::{restore_to, start_restored, verify_backup};
-use crate::support::{Site, restore_command};
+use crate::support::{Site, archive_command, restore_command, store, switch_wal};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tablespace_is_restored_to_its_new_place_only() {
@@ -83,6 +85,56 @@ async fn a_damaged_page_is_reported_by_file_and_block_and_does_not_stop_the_back
     let found: Vec<_> =
         backup.bad_page_examples.iter().map(|page| (page.file.as_str(), page.block)).collect();
     assert_eq!(found, [(file.as_str(), 3), (file.as_str(), 200)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_clusters_share_a_repository_at_the_same_time_and_one_cluster_does_not() {
+    let site = Site::start().await;
+    let other = Postgres::builder()
+        .checksums(true)
+        .fresh_identity(true)
+        .archive_command(archive_command(&site.place()))
+        .start()
+        .unwrap();
+    site.psql("CREATE TABLE t AS SELECT 'one' AS x");
+    other.psql("CREATE TABLE t AS SELECT 'two' AS x").unwrap();
+    // Its own push makes the folders that it must be able to write.
+    switch_wal(&other, &site.place()).await;
+    // Each host has its own view of the repository.
+    let elsewhere = Repository::open(store(&site.place()), None).await.unwrap();
+    let of_other = PostgresEngine::new(ConnectionSettings::parse(&other.url()).unwrap());
+    let slowly = BackupOptions { bytes_per_second: Some(20_000_000), ..BackupOptions::default() };
+    let (monitor, one) = (Monitor::default(), site.engine());
+    let mut progress = monitor.subscribe();
+    let (first, second, again) = tokio::join!(
+        backup(&site.repository, &one, &slowly, &monitor),
+        site_backup(&elsewhere, &of_other),
+        async {
+            progress.wait_for(|progress| progress.phase == Phase::Copy).await.unwrap();
+            site_backup(&elsewhere, &site.engine()).await
+        }
+    );
+    assert_eq!(again.unwrap_err().kind(), ErrorKind::Busy);
+    let (first, second) = (first.unwrap(), second.unwrap());
+    site.switch_wal().await;
+    switch_wal(&other, &site.place()).await;
+    for (name, taken, expected) in [("one", &first, "one"), ("two", &second, "two")] {
+        let target = || RestoreTarget::check(&site.root.path().join(name)).unwrap();
+        let options =
+            RestoreOptions { restore_command: restore_command(&site.place()), ..RestoreOptions::default() };
+        let either = restore::plan(&site.repository, target(), options.clone()).await.unwrap_err();
+        assert_eq!(either.kind(), ErrorKind::Configuration, "{either}");
+        let system_identifier = Some(taken.postgres().unwrap().cluster.system_identifier);
+        let options = RestoreOptions { system_identifier, ..options };
+        let plan = restore::plan(&site.repository, target(), options).await.unwrap();
+        let restored = restore::apply(&site.repository, plan, &Monitor::default()).await.unwrap();
+        let server = start_restored(&restored.data_directory).await;
+        assert_eq!(server.psql("SELECT x FROM t").unwrap(), expected);
+    }
+}
+
+async fn site_backup(repository: &Repository, engine: &PostgresEngine) -> Result<Backup, ops_backup::Error> {
+    backup(repository, engine, &BackupOptions::default(), &Monitor::default()).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

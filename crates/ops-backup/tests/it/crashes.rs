@@ -124,9 +124,10 @@ async fn a_full_repository_is_an_error_of_its_own_and_harms_nothing() {
     let place = disk.path().join("repository");
     let scene = Scene::new_in(directory(&place), None).await;
     let filler = disk.path().join("filler");
-    let repository = scene.open(directory(&place)).await.unwrap();
     // Filled up to the last byte, then with room for some of the objects but not for all.
-    for room in [0, 16 << 10, 200 << 10] {
+    for room in [0, 4 << 10, 8 << 10, 16 << 10] {
+        // A job that failed could not always say so: to this very process it seems to run for ten minutes more.
+        let repository = scene.open(FaultyStore::aged(directory(&place)).await).await.unwrap();
         fill(&filler, room);
         let error = scene.back_up(&repository).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NoSpace, "{room} bytes free: {error:?}");
@@ -136,7 +137,6 @@ async fn a_full_repository_is_an_error_of_its_own_and_harms_nothing() {
         assert_eq!(repository.backups().await.unwrap().len(), 2);
         std::fs::remove_file(&filler).unwrap();
     }
-    // The jobs that failed could not always say so: to this very process they seem to run for ten minutes more.
     scene.is_whole_now(FaultyStore::aged(directory(&place)).await, None, "after a full disk").await;
 }
 

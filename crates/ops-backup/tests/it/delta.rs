@@ -180,6 +180,16 @@ async fn crashed_foreign_and_plain_directories_are_refused() {
     assert_eq!(error.kind(), ErrorKind::BadTarget);
     assert!(error.to_string().contains("the backup is of cluster"), "{error}");
     assert!(other.data_dir().join("global/pg_control").exists());
+    // The files of another major are not those of the backup, whatever the identifier says.
+    let upgraded = site.root.path().join("upgraded");
+    let plan = restore::plan(&site.repository, RestoreTarget::check(&upgraded).unwrap(), options(&site))
+        .await
+        .unwrap();
+    restore::apply(&site.repository, plan, &Monitor::default()).await.unwrap();
+    fs::write(upgraded.join("PG_VERSION"), "14\n").unwrap();
+    let error = delta(&site, &upgraded, options(&site)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::BadTarget);
+    assert!(error.to_string().contains("of PostgreSQL 14, and the backup is"), "{error}");
 
     let data = site.postgres.data_dir().to_owned();
     site.postgres.kill();

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use object_store::memory::InMemory;
 use ops_backup::{
-    BackupOptions, Monitor, Repository, RestoreOptions, RestoreTarget, TreeEngine, backup, restore,
+    BackupOptions, ChangeDetection, Monitor, Repository, RestoreOptions, RestoreTarget, TreeEngine,
+    VerifyOptions, backup, restore, verify,
 };
 use tempfile::TempDir;
 
@@ -111,4 +112,29 @@ async fn a_tree_comes_back_as_it_was() {
     for (path, expected) in &expected {
         assert!(found[path] == *expected, "{path:?}: {:?}, not {:?}", found[path].0, expected.0);
     }
+}
+
+/// More than a worker has wait for one pack: packs are closed before they are full, and nothing waits for the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn very_small_files_come_back_and_are_found_again() {
+    const FILES: u32 = 20_000;
+    let (tree, repository, restored) =
+        (tempfile::tempdir().unwrap(), in_memory().await, tempfile::tempdir().unwrap());
+    for number in 0..FILES {
+        fs::write(tree.path().join(format!("{number:05}")), number.to_le_bytes()).unwrap();
+    }
+    let engine = TreeEngine::new("t", tree.path());
+    let options =
+        BackupOptions { change_detection: ChangeDetection::Hash, workers: 1, ..BackupOptions::default() };
+    let first = backup(&repository, &engine, &options, &Monitor::default()).await.unwrap();
+    fs::write(tree.path().join("07777"), b"changed").unwrap();
+    let second = backup(&repository, &engine, &options, &Monitor::default()).await.unwrap();
+    assert_eq!((first.files, first.new_bytes), (FILES.into(), u64::from(FILES) * 4));
+    assert_eq!(second.new_bytes, 7, "the others are found in the first");
+    let report = verify(&repository, &VerifyOptions::default(), &Monitor::default()).await.unwrap();
+    assert!(report.is_proven(), "{:?}", report.problems);
+    // Of the first: three with content, and one with listings. Of the second: one with each.
+    assert_eq!(report.packs, 4 + 2);
+    restore_tree(&repository, restored.path(), &second.id).await;
+    assert!(snapshot(tree.path()) == snapshot(restored.path()));
 }

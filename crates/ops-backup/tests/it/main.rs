@@ -21,8 +21,11 @@ mod format;
 mod fuzz;
 mod incremental;
 mod keys;
+mod load;
 mod majors;
+mod mistakes;
 mod postgres;
+mod referees;
 mod rehearse;
 mod resume;
 #[cfg(feature = "s3")]
@@ -31,4 +34,5 @@ mod store;
 mod stranger;
 mod support;
 mod targets;
+mod updates;
 mod wal;

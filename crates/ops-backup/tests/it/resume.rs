@@ -4,8 +4,11 @@ use std::env;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
 use ops_backup::{
     Backup, BackupOptions, ChangeDetection, Compression, Error, ErrorKind, Monitor, Phase, Repository,
     TreeEngine, backup,
@@ -13,6 +16,7 @@ use ops_backup::{
 use tokio_util::sync::CancellationToken;
 
 use crate::engines::{in_memory, noise, restore_tree, snapshot};
+use crate::faulty::{Fault, FaultyStore};
 use crate::support::store;
 
 /// Forty large files and many small ones: several packs, in more than one part.
@@ -83,51 +87,60 @@ async fn what_a_cancelled_backup_has_stored_is_not_stored_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_stopped_anywhere_does_not_exist_and_does_no_harm() {
     let tree = tempfile::tempdir().unwrap();
-    for number in 0..30 {
+    for number in 0..8 {
         fs::write(tree.path().join(format!("{number}")), noise(number, 700_000)).unwrap();
     }
-    let repository = in_memory().await;
     let engine = TreeEngine::new("t", tree.path());
-    // Dropped after so many wake-ups, wherever that is.
-    let mut dropped = 0;
-    for polls in 0..400 {
-        let before = repository.backups().await.unwrap().len();
+    let origin = Arc::new(InMemory::new());
+    Repository::open_or_create(Arc::clone(&origin) as Arc<dyn ObjectStore>, None).await.unwrap();
+    for at in 0.. {
+        let copy = Arc::new(origin.fork()) as Arc<dyn ObjectStore>;
+        let store = FaultyStore::new(Arc::clone(&copy), Fault::Hang, usize::MAX);
+        let repository = Repository::open(Arc::clone(&store) as Arc<dyn ObjectStore>, None).await.unwrap();
+        store.arm(at);
         let (options, monitor) = (eager(), Monitor::default());
-        let mut running = Box::pin(backup(&repository, &engine, &options, &monitor));
-        let mut seen = 0;
-        let ended = std::future::poll_fn(|context| {
-            seen += 1;
-            match running.as_mut().poll(context) {
-                std::task::Poll::Ready(result) => std::task::Poll::Ready(Some(result)),
-                std::task::Poll::Pending if seen > polls => std::task::Poll::Ready(None),
-                std::task::Poll::Pending => std::task::Poll::Pending,
-            }
-        })
-        .await;
-        drop(running);
-        match ended {
-            None => {
-                dropped += 1;
-                // The lease tells the repository in the background.
-                let started = Instant::now();
-                while let Err(error) = backup(&repository, &engine, &eager(), &Monitor::default()).await {
-                    assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
-                    assert!(started.elapsed() < Duration::from_secs(20), "{error}");
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-            }
-            Some(result) => {
-                result.unwrap();
-                break;
+        // Dropped while operation `at` of the store is under way, wherever that is.
+        let ended = tokio::select! {
+            ended = backup(&repository, &engine, &options, &monitor) => Some(ended.unwrap()),
+            () = reaches(&store, at) => None,
+        };
+        store.arm(usize::MAX);
+        if ended.is_none() {
+            after_the_stop(&repository, &engine).await;
+        }
+        // Two, where the stop came after the commit.
+        for backup in repository.backups().await.unwrap() {
+            let restored = tempfile::tempdir().unwrap();
+            restore_tree(&repository, restored.path(), &backup.id).await;
+            assert!(snapshot(restored.path()) == snapshot(tree.path()), "stopped at operation {at}");
+        }
+        if ended.is_some() {
+            assert!(at > 8, "only {at} operations");
+            break;
+        }
+    }
+}
+
+/// Waits until operation `at` of the store has begun.
+async fn reaches(store: &FaultyStore, at: usize) {
+    while store.operations() <= at {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Backs up again; the lease of the dropped one tells the repository in the background that it is over.
+async fn after_the_stop(repository: &Repository, engine: &TreeEngine) {
+    let started = Instant::now();
+    loop {
+        match backup(repository, engine, &eager(), &Monitor::default()).await {
+            Ok(_) => return,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+                assert!(started.elapsed() < Duration::from_secs(20), "{error}");
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }
-        assert!(repository.backups().await.unwrap().len() > before);
     }
-    assert!(dropped > 3, "{dropped}");
-    let restored = tempfile::tempdir().unwrap();
-    let newest = repository.backups().await.unwrap().pop().unwrap();
-    restore_tree(&repository, restored.path(), &newest.id).await;
-    assert!(snapshot(restored.path()) == snapshot(tree.path()));
 }
 
 const CHILD: &str = "OPS_BACKUP_TEST_BACKUP";

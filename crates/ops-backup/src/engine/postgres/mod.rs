@@ -10,7 +10,7 @@
 mod reader;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -93,6 +93,7 @@ impl Connect for PostgresEngine {
             started: None,
             tablespaces: Vec::new(),
             databases: Vec::new(),
+            checked: reader::Checked::default(),
         }))
     }
 }
@@ -106,6 +107,7 @@ struct PostgresSession {
     started: Option<Started>,
     tablespaces: Vec<Tablespace>,
     databases: Vec<Database>,
+    checked: reader::Checked,
 }
 
 #[async_trait]
@@ -138,7 +140,7 @@ impl super::Session for PostgresSession {
         let opener = reader::Files {
             data_directory: self.data_directory.clone(),
             pages,
-            findings: Arc::new(Mutex::default()),
+            checked: self.checked.clone(),
         };
         Ok(Listed { files, opener: Arc::new(opener) })
     }
@@ -187,6 +189,7 @@ impl super::Session for PostgresSession {
         }
         let stopped = self.session.stop(&self.server).await?;
         tracing::info!(lsn = %stopped.lsn, "the server has ended the backup");
+        self.checked.judge_newer(stopped.lsn);
         monitor.phase(Phase::WaitForWal, 0);
         self.wait_for_wal(repository, &stopped).await?;
         let modified = i64::try_from(stopped.at.as_nanosecond()).unwrap_or(i64::MAX);

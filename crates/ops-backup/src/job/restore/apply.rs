@@ -119,7 +119,7 @@ fn clear(plan: &RestorePlan, delta: &Delta) -> Result<()> {
     let root = plan.directory.path();
     if let Some(saved) = &delta.saved_wal {
         saved_wal::save(saved, root, plan.options.owner)?;
-        tracing::info!(directory = ?saved.directory, files = saved.files.len(), "WAL that is nowhere else is saved");
+        tracing::info!(directory = %saved.directory.display(), files = saved.files.len(), "WAL that is nowhere else is saved");
     }
     let control = root.join(control::PATH);
     match fs::remove_file(&control) {

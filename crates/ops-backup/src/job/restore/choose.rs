@@ -52,15 +52,24 @@ pub struct Replay {
 pub(crate) async fn choose(repository: &Repository, options: &RestoreOptions) -> Result<Chosen> {
     let mut candidates = candidates(repository, options).await?;
     candidates.retain(|kept| belongs(&kept.backup, options));
+    if asks_for_a_cluster(options) && candidates.iter().any(|kept| kept.backup.postgres().is_some()) {
+        candidates.retain(|kept| kept.backup.postgres().is_some());
+    }
     let Some(newest) = candidates.last() else {
-        return Err(Error::new(ErrorKind::Unreachable, "the repository holds no backup of the cluster"));
+        let wanted = match (&options.tree, options.system_identifier) {
+            (_, Some(identifier)) => format!(" of cluster {identifier}"),
+            (Some(name), None) => format!(" of tree {name:?}"),
+            (None, None) => String::new(),
+        };
+        return Err(Error::new(ErrorKind::Unreachable, format!("the repository holds no backup{wanted}")));
     };
     let source = source_name(&newest.backup);
     if let Some(other) =
         candidates.iter().map(|kept| source_name(&kept.backup)).find(|other| *other != source)
     {
-        let message =
-            format!("the repository holds backups of several sources ({source}, {other}); name one");
+        let message = format!(
+            "the repository holds backups of several sources ({source}, {other}): name the cluster or the tree"
+        );
         return Err(Error::new(ErrorKind::Configuration, message));
     }
     candidates.sort_by_key(|kept| (is_suspect(kept), std::cmp::Reverse(ended(&kept.backup))));
@@ -89,6 +98,7 @@ pub(crate) async fn choose(repository: &Repository, options: &RestoreOptions) ->
         let reason = match (named, refused.is_empty()) {
             (true, _) => "it was named".to_owned(),
             (false, true) if is_suspect(kept) => "no sound backup leads to the target".to_owned(),
+            (false, true) if replay.is_none() => "it is the newest".to_owned(),
             (false, true) => "it is the newest that leads to the target".to_owned(),
             (false, false) => format!("it is the newest that leads to the target; {}", refused.join("; ")),
         };
@@ -111,6 +121,11 @@ async fn candidates(repository: &Repository, options: &RestoreOptions) -> Result
         Some(kept) => Ok(vec![kept]),
         None => Err(Error::new(ErrorKind::NotFound, format!("there is no backup {id:?} in the repository"))),
     }
+}
+
+/// A directory tree is asked for by its name: without one, the trees beside a cluster do not stand in its way.
+fn asks_for_a_cluster(options: &RestoreOptions) -> bool {
+    options.backup.is_none() && options.tree.is_none()
 }
 
 fn belongs(backup: &Backup, options: &RestoreOptions) -> bool {

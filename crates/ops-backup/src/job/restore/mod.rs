@@ -46,9 +46,9 @@ use crate::postgres::recovery::{RecoveryTarget, TargetAction, TargetTimeline};
 pub struct RestoreOptions {
     /// The backup to use; otherwise the newest one that can reach the target.
     pub backup: Option<String>,
-    /// The cluster to restore, where the repository holds backups of several.
+    /// The cluster to restore, where the repository holds backups of several; backups of trees do not count.
     pub system_identifier: Option<SystemIdentifier>,
-    /// The directory tree to restore, by its name.
+    /// The directory tree to restore, by its name; it may be left out where the repository holds this tree alone.
     pub tree: Option<String>,
     /// Where replay stops.
     pub target: RecoveryTarget,

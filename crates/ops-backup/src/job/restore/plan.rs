@@ -13,7 +13,7 @@ use crate::job::restore::databases::Selection;
 use crate::job::restore::saved_wal::{self, SavedWal};
 use crate::job::restore::survey::{Paths, Removal, Survey};
 use crate::job::restore::target::{self, RestoreTarget};
-use crate::postgres::recovery::RecoveryTarget;
+use crate::postgres::recovery::{RecoveryTarget, TargetAction};
 use crate::repo::Repository;
 use crate::repo::catalog::{Backup, BackupSource, PostgresBackup};
 use crate::repo::content::{Entry, Listing, Manifest};
@@ -58,6 +58,10 @@ pub struct PlanSummary {
     pub tablespaces: BTreeMap<u32, PathBuf>,
     /// Where replay stops.
     pub target: RecoveryTarget,
+    /// What the server does at the target.
+    pub action: TargetAction,
+    /// The command with which the server gets WAL.
+    pub restore_command: String,
     /// The WAL that replay will read; `None` for a backup that is not of PostgreSQL.
     pub replay: Option<Replay>,
     /// Files of the backup.
@@ -100,6 +104,8 @@ impl RestorePlan {
                 .map(|(oid, target)| (*oid, target.path().to_owned()))
                 .collect(),
             target: self.options.target.clone(),
+            action: self.options.action,
+            restore_command: self.options.restore_command.clone(),
             replay: self.replay.clone(),
             files: self.manifest.files,
             bytes: self.manifest.bytes,

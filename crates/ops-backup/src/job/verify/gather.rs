@@ -12,7 +12,11 @@ use crate::repo::crypt::BlockHash;
 use crate::repo::pack::{Frame, FrameRef, PackId};
 
 /// How many listings or pieces are asked for at once.
-const AHEAD: usize = 8;
+const AHEAD: usize = 4;
+
+/// The most places that are kept at once: of more, packs are left for a later batch. One place takes 40 bytes, twice that
+/// while there come more.
+const PLACES: usize = if cfg!(test) { 8 } else { 512 << 10 };
 
 /// Bytes in a frame and the hash that some backup expects of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,13 +37,16 @@ pub(super) struct Places {
 }
 
 impl Places {
-    fn add(&mut self, frame: &Frame, skip: u32, length: u32, hash: BlockHash) {
+    /// Returns how many more there are now.
+    fn add(&mut self, frame: &Frame, skip: u32, length: u32, hash: BlockHash) -> isize {
+        let before = self.all.len();
         let Frame { offset, stored, raw, .. } = *frame;
         self.all.push(Place { offset, stored, raw, skip, length, hash: hash.0 });
         // Many backups refer to the same places: without this each would be kept for each of them.
         if self.all.len() > 2 * self.unique + 1024 {
             self.settle();
         }
+        self.all.len().cast_signed() - before.cast_signed()
     }
 
     fn settle(&mut self) {
@@ -55,6 +62,7 @@ impl Places {
 }
 
 pub(super) struct Gathered {
+    /// Of the first packs of the batch, as many as there was room for: at least one.
     pub(super) places: HashMap<PackId, Places>,
 }
 
@@ -62,6 +70,8 @@ pub(super) struct Gathered {
 pub(super) async fn gather(run: &Run<'_>, batch: &[PackId], findings: &mut Findings) -> Result<Gathered> {
     let mut gathering = Gathering {
         places: batch.iter().map(|pack| (*pack, Places::default())).collect(),
+        order: batch.to_vec(),
+        count: 0,
         seen: HashSet::new(),
     };
     for subject in &run.subjects {
@@ -72,6 +82,10 @@ pub(super) async fn gather(run: &Run<'_>, batch: &[PackId], findings: &mut Findi
 
 struct Gathering {
     places: HashMap<PackId, Places>,
+    /// The packs of `places`, in the order of the batch.
+    order: Vec<PackId>,
+    /// All places.
+    count: usize,
     /// Listings and pieces that were gathered: equal ones are shared by many backups.
     seen: HashSet<(PackId, u64)>,
 }
@@ -91,11 +105,20 @@ impl Gathering {
             .buffered(AHEAD);
         while let Some((frame, listing)) = listings.next().await {
             let object = run.packs.get(frame.frame.pack).path().to_string();
-            let users = run.users(frame.frame.pack);
+            let users = users(run, &frame, &listing);
             let Some(listing) = findings.keep(listing, &object, &users)? else { continue };
             self.listing(run, &listing, findings).await?;
+            self.shed(PLACES);
         }
         Ok(())
+    }
+
+    /// Gives up the last packs until there are no more than `most` places; the first pack stays.
+    fn shed(&mut self, most: usize) {
+        while self.count > most && self.order.len() > 1 {
+            let places = self.order.pop().and_then(|last| self.places.remove(&last));
+            self.count -= places.map_or(0, |places| places.all.len());
+        }
     }
 
     async fn listing(&mut self, run: &Run<'_>, listing: &Listing, findings: &mut Findings) -> Result<()> {
@@ -126,7 +149,7 @@ impl Gathering {
             .await?;
         for (frame, piece) in pieces {
             let object = run.packs.get(frame.frame.pack).path().to_string();
-            let users = run.users(frame.frame.pack);
+            let users = users(run, &frame, &piece);
             if let Some(piece) = findings.keep(piece, &object, &users)? {
                 self.piece(&piece);
             }
@@ -144,7 +167,8 @@ impl Gathering {
 
     fn whole(&mut self, reference: &FrameRef) {
         if let Some(places) = self.places.get_mut(&reference.frame.pack) {
-            places.add(&reference.frame, 0, reference.frame.raw, reference.hash);
+            let more = places.add(&reference.frame, 0, reference.frame.raw, reference.hash);
+            self.count = self.count.saturating_add_signed(more);
         }
     }
 
@@ -160,10 +184,16 @@ impl Gathering {
             let mut left = bytes;
             for hash in hashes {
                 let length = u32::try_from(left.min(crate::repo::content::BLOCK as u64)).expect("16 KiB");
-                places.add(&extent.frame, skip, length, *hash);
+                let more = places.add(&extent.frame, skip, length, *hash);
+                self.count = self.count.saturating_add_signed(more);
                 skip += length;
                 left -= u64::from(length);
             }
         }
     }
+}
+
+/// The backups that miss what could not be read; looking for them takes long, and matters only then.
+fn users<T>(run: &Run<'_>, frame: &FrameRef, read: &Result<T>) -> Vec<String> {
+    if read.is_err() { run.users(frame.frame.pack) } else { Vec::new() }
 }

@@ -18,7 +18,7 @@ use crate::repo::crypt::Secrets;
 use crate::repo::pack::{FrameReader, PackId, PackRef};
 use crate::repo::seal::{self, HEADER, Kind};
 
-/// Bytes of frames in one batch: about 60 MB of places.
+/// Bytes of frames in one batch: about 40 MB of places, unless files are small. See [`gather::PLACES`].
 const BATCH: u64 = 16 << 30;
 
 /// How many packs are looked for at once.
@@ -68,20 +68,22 @@ pub(super) async fn check(
             bytes += raw(pack);
             bytes <= BATCH
         });
-        let (batch, behind) = rest.split_at(more.count().max(1));
-        rest = behind;
-        check_batch(run, batch, ledger, findings).await?;
+        let count = more.count().max(1);
+        let done = check_batch(run, &rest[..count], ledger, findings).await?;
+        rest = &rest[done..];
     }
     Ok(coverage)
 }
 
+/// Checks packs from the begin of `batch`, as many as there is room for what they must hold, and returns their number.
 async fn check_batch(
     run: &Run<'_>,
     batch: &[PackId],
     ledger: &mut Ledger,
     findings: &mut Findings,
-) -> Result<()> {
+) -> Result<usize> {
     let gathered = gather::gather(run, batch, findings).await?;
+    let count = gathered.places.len();
     let work: Vec<_> = gathered.places.into_iter().collect();
     let mut proven = stream::iter(work)
         .map(|(id, places)| {
@@ -108,7 +110,7 @@ async fn check_batch(
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(count)
 }
 
 async fn prove(

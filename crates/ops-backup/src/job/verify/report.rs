@@ -23,7 +23,9 @@ pub struct VerifyReport {
     pub raw_bytes: u64,
     /// WAL files that were read whole and re-hashed.
     pub wal_files: u64,
-    /// WAL files that were not read, because an earlier run has proven them or the sample leaves them out.
+    /// WAL files that an earlier run has proven recently enough; they are there.
+    pub wal_files_proven_before: u64,
+    /// WAL files that are not in the sample; they are there.
     pub wal_files_left_out: u64,
     /// Other objects that were read: manifests, listings, pieces, records, keys and so on.
     pub other_objects: u64,

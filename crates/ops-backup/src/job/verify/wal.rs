@@ -55,7 +55,8 @@ async fn files(
         }
         match run.selection.choose(&object(&name)) {
             Choice::Read => read.push(name),
-            Choice::Proven | Choice::LeftOut => findings.counts.wal_files_left_out += 1,
+            Choice::Proven => findings.counts.wal_files_proven_before += 1,
+            Choice::LeftOut => findings.counts.wal_files_left_out += 1,
         }
     }
     let mut checked = stream::iter(read)

@@ -129,7 +129,7 @@ fn can_be_base(state: &State, id: &str) -> bool {
 
 fn busy(id: &str, job: &Running) -> Error {
     let Running { source, since, by, .. } = job;
-    Error::new(ErrorKind::Busy, format!("backup {id} of {source} is running since {since}: {by}"))
+    Error::new(ErrorKind::Busy, format!("backup {id} of {source} is running since {since:.0}: {by}"))
 }
 
 impl Lease {

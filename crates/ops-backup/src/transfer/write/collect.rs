@@ -6,11 +6,12 @@ use std::sync::Arc;
 use crate::engine::FileList;
 use crate::error::Result;
 use crate::repo::content::{
-    Content, Entry, FileEntry, INLINE, Listing, ListingRef, Part, PartListing, PartPiece, Piece, PieceRef,
+    Content, Entry, FileEntry, INLINE, Listing, ListingRef, Part, PartListing, PartPiece, PieceRef,
 };
 use crate::repo::crypt::{BlockHash, Secrets};
 use crate::repo::pack::{Frame, FrameRef, Pack, PackId, PackTable, Packer, Placed};
 use crate::transfer::write::base::Base;
+use crate::transfer::write::small::SmallPieces;
 use crate::transfer::write::worker::{Done, Outcome};
 
 /// What is known of the files that were read. Everything in it is durable, or lies in the open metadata pack.
@@ -24,7 +25,7 @@ pub(super) struct Collector {
     waiting: Vec<(Placed, BlockHash, Framed)>,
     /// The pieces of each large file by their number.
     pub(super) large: HashMap<u32, BTreeMap<u32, Stored>>,
-    pub(super) small: HashMap<u32, Piece>,
+    pub(super) small: SmallPieces,
     pub(super) vanished: HashSet<u32>,
     pub(super) listings: Vec<ListingRef>,
     pub(super) new_bytes: u64,
@@ -60,7 +61,7 @@ impl Collector {
             known: HashMap::new(),
             waiting: Vec::new(),
             large: HashMap::new(),
-            small: HashMap::new(),
+            small: SmallPieces::default(),
             vanished: HashSet::new(),
             listings: Vec::new(),
             new_bytes: 0,
@@ -99,7 +100,7 @@ impl Collector {
                     if new > 0 {
                         self.new_small.push(item);
                     }
-                    self.small.insert(item, piece);
+                    self.small.insert(item, &piece);
                 }
             }
         }
@@ -161,7 +162,7 @@ impl Collector {
         let mut packs = Vec::new();
         for run in small.chunks(PART_RUN) {
             let entries = run.iter().filter_map(|item| {
-                let piece = self.small.get(item)?.clone();
+                let piece = self.small.get(*item)?;
                 let facts = files.item(*item as usize);
                 Some(Entry::File(FileEntry {
                     path: files.path(*item as usize),

@@ -89,7 +89,7 @@ impl<'a> Entries<'a> {
             let Some(pieces) = collector.large.get(&key) else { return Ok(None) };
             joined(pieces.values())
         } else {
-            let piece = collector.small.get(&key).cloned().unwrap_or_default();
+            let piece = collector.small.get(key).unwrap_or_default();
             (piece.length, piece.crc32c, Content::Inline(piece))
         };
         let modified = item.modified;

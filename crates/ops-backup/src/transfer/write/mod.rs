@@ -4,7 +4,7 @@
 //! ```text
 //! list + base ─► survey ─► plan ─► workers ─► packs ─► uploads ─► collector ─► parts, metadata packs
 //! ```
-//! Memory is bounded by the number of workers: each fills one pack, one waits in the channel, and as many are under way.
+//! Memory is bounded by the number of workers: each fills one pack, and as many packs are under way.
 //!
 //! What a crash leaves: packs, and parts that say what of them is whole. Nothing else refers to them.
 
@@ -12,6 +12,7 @@ mod base;
 mod collect;
 mod listings;
 mod plan;
+mod small;
 mod survey;
 mod worker;
 
@@ -20,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::engine::{FileList, LastFile, Listed, Opener};
 use crate::error::{Error, Result};
@@ -120,6 +121,7 @@ impl<'a> Writer<'a> {
             secrets: self.repository.secrets().clone(),
             packs: self.packs.clone(),
             compared: Compared { base: Arc::new(base), survey },
+            room: Arc::new(Semaphore::new(self.options.workers.max(1))),
         });
         self.job = Some(Arc::clone(&job));
         let (sender, receiver) = mpsc::channel(1);
@@ -153,6 +155,7 @@ impl<'a> Writer<'a> {
                     Some(pack) => upload(repository, pack).await?,
                     None => 0,
                 };
+                drop(batch.room);
                 Ok::<_, Error>((size, batch.done))
             })
             .buffered(at_once);

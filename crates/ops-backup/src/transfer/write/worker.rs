@@ -1,13 +1,14 @@
 //! One worker: takes units, reads and hashes their blocks, and fills frames and packs with those that are new.
 //!
 //! A piece is known only when its last frame lies in a pack that has a name, and a pack has a name when it is full. So
-//! finished pieces wait: first for the open frame, then for the open pack; until then their extents say so in the place of
-//! the pack. What waits belongs to at most one pack, so it is little.
+//! finished pieces with new blocks wait: first for the open frame, then for the open pack; until then their extents say so
+//! in the place of the pack. What waits belongs to at most one pack, and a pack is closed early where very small files wait
+//! in large numbers, so it is little.
 
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::engine::{Contents, FileList, Opener};
 use crate::error::{Error, ErrorKind, Result};
@@ -24,6 +25,9 @@ const OPEN_FRAME: PackId = PackId(u32::MAX);
 /// In the place of a pack: the extent lies in the pack that is being filled.
 const OPEN_PACK: PackId = PackId(u32::MAX - 1);
 
+/// So many pieces wait for the name of a pack at most: files of less than two kilobytes make smaller packs.
+const WAITING: usize = 8 << 10;
+
 /// What all workers share.
 pub(super) struct Job {
     pub(super) files: Arc<FileList>,
@@ -33,12 +37,16 @@ pub(super) struct Job {
     pub(super) secrets: Secrets,
     pub(super) packs: PackTable,
     pub(super) compared: Compared,
+    /// Room for packs that are full.
+    pub(super) room: Arc<Semaphore>,
 }
 
 /// A full pack, and what is known once it is in the repository.
 pub(super) struct Batch {
     pub(super) pack: Option<Pack>,
     pub(super) done: Vec<Done>,
+    /// Held until the pack is in the repository.
+    pub(super) room: Option<OwnedSemaphorePermit>,
 }
 
 /// A piece of a file that has been read.
@@ -64,18 +72,32 @@ pub(super) struct Worker {
     job: Arc<Job>,
     packer: Packer,
     batches: mpsc::Sender<Batch>,
+    runtime: Handle,
     lookup: Lookup,
     frame: Vec<u8>,
     used: usize,
     in_frame: Vec<Done>,
     in_pack: Vec<Done>,
+    /// Pieces without new blocks.
+    ready: Vec<Done>,
 }
 
 impl Worker {
     pub(super) fn new(job: Arc<Job>, packer: Packer, batches: mpsc::Sender<Batch>, runtime: Handle) -> Self {
-        let lookup = Lookup::new(Arc::clone(&job.compared.base), runtime);
+        let lookup = Lookup::new(Arc::clone(&job.compared.base), runtime.clone());
         let frame = vec![0; FRAME];
-        Worker { job, packer, batches, lookup, frame, used: 0, in_frame: Vec::new(), in_pack: Vec::new() }
+        Worker {
+            job,
+            packer,
+            batches,
+            runtime,
+            lookup,
+            frame,
+            used: 0,
+            in_frame: Vec::new(),
+            in_pack: Vec::new(),
+            ready: Vec::new(),
+        }
     }
 
     /// Works until no unit is left; where it fails, all workers end.
@@ -110,8 +132,18 @@ impl Worker {
             }
             None => Outcome::Vanished,
         };
-        self.in_frame.push(Done { item, number, outcome });
-        Ok(())
+        self.done(Done { item, number, outcome })
+    }
+
+    /// Passes a piece on, or has it wait for the pack that its new blocks come into.
+    fn done(&mut self, done: Done) -> Result<()> {
+        if matches!(&done.outcome, Outcome::New(_, new) if *new > 0) {
+            self.in_frame.push(done);
+            if self.in_frame.len() + self.in_pack.len() >= WAITING { self.close_frame(None) } else { Ok(()) }
+        } else {
+            self.ready.push(done);
+            if self.ready.len() >= WAITING { self.send(None, Vec::new()) } else { Ok(()) }
+        }
     }
 
     fn candidates(&self, item: u32, number: u32) -> Vec<Candidate> {
@@ -144,8 +176,7 @@ impl Worker {
             }
             None => Outcome::Vanished,
         };
-        self.in_frame.push(Done { item, number: 0, outcome });
-        Ok(())
+        self.done(Done { item, number: 0, outcome })
     }
 
     /// Reads `length` bytes, or up to the end, and keeps the blocks that no candidate has.
@@ -229,7 +260,8 @@ impl Worker {
             });
         }
         self.in_pack.append(&mut self.in_frame);
-        if self.packer.is_full() { self.close_pack(current) } else { Ok(()) }
+        let is_full = self.packer.is_full() || self.in_pack.len() >= WAITING;
+        if is_full { self.close_pack(current) } else { Ok(()) }
     }
 
     fn close_pack(&mut self, current: Option<&mut Piece>) -> Result<()> {
@@ -243,8 +275,18 @@ impl Worker {
             });
         }
         let done = std::mem::take(&mut self.in_pack);
+        self.send(pack, done)
+    }
+
+    /// Sends a pack with what waited for it, and all that waits for none.
+    fn send(&mut self, pack: Option<Pack>, mut done: Vec<Done>) -> Result<()> {
+        done.append(&mut self.ready);
+        let room = match pack {
+            Some(_) => self.runtime.block_on(Arc::clone(&self.job.room).acquire_owned()).ok(),
+            None => None,
+        };
         // The receiver is gone only where an upload failed, and that error is the one that is reported.
-        let batch = Batch { pack, done };
+        let batch = Batch { pack, done, room };
         self.batches.blocking_send(batch).map_err(|_| Error::new(ErrorKind::Storage, "the upload has ended"))
     }
 }
