@@ -25,7 +25,7 @@ use crate::repo::seal::{HEADER, Kind};
 type Change = (u8, prop::sample::Index, u64);
 
 fn changes() -> impl Strategy<Value = Vec<Change>> {
-    vec((0..7_u8, any::<prop::sample::Index>(), any::<u64>()), 1..5)
+    vec((0..8_u8, any::<prop::sample::Index>(), any::<u64>()), 1..5)
 }
 
 /// Numbers at which something may overflow, or be too much.
@@ -64,7 +64,13 @@ fn changed(bytes: &[u8], changes: &[Change]) -> Vec<u8> {
                 let Some(start) = bytes[at..].iter().position(is_digit) else { continue };
                 let start = at + start;
                 let length = bytes[start..].iter().take_while(|byte| is_digit(byte)).count();
-                let number = EDGES.get((value % 16) as usize).copied().unwrap_or(value % 100);
+                let present: Option<u64> =
+                    std::str::from_utf8(&bytes[start..start + length]).unwrap().parse().ok();
+                let number = match (what, present) {
+                    (5, Some(present)) if value % 2 == 0 => present.saturating_add(1),
+                    (5, Some(present)) => present.saturating_sub(1),
+                    _ => EDGES.get((value % 16) as usize).copied().unwrap_or(value % 100),
+                };
                 bytes.splice(start..start + length, number.to_string().into_bytes());
             }
         }
@@ -77,22 +83,24 @@ fn pack(table: &PackTable, name: u8) -> PackId {
     table.intern(PackRef { backup, name: [name; 32], salt: [name; 16], size, raw })
 }
 
-fn frame(table: &PackTable, name: u8, offset: u64) -> Frame {
-    Frame { pack: pack(table, name), offset, stored: 100, raw: 100_000 }
+fn frame(table: &PackTable, name: u8, offset: u64, raw: u32) -> Frame {
+    Frame { pack: pack(table, name), offset, stored: 100, raw }
 }
 
 fn piece(table: &PackTable) -> Piece {
+    // Each ends where its frame ends, so that one more is too much.
+    let block = BLOCK as u32;
     let extents = vec![
-        Extent { frame: frame(table, 1, 40), skip: 16, blocks: 4 },
-        Extent { frame: frame(table, 2, 900), skip: 0, blocks: 1 },
-        Extent { frame: frame(table, 1, 140), skip: 1, blocks: 2 },
+        Extent { frame: frame(table, 1, 40, 16 + 4 * block), skip: 16, blocks: 4 },
+        Extent { frame: frame(table, 2, 900, block), skip: 0, blocks: 1 },
+        Extent { frame: frame(table, 1, 140, 1 + block + 5), skip: 1, blocks: 2 },
     ];
     let hashes = (0..7).map(|n| BlockHash([n; 16])).collect();
     Piece { length: 6 * BLOCK as u64 + 5, crc32c: 7, extents, hashes }
 }
 
 fn piece_ref(table: &PackTable) -> PieceRef {
-    let frame = FrameRef { frame: frame(table, 3, 0), hash: BlockHash([9; 16]) };
+    let frame = FrameRef { frame: frame(table, 3, 0, 500), hash: BlockHash([9; 16]) };
     PieceRef { frame, uses: vec![(pack(table, 1), 5), (pack(table, 2), u64::MAX)] }
 }
 
