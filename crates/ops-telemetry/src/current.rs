@@ -1,4 +1,4 @@
-//! Where the calling code stands in the trace, and how a child process is told.
+//! Where the calling code stands in the trace.
 
 use tracing::dispatcher;
 use tracing_subscriber::Registry;
@@ -22,23 +22,4 @@ fn of_current_span(dispatch: &tracing::Dispatch) -> Option<TraceContext> {
     let registry = dispatch.downcast_ref::<Registry>()?;
     let span = registry.span(dispatch.current_span().id()?)?;
     span.scope().find_map(|span| Some(span.extensions().get::<SpanState>()?.context))
-}
-
-/// Returns the environment variables that make a child process continue this trace: `TRACEPARENT` for the current
-/// span, and the caller's `TRACESTATE` and `BAGGAGE` unchanged. Empty where no [`TelemetryLayer`] is installed.
-///
-/// ```
-/// let mut command = std::process::Command::new("true");
-/// command.envs(ops_telemetry::child_env());
-/// ```
-pub fn child_env() -> Vec<(&'static str, String)> {
-    let Some(context) = TraceContext::current() else { return Vec::new() };
-    let mut variables = vec![("TRACEPARENT", context.to_traceparent())];
-    dispatcher::get_default(|dispatch| {
-        let Some(layer) = dispatch.downcast_ref::<TelemetryLayer>() else { return };
-        let shared = layer.shared();
-        let passed_on = [("TRACESTATE", &shared.tracestate), ("BAGGAGE", &shared.baggage)];
-        variables.extend(passed_on.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))));
-    });
-    variables
 }

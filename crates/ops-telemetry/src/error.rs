@@ -13,6 +13,10 @@ pub enum ErrorKind {
     InvalidFilter,
     /// A `traceparent` does not follow W3C Trace Context.
     InvalidTraceparent,
+    /// A `tracestate` does not follow W3C Trace Context.
+    InvalidTracestate,
+    /// A member of `baggage` does not follow W3C Baggage, or there would be too many.
+    InvalidBaggage,
 }
 
 /// The error of every operation in this crate.
@@ -34,6 +38,8 @@ impl Error {
             ErrorKind::AlreadyInitialized => "already_initialized",
             ErrorKind::InvalidFilter => "invalid_filter",
             ErrorKind::InvalidTraceparent => "invalid_traceparent",
+            ErrorKind::InvalidTracestate => "invalid_tracestate",
+            ErrorKind::InvalidBaggage => "invalid_baggage",
         }
     }
 

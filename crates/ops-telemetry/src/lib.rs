@@ -47,16 +47,17 @@ mod layer;
 mod line;
 mod options;
 mod panic;
+pub mod propagate;
 mod redact;
 pub mod testing;
 mod timestamp;
 mod writer;
 
 pub use context::{SpanId, TraceContext, TraceFlags, TraceId};
-pub use current::child_env;
 pub use error::{Error, ErrorKind};
 pub use init::{Telemetry, init};
 pub use layer::TelemetryLayer;
 pub use options::{LogFormat, Options};
+pub use propagate::environment::child_env;
 pub use redact::Redactor;
 pub use writer::{LineWriter, StderrWriter};

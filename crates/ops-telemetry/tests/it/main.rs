@@ -3,6 +3,7 @@
 mod ids;
 mod lines;
 mod process;
+mod propagation;
 mod redaction;
 
 use ops_telemetry::testing::Capture;
