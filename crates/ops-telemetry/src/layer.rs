@@ -175,8 +175,9 @@ where
         // Fields are formatted before any lock is taken: a `Debug` may log.
         let fields = self.record(|recorder| attributes.record(recorder));
         let Some(span) = ctx.span(id) else { return };
-        // All spans of a process belong to its trace.
-        let context = self.shared.process.child();
+        let above =
+            span.scope().skip(1).find_map(|above| Some(above.extensions().get::<SpanState>()?.context));
+        let context = above.unwrap_or(self.shared.process).child();
         span.extensions_mut().insert(SpanState { context, fields });
     }
 

@@ -4,9 +4,9 @@ use tracing::{Dispatch, Span, dispatcher};
 use tracing_subscriber::Registry;
 use tracing_subscriber::registry::LookupSpan;
 
-use super::{BAGGAGE, Baggage, BaggagePolicy, Carrier, TRACEPARENT, TRACESTATE, TraceState};
+use super::{BAGGAGE, Baggage, BaggagePolicy, Carrier, Inbound, TRACEPARENT, TRACESTATE, TraceState};
 use crate::context::TraceContext;
-use crate::layer::TelemetryLayer;
+use crate::layer::{SpanState, TelemetryLayer};
 
 /// What an outgoing message carries.
 #[derive(Clone, Debug)]
@@ -64,9 +64,26 @@ impl Baggage {
     }
 }
 
-/// Keeps `state` and `baggage` with `span`, for the spans below it and what they send.
-pub(crate) fn attach(span: &Span, state: TraceState, baggage: Baggage) {
-    change(span, |luggage| *luggage = Luggage { state: Some(state), baggage: Some(baggage) });
+impl Inbound {
+    /// Makes `span` the start of this work: below the parent, or in a trace of its own, with what travels along. Call it
+    /// before anything is logged in the span, and before a child of it is made: what was written keeps its ids.
+    pub fn attach(self, span: &Span) {
+        let Self { parent, link: _, state, baggage } = self;
+        adopt(span, parent);
+        change(span, |luggage| *luggage = Luggage { state: Some(state), baggage: Some(baggage) });
+    }
+}
+
+/// Gives a span the trace of `parent`, or a new one.
+fn adopt(span: &Span, parent: Option<TraceContext>) {
+    span.with_subscriber(|(id, dispatch)| {
+        let span = dispatch.downcast_ref::<Registry>()?.span(id)?;
+        let mut extensions = span.extensions_mut();
+        let state = extensions.get_mut::<SpanState>()?;
+        let TraceContext { trace_id, flags, .. } = parent.unwrap_or_else(TraceContext::random);
+        state.context = TraceContext { trace_id, flags, ..state.context };
+        Some(())
+    });
 }
 
 fn change(span: &Span, change: impl FnOnce(&mut Luggage)) {

@@ -176,3 +176,36 @@ fn a_malformed_state_of_the_process_is_not_handed_on() {
         })
         .expect("valid options");
 }
+
+#[test]
+fn work_of_a_trusted_caller_is_in_its_trace_and_of_a_stranger_in_one_of_its_own() {
+    let theirs = "00-11111111111111111111111111111111-2222222222222222-00";
+    let message = vec![
+        ("traceparent", theirs.as_bytes().to_vec()),
+        ("tracestate", b"theirs=1".to_vec()),
+        ("baggage", b"k=v".to_vec()),
+    ];
+    told(|capture| {
+        let work = |is_trusted: bool| {
+            let span = info_span!("work");
+            Received::extract(&message).admit(is_trusted).attach(&span);
+            span.in_scope(|| {
+                tracing::info!("a line");
+                let _below = info_span!("below").entered();
+                Outgoing::current(&BaggagePolicy::Everything).expect("telemetry is there")
+            })
+        };
+        let trusted = work(true);
+        assert_eq!(trusted.context.trace_id.to_string(), "1".repeat(32));
+        assert_eq!(trusted.context.flags.bits(), 0);
+        assert_eq!(trusted.state.to_header().as_deref(), Some("theirs=1"));
+        assert_eq!(trusted.baggage.to_header().as_deref(), Some("k=v"));
+        let line = crate::parse(&capture.lines()[0]);
+        assert_eq!(line.get("trace_id"), "1".repeat(32).as_str());
+        let stranger = work(false);
+        let ours = [TraceContext::current().expect("telemetry is there").trace_id, trusted.context.trace_id];
+        assert!(!ours.contains(&stranger.context.trace_id), "a trace of its own");
+        assert!(stranger.context.flags.is_sampled(), "their flag is not believed");
+        assert!(stranger.state.is_empty() && stranger.baggage.is_empty());
+    });
+}
