@@ -17,6 +17,10 @@ pub enum ErrorKind {
     InvalidTracestate,
     /// A member of `baggage` does not follow W3C Baggage, or there would be too many.
     InvalidBaggage,
+    /// The admin listener could not be started.
+    CannotListen,
+    /// A metric's description breaks a rule, or its name is taken.
+    InvalidMetric,
 }
 
 /// The error of every operation in this crate.
@@ -40,6 +44,8 @@ impl Error {
             ErrorKind::InvalidTraceparent => "invalid_traceparent",
             ErrorKind::InvalidTracestate => "invalid_tracestate",
             ErrorKind::InvalidBaggage => "invalid_baggage",
+            ErrorKind::CannotListen => "cannot_listen",
+            ErrorKind::InvalidMetric => "invalid_metric",
         }
     }
 

@@ -7,6 +7,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use crate::context::{TraceContext, TraceId};
 use crate::error::{Error, ErrorKind};
 use crate::layer::{Shared, TelemetryLayer};
+use crate::metrics::{Desc, Registry};
 use crate::options::Options;
 use crate::panic;
 
@@ -14,6 +15,7 @@ use crate::panic;
 #[derive(Clone)]
 pub struct Telemetry {
     shared: Arc<Shared>,
+    metrics: Registry,
 }
 
 impl Telemetry {
@@ -25,6 +27,11 @@ impl Telemetry {
     /// Returns the context of the process itself: what lines outside any span carry.
     pub fn context(&self) -> TraceContext {
         self.shared.process
+    }
+
+    /// Returns the metrics of this process, those about itself among them.
+    pub fn metrics(&self) -> &Registry {
+        &self.metrics
     }
 
     /// Returns how many lines could not be written since the start, for example because the reader of standard error
@@ -47,8 +54,11 @@ impl std::fmt::Debug for Telemetry {
 /// is installed already. Nothing is changed then.
 pub fn init(options: Options) -> Result<Telemetry, Error> {
     let panic_hook = options.panic_hook;
+    let metrics = Registry::new();
+    metrics.register_process(&options.service, &options.version)?;
     let layer = TelemetryLayer::new(options)?;
     let shared = Arc::clone(layer.shared());
+    register_own(&metrics, &shared)?;
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer)).map_err(|_| {
         Error::new(
             ErrorKind::AlreadyInitialized,
@@ -58,7 +68,17 @@ pub fn init(options: Options) -> Result<Telemetry, Error> {
     if panic_hook {
         panic::install();
     }
-    Ok(Telemetry { shared })
+    Ok(Telemetry { shared, metrics })
+}
+
+/// Registers what telemetry knows about itself.
+fn register_own(metrics: &Registry, shared: &Arc<Shared>) -> Result<(), Error> {
+    let counted = Arc::clone(shared);
+    metrics.observe_counter(
+        Desc::new("telemetry_lines_lost_total", "Lines of the log that could not be written."),
+        &[],
+        move |samples| samples.add(&[], counted.lines_lost() as f64),
+    )
 }
 
 /// Calls [`init`](crate::init()) with the name and version of the calling crate and [`Options::from_env`]. Fields that

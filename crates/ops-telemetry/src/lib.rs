@@ -36,6 +36,7 @@
 //! ([`Telemetry::lines_lost`]), not repeated. All spans of a process share its trace, so the requests of a server are
 //! told apart by their span ids alone. Records of the `log` crate are not seen. Nothing is sent to a collector.
 
+pub mod admin;
 mod context;
 mod current;
 mod error;
@@ -45,6 +46,7 @@ mod init;
 mod json;
 mod layer;
 mod line;
+pub mod metrics;
 mod options;
 mod panic;
 pub mod propagate;

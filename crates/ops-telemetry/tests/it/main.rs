@@ -1,7 +1,9 @@
 //! What a user of the crate sees: lines, ids, and a process that survives what happens to its logs.
 
+mod admin;
 mod ids;
 mod lines;
+mod metrics;
 mod process;
 mod propagation;
 mod redaction;
