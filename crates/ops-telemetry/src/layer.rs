@@ -42,7 +42,7 @@ pub struct TelemetryLayer {
 pub(crate) struct Shared {
     style: Style,
     filter: Filter,
-    redactor: Option<Arc<dyn Redactor>>,
+    pub(crate) redactor: Option<Arc<dyn Redactor>>,
     writer: Arc<dyn LineWriter>,
     lines_lost: AtomicU64,
     pub(crate) process: TraceContext,

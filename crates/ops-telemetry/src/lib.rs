@@ -42,6 +42,8 @@ mod current;
 mod error;
 mod fields;
 mod filter;
+#[cfg(feature = "http")]
+pub mod http;
 mod init;
 mod json;
 mod layer;

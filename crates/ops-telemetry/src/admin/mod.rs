@@ -7,7 +7,7 @@
 //! | `GET /ready` | 200 where all checks pass, else 503, with the checks as JSON |
 //! | `PUT /admin/level?ttl=600` | sets the filter of the log to the text of the body, for that many seconds |
 //!
-//! An [`Admin`] answers; who asks reaches it through a router of the service or,
+//! An [`Admin`] answers; who asks reaches it through a router of the service (feature `http`: `Admin::service`) or,
 //! in a program without one, through [`Listener`]. There is no authentication: keep it off the public listener.
 //!
 //! ```
@@ -26,8 +26,12 @@
 mod check;
 mod listen;
 mod respond;
+#[cfg(feature = "http")]
+mod service;
 mod wire;
 
 pub use check::Check;
 pub use listen::{Listen, Listener};
 pub use respond::{Admin, Answer, Question};
+#[cfg(feature = "http")]
+pub use service::AdminService;

@@ -1,6 +1,8 @@
 //! What a user of the crate sees: lines, ids, and a process that survives what happens to its logs.
 
 mod admin;
+#[cfg(feature = "http")]
+mod http;
 mod ids;
 mod lines;
 mod metrics;
