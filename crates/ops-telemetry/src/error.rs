@@ -9,6 +9,10 @@ use std::fmt;
 pub enum ErrorKind {
     /// A process-wide subscriber is already installed.
     AlreadyInitialized,
+    /// An audit chain does not hold.
+    AuditBroken,
+    /// An audit file cannot be opened, locked or read.
+    AuditUnavailable,
     /// A log filter could not be read.
     InvalidFilter,
     /// A `traceparent` does not follow W3C Trace Context.
@@ -21,6 +25,8 @@ pub enum ErrorKind {
     CannotListen,
     /// A metric's description breaks a rule, or its name is taken.
     InvalidMetric,
+    /// The ids of a span have been seen and cannot change any more.
+    TooLate,
 }
 
 /// The error of every operation in this crate.
@@ -40,12 +46,15 @@ impl Error {
     pub fn code(&self) -> &'static str {
         match self.kind {
             ErrorKind::AlreadyInitialized => "already_initialized",
+            ErrorKind::AuditBroken => "audit_broken",
+            ErrorKind::AuditUnavailable => "audit_unavailable",
             ErrorKind::InvalidFilter => "invalid_filter",
             ErrorKind::InvalidTraceparent => "invalid_traceparent",
             ErrorKind::InvalidTracestate => "invalid_tracestate",
             ErrorKind::InvalidBaggage => "invalid_baggage",
             ErrorKind::CannotListen => "cannot_listen",
             ErrorKind::InvalidMetric => "invalid_metric",
+            ErrorKind::TooLate => "too_late",
         }
     }
 

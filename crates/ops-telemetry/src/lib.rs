@@ -37,31 +37,62 @@
 //! told apart by their span ids alone. Records of the `log` crate are not seen. Nothing is sent to a collector.
 
 pub mod admin;
+pub mod audit;
 mod context;
 mod current;
+mod environment;
 mod error;
+mod exit;
 mod fields;
 mod filter;
 #[cfg(feature = "http")]
 pub mod http;
 mod init;
 mod json;
+mod keys;
 mod layer;
+mod level;
 mod line;
-pub mod metrics;
+mod log_records;
 mod options;
 mod panic;
-pub mod propagate;
+mod random;
+mod record;
 mod redact;
+mod remote;
+mod sampling;
+mod severity;
+mod shared;
+mod span;
+mod spawn;
 pub mod testing;
 mod timestamp;
 mod writer;
 
+pub use audit::AuditOptions;
 pub use context::{SpanId, TraceContext, TraceFlags, TraceId};
+pub use current::{SpanExt, child_env};
 pub use error::{Error, ErrorKind};
-pub use init::{Telemetry, init};
+pub use init::{Redactions, ShutdownReport, Telemetry, init, redact};
+pub use keys::FieldMask;
 pub use layer::TelemetryLayer;
-pub use options::{LogFormat, Options};
-pub use propagate::environment::child_env;
-pub use redact::Redactor;
-pub use writer::{LineWriter, StderrWriter};
+pub use level::CurrentLevel;
+pub use line::Schema;
+pub use options::{LogFormat, Options, PanicHook, Roots};
+pub use record::Undelivered;
+pub use redact::{Redactor, Sensitive};
+pub use remote::RemoteParent;
+pub use sampling::{Sampling, UnsampledLines};
+pub use severity::Severity;
+pub use spawn::{in_current_span, spawn_thread};
+#[cfg(feature = "tokio")]
+pub use spawn::{spawn, spawn_blocking};
+pub use writer::{
+    FileWriter, LineWriter, LinesLost, RingOptions, Rotation, StderrWriter, StdoutWriter, WhenFull,
+};
+
+/// For the macros of this crate alone.
+#[doc(hidden)]
+pub mod __private {
+    pub use tracing;
+}

@@ -11,7 +11,7 @@ mod propagation;
 mod redaction;
 
 use ops_telemetry::testing::Capture;
-use ops_telemetry::{LogFormat, Options};
+use ops_telemetry::{LogFormat, Options, Roots};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
@@ -64,7 +64,7 @@ fn parse(line: &str) -> Line {
 }
 
 fn options() -> Options {
-    Options { format: LogFormat::Json, filter: "trace".into(), ..Options::default() }
+    Options { format: LogFormat::Json, filter: "trace".into(), roots: Roots::Process, ..Options::default() }
 }
 
 /// Runs `body` and returns the lines that it logs.

@@ -3,8 +3,9 @@
 
 use std::io::Read;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
-use ops_telemetry::{ErrorKind, Options, TraceContext, child_env};
+use ops_telemetry::{ErrorKind, Options, Roots, TraceContext, child_env};
 
 use crate::parse;
 
@@ -37,6 +38,8 @@ fn says_hello() {
     assert_eq!(Some(telemetry.context()), TraceContext::current());
     tracing::info!("hello");
     tracing::debug!("only when asked for");
+    // The grandchild writes to the same pipe, after this.
+    assert!(telemetry.flush(Duration::from_secs(10)));
     // The span is what the grandchild must be told.
     let _span = tracing::info_span!("call").entered();
     let grandchild =
@@ -83,7 +86,7 @@ fn a_malformed_parent_starts_a_new_trace() {
 }
 
 fn panics() {
-    let _telemetry = ops_telemetry::init!().expect("the first one");
+    let _telemetry = ops_telemetry::init!(roots: Roots::Process).expect("the first one");
     let _span = tracing::info_span!("work", job = 7).entered();
     let thread =
         std::thread::Builder::new().name("worker".into()).spawn(|| panic!("on a thread")).expect("starts");
@@ -103,7 +106,7 @@ fn a_panic_is_one_line_and_nothing_else() {
     let lines: Vec<_> = stderr_lines(&output).iter().map(|line| parse(line)).collect();
     let [thread, any, main] = &lines[..] else { panic!("{output:?}") };
     assert_eq!(main.get("message"), "panicked: it broke: badly\n");
-    assert_eq!((main.get("level").as_str(), main.get("target").as_str()), (Some("ERROR"), Some("panic")));
+    assert_eq!((main.get("level").as_str(), main.get("target").as_str()), (Some("FATAL"), Some("panic")));
     assert_eq!((main.get("job"), main.get("span_id")), (any.get("job"), any.get("span_id")));
     assert!(main.get("location").as_str().expect("text").contains("process.rs:"));
     assert_eq!(
@@ -149,6 +152,7 @@ fn logs_into_a_closed_pipe() {
     }
     let caught = std::panic::catch_unwind(|| panic!("into the void"));
     assert!(caught.is_err());
+    assert!(telemetry.flush(Duration::from_secs(10)));
     println!("lost {}", telemetry.lines_lost());
 }
 
