@@ -19,6 +19,7 @@ use crate::metrics::{Desc, Registry};
 use crate::options::{Options, PanicHook};
 use crate::panic;
 use crate::record::Undelivered;
+use crate::severity::Severity;
 use crate::shared::{GLOBAL, Shared};
 use crate::writer::LinesLost;
 

@@ -4,11 +4,10 @@ use std::borrow::Cow;
 use std::error::Error;
 
 use http::{HeaderValue, Response, StatusCode, header};
-use tracing::dispatcher;
 
 use crate::context::{TraceContext, TraceId};
+use crate::init::redact;
 use crate::json;
-use crate::layer::TelemetryLayer;
 
 /// An `application/problem+json` body with the `trace_id` of the request.
 ///
@@ -56,7 +55,7 @@ impl Problem {
     /// Says what is special about this time, for the client to read. The redactor sees it first.
     #[must_use]
     pub fn detail(self, detail: impl Into<String>) -> Self {
-        Self { detail: Some(redacted(detail.into())), ..self }
+        Self { detail: Some(redact(&detail.into())), ..self }
     }
 
     /// Sets the URI that names the kind of problem; it should lead to its documentation.
@@ -105,16 +104,4 @@ impl Problem {
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     }
-}
-
-/// Removes secrets; a text that is none any more is gone as a whole.
-fn redacted(text: String) -> String {
-    dispatcher::get_default(|dispatch| {
-        let layer = dispatch.downcast_ref::<TelemetryLayer>()?;
-        let redactor = layer.shared().redactor.as_ref()?;
-        let mut bytes = text.clone().into_bytes();
-        redactor.redact(&mut bytes);
-        Some(String::from_utf8(bytes).unwrap_or_else(|_| "[redacted]".to_owned()))
-    })
-    .unwrap_or(text)
 }

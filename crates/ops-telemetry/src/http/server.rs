@@ -192,19 +192,21 @@ impl Shared {
     fn start<A>(self: &Arc<Self>, request: &Request<A>) -> Exchange {
         let method = exchange::method(request.method());
         let route = (self.route)(request.extensions()).unwrap_or_default().to_owned();
-        // At the level ERROR so that no filter takes the ids from the lines inside; a span's level shows nowhere else.
-        let span = tracing::error_span!(
-            target: "http.server",
-            "http.server.request",
-            otel.kind = "server",
-            http.request.method = method,
-            url.path = request.uri().path(),
-            http.route = (!route.is_empty()).then_some(route.as_str()),
-            http.response.status_code = tracing::field::Empty,
-            error.type = tracing::field::Empty,
-        );
         let is_trusted = self.trust.admits((self.peer)(request.extensions()));
-        Received::extract(request.headers()).admit(is_trusted).attach(&span);
+        let inbound = Received::extract(request.headers()).admit(is_trusted);
+        // At the level ERROR so that no filter takes the ids from the lines inside; a span's level shows nowhere else.
+        let span = inbound.open(|| {
+            tracing::error_span!(
+                target: "http.server",
+                "http.server.request",
+                otel.kind = "server",
+                http.request.method = method,
+                url.path = request.uri().path(),
+                http.route = (!route.is_empty()).then_some(route.as_str()),
+                http.response.status_code = tracing::field::Empty,
+                error.type = tracing::field::Empty,
+            )
+        });
         let active = self.active.with(&Active { http_request_method: method }).track();
         let shared = Arc::clone(self);
         Exchange::start(span, move |outcome| {

@@ -1,12 +1,13 @@
 //! What the next process is told: the current place in the trace, and what travels with it.
 
-use tracing::{Dispatch, Span, dispatcher};
+use tracing::{Span, dispatcher};
 use tracing_subscriber::Registry;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::{BAGGAGE, Baggage, BaggagePolicy, Carrier, Inbound, TRACEPARENT, TRACESTATE, TraceState};
 use crate::context::TraceContext;
-use crate::layer::{SpanState, TelemetryLayer};
+use crate::current::{SpanExt, start_trace};
+use crate::remote::RemoteParent;
 
 /// What an outgoing message carries.
 #[derive(Clone, Debug)]
@@ -19,19 +20,16 @@ pub struct Outgoing {
     pub baggage: Baggage,
 }
 
-/// Kept with a span for all spans below it; what a span has not, its parents may have.
-#[derive(Clone, Default)]
-struct Luggage {
-    state: Option<TraceState>,
-    baggage: Option<Baggage>,
-}
+/// Kept with a span for all spans below it.
+struct Luggage(Baggage);
 
 impl Outgoing {
     /// Returns what the current span has to tell, else the process, else `None` where no [`TelemetryLayer`] is installed.
     /// Of the baggage only what `policy` lets out.
     pub fn current(policy: &BaggagePolicy) -> Option<Self> {
-        let context = TraceContext::current()?;
-        let (state, baggage) = dispatcher::get_default(|dispatch| luggage(dispatch, &context));
+        let RemoteParent { context, tracestate, baggage } = RemoteParent::current()?;
+        let state = TraceState::parse(tracestate.as_deref()).unwrap_or_default();
+        let baggage = luggage().unwrap_or_else(|| Baggage::parse(baggage.as_deref()));
         Some(Self { context, state, baggage: baggage.filtered(policy) })
     }
 
@@ -54,71 +52,57 @@ impl Outgoing {
 impl Baggage {
     /// Returns the baggage of the current span, that of its parents where it has none of its own.
     pub fn current() -> Self {
-        let Some(context) = TraceContext::current() else { return Self::default() };
-        dispatcher::get_default(|dispatch| luggage(dispatch, &context)).1
+        luggage().unwrap_or_else(|| {
+            let carried = RemoteParent::current().and_then(|current| current.baggage);
+            Self::parse(carried.as_deref())
+        })
     }
 
     /// Makes this the baggage of `span` and of the spans below it.
     pub fn attach(self, span: &Span) {
-        change(span, |luggage| luggage.baggage = Some(self));
+        span.with_subscriber(|(id, dispatch)| {
+            dispatch.downcast_ref::<Registry>()?.span(id)?.extensions_mut().replace(Luggage(self));
+            Some(())
+        });
     }
 }
 
 impl Inbound {
-    /// Makes `span` the start of this work: below the parent, or in a trace of its own, with what travels along. Call it
-    /// before anything is logged in the span, and before a child of it is made: what was written keeps its ids.
-    pub fn attach(self, span: &Span) {
-        let Self { parent, link: _, state, baggage } = self;
-        adopt(span, parent);
-        change(span, |luggage| *luggage = Luggage { state: Some(state), baggage: Some(baggage) });
-    }
-}
-
-/// Gives a span the trace of `parent`, or a new one.
-fn adopt(span: &Span, parent: Option<TraceContext>) {
-    span.with_subscriber(|(id, dispatch)| {
-        let span = dispatch.downcast_ref::<Registry>()?.span(id)?;
-        let mut extensions = span.extensions_mut();
-        let state = extensions.get_mut::<SpanState>()?;
-        let TraceContext { trace_id, flags, .. } = parent.unwrap_or_else(TraceContext::random);
-        state.context = TraceContext { trace_id, flags, ..state.context };
-        Some(())
-    });
-}
-
-fn change(span: &Span, change: impl FnOnce(&mut Luggage)) {
-    span.with_subscriber(|(id, dispatch)| {
-        let span = dispatch.downcast_ref::<Registry>()?.span(id)?;
-        let mut extensions = span.extensions_mut();
-        let mut luggage = extensions.remove::<Luggage>().unwrap_or_default();
-        change(&mut luggage);
-        extensions.insert(luggage);
-        Some(())
-    });
-}
-
-/// What the spans from the current one up have.
-fn of_spans(dispatch: &Dispatch) -> Luggage {
-    let mut found = Luggage::default();
-    let span = dispatch.current_span().id().and_then(|id| dispatch.downcast_ref::<Registry>()?.span(id));
-    for span in span.iter().flat_map(|span| span.scope()) {
-        if let Some(luggage) = span.extensions().get::<Luggage>() {
-            found.state = found.state.or_else(|| luggage.state.clone());
-            found.baggage = found.baggage.or_else(|| luggage.baggage.clone());
+    /// Opens the span of this work with `make`: below the parent, or in a trace of its own that is linked to the caller,
+    /// whatever span is current here. What travels along holds for the spans below it.
+    ///
+    /// ```
+    /// use ops_telemetry::propagate::kafka;
+    ///
+    /// let record = [("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")];
+    /// let span = kafka::extract(record).admit(true).open(|| tracing::info_span!("orders process"));
+    /// span.in_scope(|| tracing::info!("in the trace of the producer"));
+    /// ```
+    pub fn open(self, make: impl FnOnce() -> Span) -> Span {
+        let Self { parent, link, state, baggage } = self;
+        let span = match parent {
+            Some(context) => {
+                let (tracestate, carried) = (state.to_header(), baggage.to_header());
+                RemoteParent::new(context, tracestate, carried).parent_of(make)
+            }
+            None => {
+                let span = make();
+                start_trace(&span);
+                span
+            }
+        };
+        if let Some(link) = link {
+            span.add_link(link);
         }
+        baggage.attach(&span);
+        span
     }
-    found
 }
 
-fn luggage(dispatch: &Dispatch, context: &TraceContext) -> (TraceState, Baggage) {
-    let found = of_spans(dispatch);
-    let shared = dispatch.downcast_ref::<TelemetryLayer>().map(TelemetryLayer::shared);
-    // The process was told about its own trace, not about those that start in it.
-    let shared = shared.filter(|shared| shared.process.trace_id == context.trace_id);
-    let state = found.state.unwrap_or_else(|| {
-        TraceState::parse(shared.and_then(|shared| shared.tracestate.as_deref())).unwrap_or_default()
-    });
-    let baggage =
-        found.baggage.unwrap_or_else(|| Baggage::parse(shared.and_then(|shared| shared.baggage.as_deref())));
-    (state, baggage)
+/// The baggage that the nearest span has, if any was given one here.
+fn luggage() -> Option<Baggage> {
+    dispatcher::get_default(|dispatch| {
+        let span = dispatch.downcast_ref::<Registry>()?.span(dispatch.current_span().id()?)?;
+        span.scope().find_map(|span| span.extensions().get::<Luggage>().map(|luggage| luggage.0.clone()))
+    })
 }

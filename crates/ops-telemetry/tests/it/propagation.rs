@@ -187,8 +187,7 @@ fn work_of_a_trusted_caller_is_in_its_trace_and_of_a_stranger_in_one_of_its_own(
     ];
     told(|capture| {
         let work = |is_trusted: bool| {
-            let span = info_span!("work");
-            Received::extract(&message).admit(is_trusted).attach(&span);
+            let span = Received::extract(&message).admit(is_trusted).open(|| info_span!("work"));
             span.in_scope(|| {
                 tracing::info!("a line");
                 let _below = info_span!("below").entered();
