@@ -57,6 +57,8 @@ mod random;
 mod record;
 mod redact;
 mod remote;
+#[cfg(feature = "tokio")]
+mod run;
 mod sampling;
 mod severity;
 mod shared;
@@ -79,6 +81,8 @@ pub use options::{LogFormat, Options, PanicHook, Roots};
 pub use record::Undelivered;
 pub use redact::{Redactor, Sensitive};
 pub use remote::RemoteParent;
+#[cfg(feature = "tokio")]
+pub use run::{Outcome, Running, Service, run};
 pub use sampling::{Sampling, UnsampledLines};
 pub use severity::Severity;
 pub use spawn::{in_current_span, spawn_thread};
