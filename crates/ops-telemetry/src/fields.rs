@@ -333,7 +333,7 @@ mod tests {
     fn a_recycled_set_comes_back_empty() {
         fields(&[("a", "1")]).recycle();
         let again = Fields::pooled();
-        assert!(again.is_empty() && again.text.capacity() > 0);
+        assert!(again.keys().next().is_none() && again.text.capacity() > 0);
         Fields { text: vec![0; 2 * MAX_KEPT_LEN], ..Fields::default() }.recycle();
         assert!(Fields::pooled().text.capacity() <= MAX_KEPT_LEN);
     }
