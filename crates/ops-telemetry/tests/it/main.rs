@@ -1,9 +1,12 @@
 //! What a user of the crate sees: lines, ids, and a process that survives what happens to its logs.
 
+mod audit;
 mod ids;
 mod lines;
 mod process;
 mod redaction;
+mod traces;
+mod writer;
 
 use ops_telemetry::testing::Capture;
 use ops_telemetry::{LogFormat, Options, Roots};
