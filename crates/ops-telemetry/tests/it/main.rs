@@ -1,10 +1,13 @@
 //! What a user of the crate sees: lines, ids, and a process that survives what happens to its logs.
 
+mod allocations;
 mod audit;
 mod ids;
 mod lines;
 mod process;
 mod redaction;
+#[cfg(feature = "tokio")]
+mod run;
 mod traces;
 mod writer;
 
