@@ -7,7 +7,7 @@ use std::io::Write as _;
 use tracing::field::{Field, Visit};
 
 use crate::json;
-use crate::keys::KeyRules;
+use crate::keys::{Key, KeyRules};
 use crate::redact::{REDACTED, Redaction};
 
 /// The longest value, in bytes of JSON; what is longer is cut.
@@ -30,11 +30,14 @@ pub(crate) struct Fields {
     text: Vec<u8>,
     entries: Vec<Entry>,
     truncated: bool,
+    /// The bits of all keys that were ever here.
+    bits: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     key: &'static str,
+    bit: u64,
     start: usize,
     /// Where the value begins, after the key and its colon.
     value: usize,
@@ -76,6 +79,7 @@ impl Fields {
         self.text.clear();
         self.entries.clear();
         self.truncated = false;
+        self.bits = 0;
     }
 
     /// Tells whether a value was cut.
@@ -83,12 +87,13 @@ impl Fields {
         self.truncated
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     pub(crate) fn contains(&self, key: &str) -> bool {
         self.entries.iter().any(|entry| entry.key == key)
+    }
+
+    /// Returns one bit for each key; two sets that share none share no key.
+    pub(crate) fn bits(&self) -> u64 {
+        self.bits
     }
 
     /// Returns all members as one text.
@@ -111,35 +116,32 @@ impl Fields {
 
     /// Takes over the fields of `newer`, which win.
     pub(crate) fn merge(&mut self, newer: &Self) {
-        for member in newer.iter() {
-            self.remove(member.key);
-            let start = self.text.len();
-            self.text.extend_from_slice(member.text);
-            let end = self.text.len();
-            self.entries.push(Entry { key: member.key, start, value: end - member.value.len(), end });
+        for Entry { key, bit, start, value, end } in &newer.entries {
+            self.remove(key, *bit);
+            let moved = self.text.len();
+            self.text.extend_from_slice(&newer.text[*start..*end]);
+            let (value, end) = (moved + value - start, self.text.len());
+            self.entries.push(Entry { key, bit: *bit, start: moved, value, end });
         }
+        self.bits |= newer.bits;
         self.truncated |= newer.truncated;
     }
 
-    /// Appends a member by what `write` says of its value.
-    pub(crate) fn push(
-        &mut self,
-        key: &'static str,
-        is_plain: bool,
-        write: impl FnOnce(&mut Vec<u8>),
-    ) -> usize {
-        self.remove(key);
+    /// Appends a member by what `write` says of its value, and returns where the value begins.
+    pub(crate) fn push(&mut self, key: Key, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+        self.remove(key.name, key.bit);
         let start = self.text.len();
         self.text.extend_from_slice(b",\"");
-        if is_plain {
-            self.text.extend_from_slice(key.as_bytes());
+        if key.is_plain {
+            self.text.extend_from_slice(key.name.as_bytes());
         } else {
-            json::escape(&mut self.text, key);
+            json::escape(&mut self.text, key.name);
         }
         self.text.extend_from_slice(b"\":");
         let value = self.text.len();
         write(&mut self.text);
-        self.entries.push(Entry { key, start, value, end: self.text.len() });
+        self.bits |= key.bit;
+        self.entries.push(Entry { key: key.name, bit: key.bit, start, value, end: self.text.len() });
         value
     }
 
@@ -153,13 +155,16 @@ impl Fields {
         for member in whole.iter() {
             let mut value = member.value.to_vec();
             bound(&mut value, redaction);
-            self.push(member.key, false, |text| text.extend_from_slice(&value));
+            self.push(Key::shown(member.key), |text| text.extend_from_slice(&value));
         }
         self.truncated = true;
         true
     }
 
-    fn remove(&mut self, key: &str) {
+    fn remove(&mut self, key: &str, bit: u64) {
+        if self.bits & bit == 0 {
+            return;
+        }
         let Some(index) = self.entries.iter().position(|entry| entry.key == key) else { return };
         let removed = self.entries.remove(index);
         let len = removed.end - removed.start;
@@ -197,11 +202,11 @@ impl Recorder<'_> {
         let key = self.keys.key(name);
         if key.is_masked {
             self.redaction.count_field();
-            self.fields.push(key.name, key.is_plain, |text| text.extend_from_slice(REDACTED));
+            self.fields.push(key, |text| text.extend_from_slice(REDACTED));
             return;
         }
-        let value = self.fields.push(key.name, key.is_plain, write);
-        let Fields { text, entries, truncated } = &mut *self.fields;
+        let value = self.fields.push(key, write);
+        let Fields { text, entries, truncated, .. } = &mut *self.fields;
         if text.len() - value > MAX_VALUE_LEN {
             *truncated |= shorten(text, value, self.redaction);
             if let Some(last) = entries.last_mut() {
@@ -267,7 +272,7 @@ impl Visit for Recorder<'_> {
         let key = self.keys.key(field.name());
         if key.is_masked {
             // A truth value tells nobody a secret.
-            self.fields.push(key.name, key.is_plain, |out| out.extend_from_slice(text));
+            self.fields.push(key, |out| out.extend_from_slice(text));
         } else {
             self.value(field, |out| out.extend_from_slice(text));
         }
@@ -307,7 +312,7 @@ mod tests {
     fn fields(pairs: &[(&'static str, &str)]) -> Fields {
         let mut fields = Fields::default();
         for (key, value) in pairs {
-            fields.push(key, true, |text| text.extend_from_slice(value.as_bytes()));
+            fields.push(Key::shown(key), |text| text.extend_from_slice(value.as_bytes()));
         }
         fields
     }
@@ -328,7 +333,7 @@ mod tests {
     fn a_recycled_set_comes_back_empty() {
         fields(&[("a", "1")]).recycle();
         let again = Fields::pooled();
-        assert!(again.is_empty() && again.text.capacity() > 0);
+        assert!(again.keys().next().is_none() && again.text.capacity() > 0);
         Fields { text: vec![0; 2 * MAX_KEPT_LEN], ..Fields::default() }.recycle();
         assert!(Fields::pooled().text.capacity() <= MAX_KEPT_LEN);
     }

@@ -54,6 +54,10 @@ pub struct Redactions {
 }
 
 impl Telemetry {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
     /// Returns the trace that this process belongs to.
     pub fn trace_id(&self) -> TraceId {
         self.context().trace_id

@@ -91,6 +91,24 @@ pub(crate) struct Key {
     pub(crate) is_masked: bool,
     /// Whether the name stands in a JSON string as it is.
     pub(crate) is_plain: bool,
+    /// One bit that names share rarely, and equal names always.
+    pub(crate) bit: u64,
+}
+
+impl Key {
+    /// A name that this crate itself gives.
+    pub(crate) fn shown(name: &'static str) -> Self {
+        Self { name, is_masked: false, is_plain: false, bit: bit_of(name) }
+    }
+}
+
+/// Returns the bit of a name.
+fn bit_of(name: &str) -> u64 {
+    // FNV-1a; all that counts is that it spreads.
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    1 << (hash >> 58)
 }
 
 /// Decides about names; the answers are kept by each thread.
@@ -111,7 +129,7 @@ struct Slot {
 }
 
 const SLOTS: usize = 256;
-const NOTHING: Key = Key { name: "", is_masked: false, is_plain: true };
+const NOTHING: Key = Key { name: "", is_masked: false, is_plain: true, bit: 0 };
 
 thread_local! {
     static REMEMBERED: [Cell<Slot>; SLOTS] = const {
@@ -130,7 +148,9 @@ impl KeyRules {
 
     pub(crate) fn key(&self, name: &'static str) -> Key {
         let place = (name.as_ptr() as usize, name.len());
-        let index = (place.0 >> 2 ^ place.0 >> 9 ^ place.1) % SLOTS;
+        // Names of one event lie next to each other: all bits of the address must count (Fibonacci hashing).
+        let spread = (place.0 ^ place.1 << 48).wrapping_mul(0x9e37_79b9_7f4a_7c15_u64 as usize);
+        let index = (spread >> (usize::BITS / 2)) % SLOTS;
         let known = REMEMBERED.try_with(|slots| {
             let slot = slots[index].get();
             (slot.rules == self.id && slot.name == place).then_some(slot.key)
@@ -148,11 +168,8 @@ impl KeyRules {
         let is_masked = self.mask.matches(name);
         let bare = name.strip_prefix("r#").unwrap_or(name);
         let name = if self.reserved.iter().any(|reserved| reserved == bare) { renamed(bare) } else { bare };
-        Key {
-            name,
-            is_masked,
-            is_plain: name.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\'),
-        }
+        let is_plain = name.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\');
+        Key { name, is_masked, is_plain, bit: bit_of(name) }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::context::TraceContext;
 use crate::error::Error;
 use crate::fields::{Fields, Recorder};
 use crate::json;
-use crate::keys::KeyRules;
+use crate::keys::{Key, KeyRules};
 use crate::level::{AUDIT_TARGET, Levels};
 use crate::line::{Body, Head, Style};
 use crate::options::{Options, Roots};
@@ -153,7 +153,7 @@ impl Shared {
     ) {
         push_string(&mut buffers.message, message);
         for (key, value) in fields {
-            buffers.event.push(key, true, |out| push_string(out, format_args!("{value}")));
+            buffers.event.push(Key::shown(key), |out| push_string(out, format_args!("{value}")));
         }
         let is_long = buffers.event.bound(&self.redaction)
             | crate::fields::bound(&mut buffers.message, &self.redaction);
@@ -204,7 +204,7 @@ impl Buffers {
         let Self { event, members, keys, truncated, .. } = self;
         *truncated = event.is_truncated();
         let mut context = None;
-        let mut next = span;
+        let (mut next, mut taken) = (span, event.bits());
         while let Some(span) = next {
             let above = span.parent();
             let extensions = span.extensions();
@@ -213,13 +213,14 @@ impl Buffers {
                 let fields = state.fields();
                 *truncated |= fields.is_truncated();
                 let is_shown = |key: &str| !keys.contains(&key) && !event.contains(key);
-                if fields.keys().all(is_shown) {
+                if fields.bits() & taken == 0 || fields.keys().all(is_shown) {
                     members.extend_from_slice(fields.text());
                 } else {
                     let shown = fields.iter().filter(|member| is_shown(member.key));
                     shown.for_each(|member| members.extend_from_slice(member.text));
                 }
                 if above.is_some() {
+                    taken |= fields.bits();
                     keys.extend(fields.keys());
                 }
             }

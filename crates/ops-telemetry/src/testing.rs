@@ -7,11 +7,12 @@ use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
-use tracing::Span;
+use tracing::{Dispatch, Span};
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::context::{TraceContext, TraceId};
 use crate::error::Error;
+use crate::init::Telemetry;
 use crate::json;
 use crate::layer::TelemetryLayer;
 use crate::log_records;
@@ -71,6 +72,17 @@ impl Capture {
     pub fn logs(&self) -> Vec<LogRecord> {
         locked(&self.store.logs).clone()
     }
+}
+
+/// Returns telemetry as `options` say, ring and all, that holds where the dispatch is made the default: for tests of the
+/// writer itself.
+///
+/// # Errors
+/// As [`TelemetryLayer::new`].
+pub fn scoped(options: Options) -> Result<(Dispatch, Telemetry), Error> {
+    let layer = TelemetryLayer::new(options)?;
+    let telemetry = Telemetry::new(Arc::clone(layer.shared()));
+    Ok((Dispatch::new(tracing_subscriber::registry().with(layer)), telemetry))
 }
 
 /// A trace of one test, seen across all threads and tasks.

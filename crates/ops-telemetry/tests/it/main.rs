@@ -1,6 +1,8 @@
 //! What a user of the crate sees: lines, ids, and a process that survives what happens to its logs.
 
 mod admin;
+mod allocations;
+mod audit;
 #[cfg(feature = "http")]
 mod http;
 mod ids;
@@ -9,6 +11,10 @@ mod metrics;
 mod process;
 mod propagation;
 mod redaction;
+#[cfg(feature = "tokio")]
+mod run;
+mod traces;
+mod writer;
 
 use ops_telemetry::testing::Capture;
 use ops_telemetry::{LogFormat, Options, Roots};
