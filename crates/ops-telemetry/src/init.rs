@@ -54,8 +54,14 @@ pub struct Redactions {
 }
 
 impl Telemetry {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    /// Builds telemetry and the layer that feeds it; nothing is installed yet.
+    pub(crate) fn build(options: Options) -> Result<(Self, TelemetryLayer), Error> {
+        let metrics = Registry::new();
+        metrics.register_process(&options.service, &options.version)?;
+        let layer = TelemetryLayer::new(options)?;
+        let shared = Arc::clone(layer.shared());
+        register_own(&metrics, &shared)?;
+        Ok((Self { shared, metrics }, layer))
     }
 
     /// Returns the trace that this process belongs to.
@@ -194,11 +200,8 @@ impl std::fmt::Debug for Telemetry {
 /// changed then.
 pub fn init(options: Options) -> Result<Telemetry, Error> {
     let panic_hook = options.panic_hook;
-    let metrics = Registry::new();
-    metrics.register_process(&options.service, &options.version)?;
-    let layer = TelemetryLayer::new(options)?;
-    let shared = Arc::clone(layer.shared());
-    register_own(&metrics, &shared)?;
+    let (telemetry, layer) = Telemetry::build(options)?;
+    let shared = Arc::clone(&telemetry.shared);
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer)).map_err(|_| {
         Error::new(
             ErrorKind::AlreadyInitialized,
@@ -212,7 +215,7 @@ pub fn init(options: Options) -> Result<Telemetry, Error> {
     if panic_hook != PanicHook::Off {
         panic::install(panic_hook);
     }
-    Ok(Telemetry { shared, metrics })
+    Ok(telemetry)
 }
 
 /// Registers what telemetry knows about itself.

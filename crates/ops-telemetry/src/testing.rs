@@ -80,8 +80,7 @@ impl Capture {
 /// # Errors
 /// As [`TelemetryLayer::new`].
 pub fn scoped(options: Options) -> Result<(Dispatch, Telemetry), Error> {
-    let layer = TelemetryLayer::new(options)?;
-    let telemetry = Telemetry::new(Arc::clone(layer.shared()));
+    let (telemetry, layer) = Telemetry::build(options)?;
     Ok((Dispatch::new(tracing_subscriber::registry().with(layer)), telemetry))
 }
 
