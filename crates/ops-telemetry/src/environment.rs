@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use crate::context::TraceContext;
 use crate::filter::Filter;
 use crate::options::Options;
+#[cfg(feature = "otlp")]
+use crate::otlp::Otlp;
 use crate::sampling::Sampling;
 
 impl Options {
@@ -18,6 +20,9 @@ impl Options {
     /// | `OTEL_SERVICE_NAME` | the service's name, before that of the next one |
     /// | `OTEL_RESOURCE_ATTRIBUTES` | name, version and more: `service.version=1.2,deployment.environment.name=prod` |
     /// | `OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG` | which traces are recorded |
+    /// | `OTEL_EXPORTER_OTLP_ENDPOINT`, `_HEADERS`, `_TIMEOUT`, `_CERTIFICATE`; `OTEL_METRIC_EXPORT_INTERVAL` | with the feature `otlp`: the collector |
+    /// | the same with `_TRACES`, `_LOGS` or `_METRICS` after `OTLP`; `OTEL_TRACES_EXPORTER` and so on: `none` | that of one kind |
+    /// | `OTEL_SDK_DISABLED` | `true`: no collector |
     ///
     /// A malformed `TRACEPARENT` counts as none, and `TRACESTATE` with it, as W3C demands. So does a `LOG_LEVEL` or
     /// `RUST_LOG` that this crate cannot read: it may be meant for a program with another syntax.
@@ -58,6 +63,10 @@ impl Options {
         let argument = text("OTEL_TRACES_SAMPLER_ARG");
         let sampling = sampler.and_then(|name| Sampling::from_names(&name, argument.as_deref()));
         self.sampling = sampling.unwrap_or(self.sampling);
+        #[cfg(feature = "otlp")]
+        {
+            self.otlp = Otlp::from_lookup(text);
+        }
         self
     }
 }

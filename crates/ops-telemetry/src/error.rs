@@ -23,6 +23,8 @@ pub enum ErrorKind {
     InvalidBaggage,
     /// The admin listener could not be started.
     CannotListen,
+    /// The address of a collector, one of its headers or its certificates cannot be used.
+    InvalidCollector,
     /// A metric's description breaks a rule, or its name is taken.
     InvalidMetric,
     /// The ids of a span have been seen and cannot change any more.
@@ -53,6 +55,7 @@ impl Error {
             ErrorKind::InvalidTracestate => "invalid_tracestate",
             ErrorKind::InvalidBaggage => "invalid_baggage",
             ErrorKind::CannotListen => "cannot_listen",
+            ErrorKind::InvalidCollector => "invalid_collector",
             ErrorKind::InvalidMetric => "invalid_metric",
             ErrorKind::TooLate => "too_late",
         }

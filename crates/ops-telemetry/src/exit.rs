@@ -23,6 +23,6 @@ pub(crate) fn flush_when_this_thread_ends(shared: Arc<Shared>) {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.0.output.flush(Instant::now() + MAX_FLUSH);
+        self.0.flush(Instant::now() + MAX_FLUSH);
     }
 }

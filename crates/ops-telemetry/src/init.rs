@@ -58,7 +58,7 @@ impl Telemetry {
     pub(crate) fn build(options: Options) -> Result<(Self, TelemetryLayer), Error> {
         let metrics = Registry::new();
         metrics.register_process(&options.service, &options.version)?;
-        let layer = TelemetryLayer::new(options)?;
+        let layer = TelemetryLayer::with_metrics(options, &metrics)?;
         let shared = Arc::clone(layer.shared());
         register_own(&metrics, &shared)?;
         Ok((Self { shared, metrics }, layer))
@@ -137,9 +137,9 @@ impl Telemetry {
         self.shared.audit().head()
     }
 
-    /// Waits until every line so far is written, and tells whether it is.
+    /// Waits until every line so far is written, and sent where a collector is, and tells whether it is.
     pub fn flush(&self, at_most: Duration) -> bool {
-        self.shared.output.flush(deadline(at_most))
+        self.shared.flush(deadline(at_most))
     }
 
     /// Delivers everything that was logged, and tells what was lost. Blocks the calling thread for at most `at_most`, needs

@@ -15,7 +15,10 @@ use crate::context::TraceContext;
 use crate::error::Error;
 use crate::fields::{Fields, Recorder};
 use crate::level::AUDIT_TARGET;
+use crate::metrics::Registry;
 use crate::options::{Options, Roots};
+#[cfg(feature = "otlp")]
+use crate::otlp::Exporter;
 use crate::record::{RecordFields, Sink, SpanRecord};
 use crate::remote::RemoteParent;
 use crate::sampling::UnsampledLines;
@@ -40,6 +43,22 @@ impl TelemetryLayer {
     /// [`ErrorKind::AuditUnavailable`](crate::ErrorKind::AuditUnavailable) where the audit file cannot be opened or its
     /// chain cannot be continued.
     pub fn new(options: Options) -> Result<Self, Error> {
+        #[cfg(feature = "otlp")]
+        if let Some(otlp) = &options.otlp {
+            let exporter = Exporter::start(otlp, &options.resource_members(), None)?;
+            return Self::with_sink(options, Some(Arc::new(exporter)));
+        }
+        Self::with_sink(options, None)
+    }
+
+    /// Builds the layer, and what sends the metrics of `registry` to a collector.
+    pub(crate) fn with_metrics(options: Options, registry: &Registry) -> Result<Self, Error> {
+        #[cfg(feature = "otlp")]
+        if let Some(otlp) = &options.otlp {
+            let exporter = Exporter::start(otlp, &options.resource_members(), Some(registry))?;
+            return Self::with_sink(options, Some(Arc::new(exporter)));
+        }
+        let _ = registry;
         Self::with_sink(options, None)
     }
 

@@ -52,10 +52,13 @@
 //! everything else that leaves the process.
 //!
 //! # Features
-//! `tokio`: `run`, `spawn`, `spawn_blocking`.
+//! - `tokio`: `run`, `spawn`, `spawn_blocking`.
+//! - `http`: layers of `tower` for servers and clients, header maps as carriers, problem bodies, the admin service.
+//! - `otlp`: spans, log records and metrics to an OpenTelemetry collector, over HTTP with protobuf. Takes no package.
+//! - `otlp-tls`: a collector behind `https`.
 //!
 //! # Limits
-//! Nothing is sent to a collector yet. `std::process::exit` on another thread than the one that called [`init!`] may lose the
+//! A collector is spoken to over OTLP/HTTP alone, not gRPC, and not through a proxy. `std::process::exit` on another thread than the one that called [`init!`] may lose the
 //! lines of the last two milliseconds below ERROR; [`Telemetry::shutdown`] before it does not.
 
 pub mod admin;
@@ -78,6 +81,8 @@ mod line;
 mod log_records;
 pub mod metrics;
 mod options;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod panic;
 pub mod propagate;
 mod random;
@@ -105,6 +110,8 @@ pub use layer::TelemetryLayer;
 pub use level::CurrentLevel;
 pub use line::Schema;
 pub use options::{LogFormat, Options, PanicHook, Roots};
+#[cfg(feature = "otlp")]
+pub use otlp::{Collector, Otlp};
 pub use propagate::environment::child_env;
 pub use record::Undelivered;
 pub use redact::{Redactor, Sensitive};

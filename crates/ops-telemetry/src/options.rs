@@ -7,6 +7,8 @@ use crate::audit::AuditOptions;
 use crate::context::TraceContext;
 use crate::keys::FieldMask;
 use crate::line::{Schema, Style};
+#[cfg(feature = "otlp")]
+use crate::otlp::Otlp;
 use crate::redact::Redactor;
 use crate::sampling::Sampling;
 use crate::writer::{LineWriter, RingOptions, StderrWriter};
@@ -90,6 +92,9 @@ pub struct Options {
     pub ring: Option<RingOptions>,
     /// The file of the audit lines. `None`: they go where all lines go.
     pub audit: Option<AuditOptions>,
+    /// Where everything is sent besides. `None`: nowhere.
+    #[cfg(feature = "otlp")]
+    pub otlp: Option<Otlp>,
 }
 
 impl Options {
@@ -148,6 +153,8 @@ impl Default for Options {
             writer: Arc::new(StderrWriter),
             ring: Some(RingOptions::default()),
             audit: None,
+            #[cfg(feature = "otlp")]
+            otlp: None,
         }
     }
 }

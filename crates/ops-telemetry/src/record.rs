@@ -20,6 +20,9 @@ pub(crate) trait Sink: Send + Sync {
     /// Takes a line that was written.
     fn log(&self, log: LogRecord);
 
+    /// Delivers what it was given so far, and tells whether that is settled.
+    fn flush(&self, until: Instant) -> bool;
+
     /// Delivers what it has until the deadline, and tells what it could not deliver since the start.
     fn shutdown(&self, until: Instant) -> Undelivered;
 }
@@ -31,6 +34,8 @@ pub struct Undelivered {
     pub spans: u64,
     /// Log records that were given up.
     pub logs: u64,
+    /// Points of metrics of the last time that they were sent. What came before is made good by what comes later.
+    pub points: u64,
 }
 
 /// A span that has ended.
@@ -108,6 +113,22 @@ impl RecordFields {
     /// Returns the value of a name.
     pub fn get(&self, name: &str) -> Option<FieldValue<'_>> {
         self.iter().find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+}
+
+#[cfg(feature = "otlp")]
+impl SpanRecord {
+    /// Returns about how many bytes it takes while it waits.
+    pub(crate) fn size(&self) -> usize {
+        size_of::<Self>() + self.fields.members.len() + size_of_val(&*self.links)
+    }
+}
+
+#[cfg(feature = "otlp")]
+impl LogRecord {
+    /// Returns about how many bytes it takes while it waits.
+    pub(crate) fn size(&self) -> usize {
+        size_of::<Self>() + self.fields.members.len() + self.message.len() + self.target.len()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use tracing::Event;
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
@@ -103,6 +103,12 @@ impl Shared {
 
     pub(crate) fn audit(&self) -> &Audit {
         &self.audit
+    }
+
+    /// Waits until every line so far is written, and sent where there is somebody to send it to.
+    pub(crate) fn flush(&self, until: Instant) -> bool {
+        let is_written = self.output.flush(until);
+        is_written & self.sink.as_ref().is_none_or(|sink| sink.flush(until))
     }
 
     /// Lends buffers to `write`.

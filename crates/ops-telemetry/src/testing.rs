@@ -182,6 +182,10 @@ impl Sink for Store {
         locked(&self.logs).push(log);
     }
 
+    fn flush(&self, _: Instant) -> bool {
+        true
+    }
+
     fn shutdown(&self, _: Instant) -> Undelivered {
         Undelivered::default()
     }

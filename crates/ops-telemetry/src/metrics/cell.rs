@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::desc::Kind;
 use super::exemplar::Slot;
 use super::family::Instrument;
-use super::text::Page;
+use super::reading::Value;
 use crate::context::TraceContext;
 
 /// Counts what only ever grows. Clones count together.
@@ -100,8 +100,8 @@ impl super::family::Cell for Counter {
         Self::default()
     }
 
-    fn write(&self, page: &mut Page, name: &str, labels: &str) {
-        page.counter(name, labels, self.get(), self.cell.exemplar.get());
+    fn read(&self) -> Value {
+        Value::Count { total: self.get(), exemplar: self.cell.exemplar.get() }
     }
 }
 
@@ -115,8 +115,8 @@ impl super::family::Cell for Gauge {
         Self::default()
     }
 
-    fn write(&self, page: &mut Page, name: &str, labels: &str) {
-        page.sample(name, labels, self.get());
+    fn read(&self) -> Value {
+        Value::Number(self.get())
     }
 }
 

@@ -54,15 +54,15 @@ pub enum Unit {
 /// Describes a metric.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Desc {
-    pub(super) name: &'static str,
-    pub(super) help: &'static str,
-    pub(super) unit: Unit,
+    pub(crate) name: &'static str,
+    pub(crate) help: &'static str,
+    pub(crate) unit: Unit,
     pub(super) limit: usize,
 }
 
 /// How a metric behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Counter,
     Gauge,
     Histogram,

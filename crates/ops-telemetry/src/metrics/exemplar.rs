@@ -7,10 +7,10 @@ use crate::context::TraceContext;
 
 /// One observation with the span that it was made in.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Exemplar {
-    pub(super) context: TraceContext,
-    pub(super) value: f64,
-    pub(super) time: SystemTime,
+pub(crate) struct Exemplar {
+    pub(crate) context: TraceContext,
+    pub(crate) value: f64,
+    pub(crate) time: SystemTime,
 }
 
 /// Keeps the latest exemplar. Who comes while another writes lets it be: nobody waits here.

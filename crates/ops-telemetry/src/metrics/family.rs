@@ -7,7 +7,8 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use super::desc::{Desc, Kind};
 use super::labels::Labels;
-use super::text::{self, Page};
+use super::reading::{Reading, Series, Value};
+use super::text;
 
 /// What a family gives out: a [`Counter`](super::Counter), a [`Gauge`](super::Gauge) or a
 /// [`Histogram`](super::Histogram).
@@ -20,7 +21,7 @@ pub(super) trait Cell: Clone + Send + Sync + 'static {
     const KIND: Kind;
 
     fn create(config: &Self::Config) -> Self;
-    fn write(&self, page: &mut Page, name: &str, labels: &str);
+    fn read(&self) -> Value;
 }
 
 /// The series of a metric, each found by its labels. Clones are the same family.
@@ -39,7 +40,8 @@ struct Shared<L, M: Instrument> {
 /// What the registry keeps of a family.
 pub(super) trait Collect: Send + Sync {
     fn desc(&self) -> &Desc;
-    fn write(&self, page: &mut Page);
+    /// Reads all series, those of the same metric always in the same order.
+    fn read(&self) -> Reading;
     /// How often the limit was hit.
     fn overflows(&self) -> u64 {
         0
@@ -96,20 +98,20 @@ impl<L: Labels, M: Instrument> Collect for Family<L, M> {
         &self.shared.desc
     }
 
-    fn write(&self, page: &mut Page) {
+    fn read(&self) -> Reading {
         let Shared { desc, series, overflow, .. } = &*self.shared;
-        let mut found: Vec<(String, M)> = {
+        let mut found: Vec<(L, M)> = {
             let series = series.read().unwrap_or_else(PoisonError::into_inner);
-            series.iter().map(|(labels, cell)| (text::labels(labels), cell.clone())).collect()
+            series.iter().map(|(labels, cell)| (labels.clone(), cell.clone())).collect()
         };
-        found.sort_by(|one, other| one.0.cmp(&other.0));
-        let rest = overflow.get().map(|cell| (format!("{}=\"true\"", text::OVERFLOW), cell.clone()));
-        for (at, (labels, cell)) in found.into_iter().chain(rest).enumerate() {
-            if at == 0 {
-                page.head(desc, M::KIND);
-            }
-            cell.write(page, desc.name, &labels);
-        }
+        let read = |(labels, cell): (L, M)| Series { labels: text::labels(&labels), value: cell.read() };
+        let mut series: Vec<Series> = found.drain(..).map(read).collect();
+        series.sort_by(|one, other| one.labels.cmp(&other.labels));
+        let rest = overflow.get();
+        series.extend(
+            rest.map(|cell| Series { labels: vec![(text::OVERFLOW, "true".into())], value: cell.read() }),
+        );
+        Reading { desc: desc.clone(), kind: M::KIND, series }
     }
 
     fn overflows(&self) -> u64 {

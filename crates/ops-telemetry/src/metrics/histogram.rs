@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::desc::Kind;
 use super::exemplar::Slot;
 use super::family::{Cell, Instrument};
-use super::text::Page;
+use super::reading::{Ranges, Value};
 use crate::context::TraceContext;
 use crate::error::{Error, ErrorKind};
 
@@ -146,20 +146,16 @@ impl Cell for Histogram {
         Self { shared: Arc::new(shared) }
     }
 
-    /// The total is the sum of the ranges, so that a page is consistent in itself; an observation made meanwhile may be
-    /// in the ranges and not in the sum yet.
-    fn write(&self, page: &mut Page, name: &str, labels: &str) {
+    /// An observation made meanwhile may be in the ranges and not in the sum yet.
+    fn read(&self) -> Value {
         let Shared { bounds, counts, sum, exemplars } = &*self.shared;
         let sum = f64::from_bits(sum.load(Ordering::Relaxed));
-        let ends = bounds.iter().copied().chain([f64::INFINITY]);
-        let mut total = 0;
-        for (at, (end, count)) in ends.zip(counts).enumerate() {
-            total += count.load(Ordering::Relaxed);
-            let exemplar = exemplars.get().and_then(|slots| slots[at].get());
-            page.bucket(name, labels, end, total, exemplar);
-        }
-        page.sample(&format!("{name}_sum"), labels, sum);
-        page.count(&format!("{name}_count"), labels, total);
+        Value::Histogram(Ranges {
+            ends: Arc::clone(bounds),
+            counts: counts.iter().map(|count| count.load(Ordering::Relaxed)).collect(),
+            sum,
+            exemplars: exemplars.get().map_or_else(Vec::new, |slots| slots.iter().map(Slot::get).collect()),
+        })
     }
 }
 

@@ -41,13 +41,20 @@ mod family;
 mod histogram;
 mod labels;
 mod process;
+mod reading;
 mod registry;
 mod text;
 
 pub use cell::{Counter, Gauge, Tracked};
+#[cfg(feature = "otlp")]
+pub(crate) use desc::Kind;
 pub use desc::{Desc, Unit};
+#[cfg(feature = "otlp")]
+pub(crate) use exemplar::Exemplar;
 pub use family::{Family, Instrument};
 pub use histogram::{Buckets, Histogram, Timer};
 pub use labels::Labels;
+#[cfg(feature = "otlp")]
+pub(crate) use reading::{Reading, Series, Value};
 pub use registry::{Registry, Samples};
 pub use text::Exposition;

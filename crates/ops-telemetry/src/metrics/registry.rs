@@ -9,7 +9,8 @@ use super::desc::{Desc, Kind};
 use super::family::{Collect, Family, Instrument};
 use super::histogram::{Buckets, Histogram};
 use super::labels::Labels;
-use super::text::{self, Exposition, Page};
+use super::reading::{Reading, Series, Value};
+use super::text::{Exposition, Page};
 use crate::error::{Error, ErrorKind};
 
 /// Knows all metrics and shows them. Clones are the same registry.
@@ -126,24 +127,28 @@ impl Registry {
 
     /// Writes the page, metrics by name.
     pub fn render(&self, exposition: Exposition) -> String {
+        let mut page = Page::new(exposition);
+        for metric in self.read() {
+            page.metric(&metric);
+        }
+        page.finish()
+    }
+
+    /// Reads all metrics, by name.
+    pub(crate) fn read(&self) -> Vec<Reading> {
         let mut metrics: Vec<Arc<dyn Collect>> = {
             let metrics = self.metrics.read().unwrap_or_else(PoisonError::into_inner);
             metrics.iter().map(|entry| Arc::clone(&entry.metric)).collect()
         };
         metrics.sort_by_key(|metric| metric.desc().name);
-        let mut page = Page::new(exposition);
-        for metric in &metrics {
-            metric.write(&mut page);
-        }
+        let mut readings: Vec<Reading> = metrics.iter().map(|metric| metric.read()).collect();
         let overflows = metrics.iter().map(|metric| (metric.desc().name, metric.overflows()));
-        for (at, (name, overflows)) in overflows.filter(|(_, overflows)| *overflows > 0).enumerate() {
-            let desc = overflow_desc();
-            if at == 0 {
-                page.head(&desc, Kind::Counter);
-            }
-            page.count(desc.name, &format!("metric=\"{name}\""), overflows);
-        }
-        page.finish()
+        let series = overflows.filter(|(_, overflows)| *overflows > 0).map(|(name, overflows)| Series {
+            labels: vec![("metric", name.to_owned())],
+            value: Value::Count { total: overflows, exemplar: None },
+        });
+        readings.push(Reading { desc: overflow_desc(), kind: Kind::Counter, series: series.collect() });
+        readings
     }
 
     fn family<L: Labels, M: Instrument>(&self, desc: Desc, config: M::Config) -> Result<Family<L, M>, Error> {
@@ -178,24 +183,22 @@ impl Registry {
 /// Takes the values of a metric that is known elsewhere.
 pub struct Samples<'a> {
     observed: &'a Observed,
-    page: &'a mut Page,
-    seen: Vec<String>,
+    series: Vec<Series>,
 }
 
 impl Samples<'_> {
     /// Adds a series: one value for each label, in their order. A series that was added already, one whose values are
     /// not as many as the labels, and one above the limit of its description are left out.
     pub fn add(&mut self, values: &[&str], value: f64) {
-        let Observed { desc, kind, labels, .. } = self.observed;
-        let text = text::pairs(labels.iter().copied().zip(values.iter().copied()));
-        if values.len() != labels.len() || self.seen.contains(&text) || self.seen.len() >= desc.limit {
+        let Observed { desc, labels, .. } = self.observed;
+        if values.len() != labels.len() || self.series.len() >= desc.limit {
             return;
         }
-        if self.seen.is_empty() {
-            self.page.head(desc, *kind);
+        let labels: Vec<_> =
+            labels.iter().copied().zip(values.iter().map(|value| (*value).to_owned())).collect();
+        if self.series.iter().all(|known| known.labels != labels) {
+            self.series.push(Series { labels, value: Value::Number(value) });
         }
-        self.page.sample(desc.name, &text, value);
-        self.seen.push(text);
     }
 }
 
@@ -219,8 +222,10 @@ impl Collect for Observed {
         &self.desc
     }
 
-    fn write(&self, page: &mut Page) {
-        (self.read)(&mut Samples { observed: self, page, seen: Vec::new() });
+    fn read(&self) -> Reading {
+        let mut samples = Samples { observed: self, series: Vec::new() };
+        (self.read)(&mut samples);
+        Reading { desc: self.desc.clone(), kind: self.kind, series: samples.series }
     }
 }
 

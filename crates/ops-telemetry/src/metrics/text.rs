@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use super::desc::{Desc, Kind};
 use super::exemplar::Exemplar;
 use super::labels::Labels;
+use super::reading::{Reading, Value};
 
 /// The label of the series that counts what a metric had no room for, as OpenTelemetry names it.
 pub(super) const OVERFLOW: &str = "otel_metric_overflow";
@@ -66,7 +67,34 @@ impl Page {
         Self { out: String::new(), exposition }
     }
 
-    pub(super) fn head(&mut self, desc: &Desc, kind: Kind) {
+    /// Writes a metric; one without a series is not there.
+    pub(super) fn metric(&mut self, Reading { desc, kind, series }: &Reading) {
+        if series.is_empty() {
+            return;
+        }
+        self.head(desc, *kind);
+        for one in series {
+            let labels = pairs(one.labels.iter().map(|(name, value)| (*name, value.as_str())));
+            match &one.value {
+                Value::Count { total, exemplar } => self.counter(desc.name, &labels, *total, *exemplar),
+                Value::Number(value) => self.sample(desc.name, &labels, *value),
+                Value::Histogram(ranges) => {
+                    let ends = ranges.ends.iter().copied().chain([f64::INFINITY]);
+                    // The total is the sum of the ranges, so that a page is consistent in itself.
+                    let mut total = 0;
+                    for (at, (end, count)) in ends.zip(&ranges.counts).enumerate() {
+                        total += count;
+                        let exemplar = ranges.exemplars.get(at).copied().flatten();
+                        self.bucket(desc.name, &labels, end, total, exemplar);
+                    }
+                    self.sample(&format!("{}_sum", desc.name), &labels, ranges.sum);
+                    self.counter(&format!("{}_count", desc.name), &labels, total, None);
+                }
+            }
+        }
+    }
+
+    fn head(&mut self, desc: &Desc, kind: Kind) {
         let is_open = self.exposition == Exposition::OpenMetrics;
         let name = match kind {
             Kind::Counter if is_open => desc.name.strip_suffix("_total").unwrap_or(desc.name),
@@ -87,28 +115,17 @@ impl Page {
         }
     }
 
-    pub(super) fn sample(&mut self, name: &str, labels: &str, value: f64) {
+    fn sample(&mut self, name: &str, labels: &str, value: f64) {
         let value = number(value);
         self.line(format_args!("{}{} {value}", name, braced(labels)));
     }
 
-    pub(super) fn count(&mut self, name: &str, labels: &str, value: u64) {
-        self.line(format_args!("{}{} {value}", name, braced(labels)));
-    }
-
-    pub(super) fn counter(&mut self, name: &str, labels: &str, value: u64, exemplar: Option<Exemplar>) {
+    fn counter(&mut self, name: &str, labels: &str, value: u64, exemplar: Option<Exemplar>) {
         let exemplar = self.exemplar(exemplar);
         self.line(format_args!("{}{} {value}{exemplar}", name, braced(labels)));
     }
 
-    pub(super) fn bucket(
-        &mut self,
-        name: &str,
-        labels: &str,
-        end: f64,
-        count: u64,
-        exemplar: Option<Exemplar>,
-    ) {
+    fn bucket(&mut self, name: &str, labels: &str, end: f64, count: u64, exemplar: Option<Exemplar>) {
         let exemplar = self.exemplar(exemplar);
         let comma = if labels.is_empty() { "" } else { "," };
         let end = number(end);
@@ -144,15 +161,16 @@ impl Page {
     }
 }
 
-/// The labels of a series, without braces.
-pub(super) fn labels<L: Labels>(labels: &L) -> String {
+/// The labels of a series with their names.
+pub(super) fn labels<L: Labels>(labels: &L) -> Vec<(&'static str, String)> {
     let mut names = L::NAMES.iter();
     let mut found = Vec::new();
     labels.values(&mut |value| found.extend(names.next().map(|name| (*name, value.to_string()))));
-    pairs(found.iter().map(|(name, value)| (*name, value.as_str())))
+    found
 }
 
-pub(super) fn pairs<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+/// The labels of a series as they stand between braces.
+fn pairs<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     let mut out = String::new();
     for (name, value) in pairs {
         let comma = if out.is_empty() { "" } else { "," };
