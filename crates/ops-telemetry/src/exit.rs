@@ -23,6 +23,7 @@ pub(crate) fn flush_when_this_thread_ends(shared: Arc<Shared>) {
 
 impl Drop for Guard {
     fn drop(&mut self) {
+        self.0.end_process();
         self.0.flush(Instant::now() + MAX_FLUSH);
     }
 }

@@ -147,6 +147,7 @@ impl Telemetry {
     /// by those who log them, or lost where the writer did not get on.
     pub fn shutdown(&self, at_most: Duration) -> ShutdownReport {
         let (began, until) = (Instant::now(), deadline(at_most));
+        self.shared.end_process();
         let (is_written, undelivered) = thread::scope(|scope| {
             let sink = self.shared.sink.as_ref().map(|sink| scope.spawn(move || sink.shutdown(until)));
             let is_written = self.shared.output.close(until);

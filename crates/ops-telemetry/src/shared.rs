@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::fmt::{self, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
@@ -9,7 +10,7 @@ use tracing::Event;
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
 use crate::audit::Audit;
-use crate::context::TraceContext;
+use crate::context::{SpanId, TraceContext};
 use crate::error::Error;
 use crate::fields::{Fields, Recorder};
 use crate::json;
@@ -17,7 +18,7 @@ use crate::keys::{Key, KeyRules};
 use crate::level::{AUDIT_TARGET, Levels};
 use crate::line::{Body, Head, Style};
 use crate::options::{Options, Roots};
-use crate::record::{LogRecord, RecordFields, Sink};
+use crate::record::{LogRecord, RecordFields, Sink, SpanRecord};
 use crate::redact::Redaction;
 use crate::remote::RemoteParent;
 use crate::sampling::{Sampling, UnsampledLines};
@@ -52,6 +53,16 @@ pub(crate) struct Shared {
     pub(crate) sink: Option<Arc<dyn Sink>>,
     /// The place of the process itself, with what its caller sent along.
     pub(crate) process: RemoteParent,
+    life: Life,
+}
+
+/// What the span of the process itself needs at its end.
+struct Life {
+    parent: Option<SpanId>,
+    start: SystemTime,
+    clock: Instant,
+    process: u32,
+    is_ended: AtomicBool,
 }
 
 #[derive(Default)]
@@ -93,6 +104,13 @@ impl Shared {
             roots: options.roots.decide(options.parent.is_some()),
             sink,
             process: RemoteParent::new(context, options.tracestate, options.baggage),
+            life: Life {
+                parent: options.parent.map(|parent| parent.span_id),
+                start: SystemTime::now(),
+                clock: Instant::now(),
+                process: std::process::id(),
+                is_ended: AtomicBool::new(false),
+            },
         })
     }
 
@@ -103,6 +121,29 @@ impl Shared {
 
     pub(crate) fn audit(&self) -> &Audit {
         &self.audit
+    }
+
+    /// Hands on the span of the process, once: the spans of a job lie below it, and so do lines outside any span. A service
+    /// has none, for its requests are traces of their own.
+    pub(crate) fn end_process(&self) {
+        let Life { parent, start, clock, process, is_ended } = &self.life;
+        let is_wanted = self.roots == Roots::Process && self.process.context.flags.is_sampled();
+        let Some(sink) = self.sink.as_ref().filter(|_| is_wanted && *process == std::process::id()) else {
+            return;
+        };
+        if is_ended.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        sink.span(SpanRecord {
+            context: self.process.context,
+            parent: *parent,
+            name: "process",
+            target: OWN_TARGET,
+            start: *start,
+            end: *start + clock.elapsed(),
+            fields: RecordFields::new(format!(r#","process.pid":{process}"#).as_bytes()),
+            links: Vec::new(),
+        });
     }
 
     /// Waits until every line so far is written, and sent where there is somebody to send it to.

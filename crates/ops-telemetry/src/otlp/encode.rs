@@ -132,9 +132,7 @@ fn log(out: &mut Message, log: &LogRecord) {
     out.varint(2, log.severity.number().into());
     out.text(3, log.severity.as_str());
     out.message(5, |body| value(body, &text_of(&log.message)));
-    for (name, field) in log.fields.iter() {
-        attribute(out, 6, &name, &field);
-    }
+    attributes(out, 6, &log.fields);
     out.fixed32(8, log.context.flags.bits().into());
     ids(out, (9, 10), log.context);
     out.fixed64(11, nanoseconds(log.time));

@@ -3,11 +3,17 @@
 mod admin;
 mod allocations;
 mod audit;
+#[cfg(all(feature = "otlp", feature = "http"))]
+mod chain;
+#[cfg(feature = "otlp")]
+mod collector;
 #[cfg(feature = "http")]
 mod http;
 mod ids;
 mod lines;
 mod metrics;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod process;
 mod propagation;
 mod redaction;

@@ -28,15 +28,18 @@ pub(crate) fn program_of(module: &str, test: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("this binary"));
     command.args(["--exact", "--nocapture", &format!("{module}::{test}")]);
     command.stdin(Stdio::null()).env("RUST_BACKTRACE", "0").env(PROGRAM, test);
-    for name in
-        ["TRACEPARENT", "TRACESTATE", "BAGGAGE", "RUST_LOG", "OPS_LOG", "LOG_LEVEL", "OTEL_SERVICE_NAME"]
-    {
+    for name in ["TRACEPARENT", "TRACESTATE", "BAGGAGE", "RUST_LOG", "OPS_LOG", "LOG_LEVEL"] {
         command.env_remove(name);
+    }
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("OTEL_") {
+            command.env_remove(name);
+        }
     }
     command
 }
 
-fn stderr_lines(output: &Output) -> Vec<String> {
+pub(crate) fn stderr_lines(output: &Output) -> Vec<String> {
     String::from_utf8(output.stderr.clone()).expect("utf-8").lines().map(str::to_owned).collect()
 }
 
