@@ -1,8 +1,8 @@
 //! `approve`: shows what is asked for, signs it once somebody has said yes, or shows what was signed.
 
 use crate::args::{ApproveArgs, Settings};
-use crate::policy;
 use crate::words::{failed, unwritten, visible};
+use crate::{check, policy};
 use jiff::{SignedDuration, Timestamp};
 use ops_cli::{Context, Exit, Failure, Format, output};
 use ops_core::approval::{Approval, ApprovalId, ApprovalRequest, Approvers, EffectClass, Scope, Terms};
@@ -73,11 +73,7 @@ fn scope(args: &ApproveArgs) -> Result<(Scope, Option<String>), Failure> {
     }
     let text = match (&args.command, &args.file) {
         (Some(text), _) => text.clone(),
-        (None, Some(path)) => {
-            let fail = |what: String| Failure::new(Exit::Input, format!("file {} {what}", path.display()));
-            let bytes = std::fs::read(path).map_err(|error| fail(format!("cannot be read: {error}")))?;
-            String::from_utf8(bytes).map_err(|_| fail("is not UTF-8".to_owned()))?
-        }
+        (None, Some(path)) => check::read(path)?.1,
         (None, None) => return Err(bad("nothing is named that could be approved".to_owned())),
     };
     Ok((Scope::statement(&text), Some(text)))

@@ -105,8 +105,8 @@ impl Args {
     pub(crate) fn overrides(&self) -> Vec<Flag> {
         let policy = match &self.action {
             Some(Action::Check(check)) => check.policy.clone(),
-            Some(Action::Explain(explain)) => explain.policy.clone(),
-            Some(Action::Exec(exec)) => exec.policy.clone(),
+            Some(Action::Explain(explain)) => explain.text.policy.clone(),
+            Some(Action::Exec(exec)) => exec.text.policy.clone(),
             Some(Action::Approve(approve)) => approve.policy.clone(),
             _ => None,
         };
@@ -119,6 +119,24 @@ impl Args {
         let policy = Flag::given("guard.policy", "--policy", policy);
         policy.into_iter().chain(Flag::given("guard.url", "--url", url)).collect()
     }
+}
+
+/// The SQL that a command takes, and what it is judged by.
+#[derive(Debug, ClapArgs)]
+#[command(group = clap::ArgGroup::new("text").required(true))]
+pub(crate) struct TextArgs {
+    /// Take this text
+    #[arg(short = 'c', long, group = "text", value_name = "SQL")]
+    pub(crate) command: Option<String>,
+    /// Take the text of this file
+    #[arg(short = 'f', long, group = "text", value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// `-` takes standard input
+    #[arg(group = "text", value_name = "-", value_parser = ["-"])]
+    pub(crate) stdin: Option<String>,
+    /// The policy to judge by: a name, or a TOML file
+    #[arg(long, value_name = "NAME_OR_FILE")]
+    pub(crate) policy: Option<String>,
 }
 
 const EXEC_NOTES: &str = "Examples:
@@ -137,20 +155,9 @@ Exit codes: 0 done, 20 a statement was denied, needs an approval or was rolled b
 /// The arguments of `exec`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXEC_NOTES)]
-#[command(group = clap::ArgGroup::new("text").required(true))]
 pub(crate) struct ExecArgs {
-    /// Run this text
-    #[arg(short = 'c', long, group = "text", value_name = "SQL")]
-    pub(crate) command: Option<String>,
-    /// Run the text of this file
-    #[arg(short = 'f', long, group = "text", value_name = "FILE")]
-    pub(crate) file: Option<PathBuf>,
-    /// `-` runs standard input
-    #[arg(group = "text", value_name = "-", value_parser = ["-"])]
-    pub(crate) stdin: Option<String>,
-    /// The policy to judge by: a name, or a TOML file
-    #[arg(long, value_name = "NAME_OR_FILE")]
-    pub(crate) policy: Option<String>,
+    #[command(flatten)]
+    pub(crate) text: TextArgs,
     /// The server and the role, as a libpq URL or key=value pairs
     #[arg(long, value_name = "CONNECTION")]
     pub(crate) url: Option<String>,
@@ -210,20 +217,9 @@ Exit codes: 0 every statement may run, 20 one is denied or needs an approval, 22
 /// The arguments of `explain`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXPLAIN_NOTES)]
-#[command(group = clap::ArgGroup::new("text").required(true))]
 pub(crate) struct ExplainArgs {
-    /// Explain this text
-    #[arg(short = 'c', long, group = "text", value_name = "SQL")]
-    pub(crate) command: Option<String>,
-    /// Explain the text of this file
-    #[arg(short = 'f', long, group = "text", value_name = "FILE")]
-    pub(crate) file: Option<PathBuf>,
-    /// `-` explains standard input
-    #[arg(group = "text", value_name = "-", value_parser = ["-"])]
-    pub(crate) stdin: Option<String>,
-    /// The policy to judge by: a name, or a TOML file
-    #[arg(long, value_name = "NAME_OR_FILE")]
-    pub(crate) policy: Option<String>,
+    #[command(flatten)]
+    pub(crate) text: TextArgs,
     /// The server to look names up on, as a libpq URL or key=value pairs; a setting alone does not connect
     #[arg(long, value_name = "CONNECTION")]
     pub(crate) url: Option<String>,

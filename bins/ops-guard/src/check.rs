@@ -1,6 +1,6 @@
 //! `check`: runs the policy's tests, lets the guard judge the files, and decides the exit code.
 
-use crate::args::{CheckArgs, Settings};
+use crate::args::{CheckArgs, Settings, TextArgs};
 use crate::policy;
 use crate::render::{self, Counts, unwritten};
 use ops_cli::{Context, Exit, Failure};
@@ -44,9 +44,9 @@ fn circumstances(args: &CheckArgs) -> ops_core::guard::Context {
 }
 
 /// The name to show and the text: of `-c`, of a file, or of standard input.
-pub(crate) fn text(command: Option<&str>, file: Option<&Path>) -> Result<(String, String), Failure> {
-    match (command, file) {
-        (Some(sql), _) => Ok(("-c".to_owned(), sql.to_owned())),
+pub(crate) fn text(args: &TextArgs) -> Result<(String, String), Failure> {
+    match (&args.command, &args.file) {
+        (Some(sql), _) => Ok(("-c".to_owned(), sql.clone())),
         (None, Some(file)) => read(file),
         (None, None) => read(Path::new(STDIN)),
     }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// Runs the text: one statement by itself, several in one transaction unless each is to stand alone.
 pub(crate) async fn run(args: &ExecArgs, context: &Context<Settings>) -> Result<Exit, Failure> {
     let policy = policy::load(context.settings.guard.policy.as_str())?;
-    let (name, sql) = check::text(args.command.as_deref(), args.file.as_deref())?;
+    let (name, sql) = check::text(&args.text)?;
     let statements = split(&policy, &sql);
     if statements.is_empty() {
         return Err(Failure::new(Exit::Nothing, "there is no statement to run"));

@@ -16,7 +16,7 @@ use ops_core::postgres::GuardedClient;
 /// Judges the text, with the catalog where a server is named, and shows why.
 pub(crate) async fn run(args: &ExplainArgs, context: &Context<Settings>) -> Result<Exit, Failure> {
     let policy = policy::load(context.settings.guard.policy.as_str())?;
-    let (name, sql) = check::text(args.command.as_deref(), args.file.as_deref())?;
+    let (name, sql) = check::text(&args.text)?;
     let server = match args.url {
         Some(_) => Some(connect::server(&context.settings.guard, &context.trace.trace_id.to_string())?),
         None => None,
