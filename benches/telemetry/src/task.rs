@@ -11,11 +11,12 @@ use tracing::{debug, info, info_span};
 use crate::Cost;
 use crate::contender::{Contender, Installed};
 
-/// Each measurement is the best of so many runs of so many operations.
-const RUNS: usize = 15;
-const OPERATIONS: u32 = 40_000;
+/// Each measurement is the best of so many runs of so many operations: short ones, so that some are not interrupted.
+const RUNS: usize = 300;
+const OPERATIONS: u32 = 2_000;
 
 const THREADS: u64 = 8;
+const THROUGHPUT_RUNS: usize = 15;
 /// Together less than the ring holds.
 const LINES: u64 = 2_000;
 
@@ -164,12 +165,12 @@ impl Task {
                 spans(1_000);
                 let allocations = allocation_counter::measure(|| spans(1_000)).count_total as f64 / 1_000.0;
                 let mut best = Duration::MAX;
-                for _ in 0..RUNS * 10 {
+                for _ in 0..RUNS {
                     let began = Instant::now();
-                    spans(4_000);
+                    spans(2_000);
                     best = best.min(began.elapsed());
                 }
-                Cost { time: best.as_nanos() as f64 / 4_000.0, allocations, lost: None }
+                Cost { time: best.as_nanos() as f64 / 2_000.0, allocations, lost: None }
             }
             _ => repeat(|| log::debug!(items = black_box(3_u64); "not now")),
         }
@@ -196,7 +197,7 @@ fn repeat(mut operation: impl FnMut()) -> Cost {
 /// Eight threads on one writer, all lines from first to last until they are written; a line's share of the time.
 fn throughput(installed: &Installed) -> Cost {
     let mut best = Duration::MAX;
-    for _ in 0..RUNS {
+    for _ in 0..THROUGHPUT_RUNS {
         let began = Instant::now();
         std::thread::scope(|scope| {
             for thread in 0..THREADS {

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError, RwLock};
 
 /// Names that belong to the line in every schema.
 const ALWAYS_RESERVED: [&str; 6] =
@@ -111,29 +111,35 @@ fn bit_of(name: &str) -> u64 {
     1 << (hash >> 58)
 }
 
-/// Decides about names; the answers are kept by each thread.
+/// Decides about names. Each thread keeps the answers that it used lately, and all of them are kept for all threads: what
+/// is decided anew costs memory, and two names that take each other's place would be for ever.
 #[derive(Debug)]
 pub(crate) struct KeyRules {
     /// Tells rules apart in the threads' memory.
     id: u64,
     reserved: Vec<String>,
     mask: FieldMask,
+    decided: RwLock<HashMap<Place, Key>>,
 }
+
+/// Address and length: a name is `'static`, so the same address is the same text.
+type Place = (usize, usize);
 
 #[derive(Clone, Copy)]
 struct Slot {
     rules: u64,
-    /// Address and length: a name is `'static`, so the same address is the same text.
-    name: (usize, usize),
+    name: Place,
     key: Key,
 }
 
-const SLOTS: usize = 256;
+/// A name may lie in any slot of its own set.
+const SETS: usize = 64;
+const WAYS: usize = 4;
 const NOTHING: Key = Key { name: "", is_masked: false, is_plain: true, bit: 0 };
 
 thread_local! {
-    static REMEMBERED: [Cell<Slot>; SLOTS] = const {
-        [const { Cell::new(Slot { rules: 0, name: (0, 0), key: NOTHING }) }; SLOTS]
+    static REMEMBERED: [[Cell<Slot>; WAYS]; SETS] = const {
+        [const { [const { Cell::new(Slot { rules: 0, name: (0, 0), key: NOTHING }) }; WAYS] }; SETS]
     };
 }
 
@@ -143,27 +149,40 @@ impl KeyRules {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let always = ALWAYS_RESERVED.into_iter().map(str::to_owned);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { id, reserved: always.chain(reserved).collect(), mask }
+        Self { id, reserved: always.chain(reserved).collect(), mask, decided: RwLock::default() }
     }
 
     pub(crate) fn key(&self, name: &'static str) -> Key {
         let place = (name.as_ptr() as usize, name.len());
         // Names of one event lie next to each other: all bits of the address must count (Fibonacci hashing).
         let spread = (place.0 ^ place.1 << 48).wrapping_mul(0x9e37_79b9_7f4a_7c15_u64 as usize);
-        let index = (spread >> (usize::BITS / 2)) % SLOTS;
-        let known = REMEMBERED.try_with(|slots| {
-            let slot = slots[index].get();
-            (slot.rules == self.id && slot.name == place).then_some(slot.key)
+        let index = (spread >> (usize::BITS / 2)) % SETS;
+        let known = REMEMBERED.try_with(|sets| {
+            let is_it = |slot: &Slot| slot.rules == self.id && slot.name == place;
+            sets[index].iter().map(Cell::get).find(is_it).map(|slot| slot.key)
         });
         if let Ok(Some(key)) = known {
             return key;
         }
-        let key = self.decide(name);
-        let _ = REMEMBERED.try_with(|slots| slots[index].set(Slot { rules: self.id, name: place, key }));
+        let key = self.look_up(place, name);
+        let _ = REMEMBERED.try_with(|sets| {
+            // The one that came first goes.
+            let mut next = Slot { rules: self.id, name: place, key };
+            sets[index].iter().for_each(|slot| next = slot.replace(next));
+        });
         key
     }
 
     #[cold]
+    fn look_up(&self, place: Place, name: &'static str) -> Key {
+        let known = self.decided.read().unwrap_or_else(PoisonError::into_inner).get(&place).copied();
+        known.unwrap_or_else(|| {
+            let key = self.decide(name);
+            self.decided.write().unwrap_or_else(PoisonError::into_inner).insert(place, key);
+            key
+        })
+    }
+
     fn decide(&self, name: &'static str) -> Key {
         let is_masked = self.mask.matches(name);
         let bare = name.strip_prefix("r#").unwrap_or(name);
@@ -183,6 +202,17 @@ fn renamed(name: &'static str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Names that shared a slot used to be decided anew on every line, which took six allocations each; whether they did
+    /// was a matter of where the program was loaded.
+    #[test]
+    fn a_name_is_decided_once_however_many_there_are() {
+        let rules = KeyRules::new([], FieldMask::default());
+        let names: Vec<&'static str> = (0..5000).map(|n| &*format!("field.{n}").leak()).collect();
+        let mut all = || names.iter().for_each(|name| assert!(!rules.key(name).is_masked));
+        all();
+        assert_eq!(allocation_counter::measure(all).count_total, 0);
+    }
 
     #[test]
     fn names_of_secrets_are_known_however_they_are_written() {
