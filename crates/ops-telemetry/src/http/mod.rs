@@ -2,8 +2,8 @@
 //! they belong to. Feature `http`.
 //!
 //! [`ServerLayer`] goes around a service that answers requests, [`ClientLayer`] around one that sends them. Neither knows
-//! a server, a client or a router: any that speak `http` and `tower` will do; `examples/http_server.rs` and
-//! `examples/http_client.rs` of the workspace show axum and reqwest.
+//! a server, a client or a router: any that speak `http` and `tower` will do; `examples/http` of the workspace shows axum and
+//! reqwest.
 //!
 //! An exchange ends with the last byte of the response's body, or when somebody drops it before: only then are its
 //! duration known, its line written and its span closed. Paths and queries may hold secrets and are without number: the

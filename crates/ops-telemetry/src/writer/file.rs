@@ -34,7 +34,9 @@ impl Rotation {
 
 /// Appends to a file, and turns it over as its [`Rotation`] says.
 ///
-/// Where turning over fails, for example because the folder is read-only, lines go on to the old file.
+/// Where turning over fails, for example because the folder is read-only, lines go on to the old file. A path that names
+/// no regular file itself (a device, a pipe, a symbolic link) is never turned over: to rename `/dev/null` or `/dev/stdout`
+/// would take it from the whole machine.
 #[derive(Debug)]
 pub struct FileWriter {
     path: PathBuf,
@@ -47,6 +49,8 @@ struct Open {
     file: File,
     len: u64,
     period: u64,
+    /// Whether the path is a regular file, which may be renamed.
+    is_regular: bool,
     /// Whether the last write stopped within a line.
     is_torn: bool,
 }
@@ -69,7 +73,7 @@ impl FileWriter {
 
     fn is_due(&self, open: &Open, now: u64, coming: usize) -> bool {
         let too_large = |max: u64| open.len > 0 && open.len + coming as u64 > max;
-        open.period != now || self.rotation.max_bytes.is_some_and(too_large)
+        open.is_regular && (open.period != now || self.rotation.max_bytes.is_some_and(too_large))
     }
 
     fn rotate(&self) -> io::Result<Open> {
@@ -157,8 +161,10 @@ fn open(path: &Path, rotation: &Rotation) -> io::Result<Open> {
     let about = file.metadata()?;
     // A file of an earlier run belongs to the period of its last line.
     let written = if about.len() > 0 { about.modified()? } else { SystemTime::now() };
+    // Of the path, not of what a link leads to: the path is what would be renamed.
+    let is_regular = fs::symlink_metadata(path)?.is_file();
     let is_torn = about.len() > 0 && !ends_with_newline(path)?;
-    Ok(Open { len: about.len(), period: period(written, rotation), file, is_torn })
+    Ok(Open { len: about.len(), period: period(written, rotation), is_regular, file, is_torn })
 }
 
 /// A process that died within a write has left half a line.

@@ -191,6 +191,35 @@ fn a_file_is_turned_over_by_size_and_only_so_many_are_kept() {
     assert!(!folder.path().join("app.log.3").exists());
 }
 
+/// As root, to turn `/dev/null` over takes it from the whole machine.
+#[test]
+fn what_is_no_file_is_never_turned_over() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (pipe, link, file) =
+        (folder.path().join("pipe"), folder.path().join("link"), folder.path().join("file"));
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo runs").success());
+    // Both ends, so that neither open nor write waits for another process.
+    let _reader = std::fs::File::options().read(true).write(true).open(&pipe).expect("opens");
+    std::os::unix::fs::symlink(&file, &link).expect("linked");
+    for keep in [0, 2] {
+        for path in [&pipe, &link] {
+            let rotation =
+                Rotation { max_bytes: Some(10), every: Some(Duration::from_nanos(1_000_000_000)), keep };
+            let before = std::fs::symlink_metadata(path).expect("there").file_type();
+            let writer = FileWriter::open(path, rotation).expect("opens");
+            (0..10).for_each(|_| writer.write_line(b"a line of some length\n").expect("written"));
+            assert_eq!(std::fs::symlink_metadata(path).expect("still there").file_type(), before, "{path:?}");
+        }
+    }
+    let mut names: Vec<_> = std::fs::read_dir(&folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("readable").file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["file", "link", "pipe"]);
+}
+
 #[test]
 fn a_file_of_an_earlier_period_is_turned_over() {
     let folder = tempfile::tempdir().expect("a folder");
