@@ -16,7 +16,7 @@ use std::time::Instant;
 const LIBRARIES: [&str; 5] = ["ops-backup", "ops-core", "ops-gates", "ops-secrets", "ops-telemetry"];
 
 /// The programs under examples/, each run as a user would.
-const EXAMPLES: [&str; 6] = ["telemetry", "http-client", "secrets", "core", "backup", "gates"];
+const EXAMPLES: [&str; 6] = ["telemetry", "http-client", "secrets", "core", "embed-backup", "gates"];
 
 /// Runs all of it; a word narrows the run to the steps whose name holds it.
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
