@@ -39,7 +39,7 @@ fn shown(done: &Output, folder: &Path) -> String {
 }
 
 /// The text with each word that holds a digit as `#` (but the exit code), without the units behind them, and without the
-/// name of the machine: what a run cannot change is left.
+/// names of the machine and of the program's place: what a run cannot change is left.
 fn masked(text: &str) -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "s", "min", "h"];
@@ -49,6 +49,7 @@ fn masked(text: &str) -> String {
         for word in line.split_whitespace() {
             let bare = word.trim_end_matches([',', ';', ':', ')', '.']);
             let word = match word {
+                _ if word == env!("CARGO_BIN_EXE_ops-backup") => "OPS-BACKUP".to_owned(),
                 _ if word.starts_with("FOLDER") || line.starts_with("exit ") => word.to_owned(),
                 _ if words.last().is_some_and(|last| last == "on")
                     && word.trim_end_matches(':') == host.trim() =>
