@@ -111,7 +111,7 @@ fn shorten(text: &str) -> &str {
     if text.len() <= MAX_STACK_LEN {
         return text;
     }
-    let end = text.floor_char_boundary(MAX_STACK_LEN);
+    let end = (0..=MAX_STACK_LEN).rfind(|&at| text.is_char_boundary(at)).unwrap_or(0);
     &text[..text[..end].rfind('\n').unwrap_or(end)]
 }
 

@@ -146,8 +146,7 @@ impl TestTrace {
         let id = format!(r#""trace_id":"{}""#, self.root.trace_id);
         let is_ours = |line: &String| {
             let members = line.replacen('{', ",", 1);
-            let own = json::members(members.as_bytes()).any(|member| member.text[1..] == *id.as_bytes());
-            own
+            json::members(members.as_bytes()).any(|member| member.text[1..] == *id.as_bytes())
         };
         self.store.lines().into_iter().filter(is_ours).collect()
     }

@@ -32,6 +32,9 @@ pub(super) enum Source<T> {
     Read(Box<dyn Fn() -> Vec<T> + Send + Sync>),
 }
 
+/// From a batch to the body of a request.
+type Encode<T> = Box<dyn Fn(&mut [T]) -> Vec<u8> + Send>;
+
 /// What a lane is asked to do with its records.
 pub(super) struct Way<T> {
     /// How the thread is called, and the records in messages.
@@ -39,7 +42,7 @@ pub(super) struct Way<T> {
     pub(super) source: Source<T>,
     /// How long the first record of a request waits for more of them, or how much time lies between two readings.
     pub(super) delay: Duration,
-    pub(super) encode: Box<dyn Fn(&mut [T]) -> Vec<u8> + Send>,
+    pub(super) encode: Encode<T>,
     /// How many things a batch is, where records are not counted one by one.
     pub(super) count: fn(&[T]) -> u64,
 }
