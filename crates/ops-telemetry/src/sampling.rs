@@ -91,8 +91,8 @@ mod tests {
         };
         check(half, 0.5, true);
         check(half - 1, 0.5, false);
-        check(half - 1 | 0xff << 56, 0.5, false);
-        check(half | 1 << 127, 0.5, true);
+        check((half - 1) | (0xff << 56), 0.5, false);
+        check(half | (1 << 127), 0.5, true);
         check(1, 1.0, true);
         check((1 << 56) - 1, 0.0, false);
         check(1, f64::NAN, true);

@@ -1,6 +1,5 @@
 //! The page of metrics, as its readers see it: by eye, by Prometheus' own tool, by a parser that is not ours, and by a
 //! real Prometheus.
-#![expect(clippy::print_stderr, reason = "a check whose tool is missing says so")]
 
 use std::io::Write;
 use std::process::{Command, Stdio};

@@ -1,7 +1,7 @@
 //! A process with telemetry of its own. Each test starts this test binary again with only itself, and is the program
 //! there that it looks at here.
 
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -311,7 +311,9 @@ fn a_panic_has_its_stack_and_no_secret() {
 }
 
 fn panics_in_a_chain() {
-    std::panic::set_hook(Box::new(|_| eprintln!("the hook before")));
+    std::panic::set_hook(Box::new(|_| {
+        let _ = writeln!(std::io::stderr(), "the hook before");
+    }));
     let hook = ops_telemetry::PanicHook::Chain;
     let _telemetry = ops_telemetry::init!(panic_hook: hook).expect("the first one");
     struct Breaks;
