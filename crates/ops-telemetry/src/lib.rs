@@ -44,7 +44,7 @@
 //! order, so it survives a crash that follows. A reader that is too slow costs lines and never more than a bounded wait;
 //! what is lost is counted by severity ([`LinesLost`]) and told in the log itself, as `telemetry.dropped`, once a line gets
 //! through. A reader that is gone costs lines too. [`FileWriter`] turns files over and opens them again.
-//! [`Telemetry::set_level`] changes what is logged, for good or for a while. [`audit`] writes what nothing may hold back.
+//! [`Telemetry::set_level`] changes what is logged, for good or for a while. [`audit!`] writes what nothing may hold back.
 //!
 //! # Secrets
 //! Three things keep them out: [`Sensitive`] around a value; [`FieldMask`], by the names of fields; and the program's own

@@ -27,7 +27,7 @@ pub(crate) trait Sink: Send + Sync {
     fn shutdown(&self, until: Instant) -> Undelivered;
 }
 
-/// What a [`Sink`] could not deliver.
+/// What could not be delivered to a collector.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Undelivered {
     /// Recorded spans that were given up.

@@ -24,7 +24,7 @@ pub struct Outgoing {
 struct Luggage(Baggage);
 
 impl Outgoing {
-    /// Returns what the current span has to tell, else the process, else `None` where no [`TelemetryLayer`] is installed.
+    /// Returns what the current span has to tell, else the process, else `None` where no telemetry is installed.
     /// Of the baggage only what `policy` lets out.
     pub fn current(policy: &BaggagePolicy) -> Option<Self> {
         let RemoteParent { context, tracestate, baggage } = RemoteParent::current()?;
