@@ -2,6 +2,11 @@
 //!
 //! `cargo run -p ops-examples --bin example-telemetry`
 
+use std::time::Duration;
+
+use anyhow::Context as _;
+use ops_telemetry::TraceContext;
+
 fn main() -> anyhow::Result<()> {
     let telemetry = ops_telemetry::init!()?;
     tracing::info!("outside any span, and still with a trace id");
@@ -13,12 +18,13 @@ fn main() -> anyhow::Result<()> {
     let mut child = std::process::Command::new("sh");
     child.args(["-c", "echo $TRACEPARENT"]).envs(ops_telemetry::child_env());
     let said = String::from_utf8(child.output()?.stdout)?;
-    anyhow::ensure!(
-        said.contains(&telemetry.trace_id().to_string()),
-        "the child is in another trace: {said}"
-    );
+    let here = TraceContext::current().context("telemetry is installed")?;
+    anyhow::ensure!(said.contains(&here.trace_id.to_string()), "the child is in another trace: {said}");
     drop(order);
 
-    tracing::info!(lines_lost = telemetry.lines_lost(), "done");
+    tracing::info!("done");
+    // What still waits is written, and what was lost is said.
+    let report = telemetry.shutdown(Duration::from_secs(3));
+    anyhow::ensure!(report.is_complete && report.lines_lost.total() == 0, "lines are missing: {report:?}");
     Ok(())
 }

@@ -5,7 +5,7 @@ mod backup;
 mod guard;
 mod measure;
 mod orm;
-mod table;
+mod report;
 
 use anyhow::{Context as _, Result, bail};
 use std::path::PathBuf;
@@ -18,10 +18,14 @@ pub(crate) struct Args {
     pub(crate) home: PathBuf,
     /// PostgreSQL's programs.
     pub(crate) postgres_bin: PathBuf,
-    /// pgbench's scale.
-    pub(crate) scale: u32,
+    /// pgbench's scale. None: as much as the comparison thinks right.
+    pub(crate) scale: Option<u32>,
     /// Counted runs; the table shows the median. None: as many as the comparison thinks right.
     pub(crate) runs: Option<usize>,
+    /// A folder where data stay for the next run. None: they are made anew.
+    pub(crate) cache: Option<PathBuf>,
+    /// The parts of the comparison that are wanted; none means all.
+    pub(crate) parts: Vec<String>,
     /// The statements of the corpus, where there are any.
     pub(crate) corpus: Option<PathBuf>,
 }
@@ -42,11 +46,16 @@ type Comparison = fn(&Args) -> Result<Outcome>;
 const COMPARISONS: [(&str, Comparison); 3] =
     [("backup", backup::compare), ("guard", guard::compare), ("orm", orm::compare)];
 
-const HELP: &str = "cargo xtask bench [backup|guard|orm] [--scale N] [--runs N]
+const HELP: &str = "cargo xtask bench [backup|guard|orm] [--scale N] [--runs N] [--cache DIR] [--part NAME]…
 
-  backup   full backup and restore against pg_basebackup and pgBackRest (default)
+  backup   backups and restores against pgBackRest, pg_basebackup, and zstd over a tar (default)
   guard    the guard's judgements against three parsers, its client against tokio_postgres
   orm      what the guard refuses of Django's and SQLAlchemy's test suites, and of pgbench; needs Python and pip
+  telemetry   events, spans and counters against other ways to log; a program of its own
+
+Of `backup`: --scale is pgbench's (100), --runs the rounds of each part (3), --cache keeps the data for the next run in a folder
+that the server's user can write to; --part is one of full, updated, unchanged, restore, delta, files, growth, tree (a million files), and may be
+repeated. It needs about ten times the size of the data below /tmp, the tree 9 GB.
 
 Prints the table, and the same as JSON on the last line. Medians of N runs; repeat on a quiet machine. Of `backup`, CPU and memory
 are those of the command and its children: what a server does for pg_basebackup is not in them.";
@@ -103,7 +112,8 @@ fn as_child(first: &str, rest: &[String]) -> Option<Result<String>> {
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<(Comparison, Args)>> {
-    let (mut home, mut postgres_bin, mut scale, mut runs, mut corpus) = (None, None, 20, None, None);
+    let (mut home, mut postgres_bin, mut scale, mut runs) = (None, None, None, None);
+    let (mut cache, mut parts, mut corpus) = (None, Vec::new(), None);
     let [(_, mut compare), ..] = COMPARISONS;
     while let Some(word) = words.next() {
         let mut value = || words.next().with_context(|| format!("{word} needs a value"));
@@ -112,7 +122,9 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<(Comparison, 
             "--home" => home = Some(PathBuf::from(value()?)),
             "--postgres-bin" => postgres_bin = Some(PathBuf::from(value()?)),
             "--corpus" => corpus = Some(PathBuf::from(value()?)),
-            "--scale" => scale = value()?.parse().context("--scale takes a number")?,
+            "--scale" => scale = Some(value()?.parse().context("--scale takes a number")?),
+            "--cache" => cache = Some(PathBuf::from(value()?)),
+            "--part" => parts.push(value()?),
             "--runs" => runs = Some(value()?.parse().context("--runs takes a number")?),
             name => match COMPARISONS.iter().find(|(known, _)| *known == name) {
                 Some((_, known)) => compare = *known,
@@ -125,6 +137,8 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<(Comparison, 
         postgres_bin: postgres_bin.context("--postgres-bin is missing")?,
         scale,
         runs,
+        cache,
+        parts,
         corpus,
     };
     Ok(Some((compare, args)))

@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result, bail};
 use nix::sys::resource::{UsageWho, getrusage};
 use serde::{Deserialize, Serialize};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// What one run cost.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -16,12 +17,16 @@ pub(crate) struct Cost {
     pub(crate) wall: f64,
     /// Seconds of processor time, user and system, of the command and its children.
     pub(crate) cpu: f64,
-    /// The largest resident set of one process, in bytes.
+    /// The most resident memory, in bytes: of the largest process by the kernel's own account, or of the command and
+    /// all its descendants together as seen every few milliseconds, whichever is more.
     pub(crate) memory: u64,
 }
 
 /// The first word that turns this program into the parent of one command.
 pub(crate) const MEASURE: &str = "--measure";
+
+/// How often the memory of all processes of a command is added up.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Runs a command under a parent of its own; its output is kept for the case that it fails.
 pub(crate) fn run(command: &[String]) -> Result<Cost> {
@@ -37,12 +42,23 @@ pub(crate) fn run(command: &[String]) -> Result<Cost> {
 pub(crate) fn parent(command: &[String]) -> Result<Cost> {
     let (program, args) = command.split_first().context("no command to measure")?;
     let began = Instant::now();
-    let done = Command::new(program)
+    let child = Command::new(program)
         .args(args)
         .stdin(Stdio::null())
-        .output()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .with_context(|| format!("{program} does not start"))?;
-    let wall = began.elapsed().as_secs_f64();
+    let pid = child.id();
+    let has_ended = AtomicBool::new(false);
+    let (done, wall, together) = std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| watch(pid, &has_ended));
+        let done = child.wait_with_output();
+        let wall = began.elapsed().as_secs_f64();
+        has_ended.store(true, Ordering::SeqCst);
+        (done, wall, watcher.join().unwrap_or(0))
+    });
+    let done = done?;
     if !done.status.success() {
         bail!(
             "{}: {}{}",
@@ -53,20 +69,44 @@ pub(crate) fn parent(command: &[String]) -> Result<Cost> {
     }
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN).context("the kernel tells no usage")?;
     let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
-    let memory = u64::try_from(usage.max_rss()).unwrap_or(0) * 1024;
-    Ok(Cost { wall, cpu: seconds(usage.user_time()) + seconds(usage.system_time()), memory })
+    let largest = u64::try_from(usage.max_rss()).unwrap_or(0) * 1024;
+    Ok(Cost {
+        wall,
+        cpu: seconds(usage.user_time()) + seconds(usage.system_time()),
+        memory: largest.max(together),
+    })
 }
 
-/// The middle one of an odd number of runs, by each figure on its own.
-pub(crate) fn median(runs: &[Cost]) -> Cost {
-    let middle = |figure: fn(&Cost) -> f64| {
-        let mut figures: Vec<f64> = runs.iter().map(figure).collect();
-        figures.sort_by(f64::total_cmp);
-        figures[figures.len() / 2]
-    };
-    Cost {
-        wall: middle(|cost| cost.wall),
-        cpu: middle(|cost| cost.cpu),
-        memory: middle(|cost| cost.memory as f64) as u64,
+/// The most that a process and its descendants had together.
+fn watch(pid: u32, has_ended: &AtomicBool) -> u64 {
+    let mut most = 0;
+    while !has_ended.load(Ordering::SeqCst) {
+        most = most.max(resident(pid));
+        std::thread::sleep(LOOK);
     }
+    most
+}
+
+/// The resident memory of a process and its descendants, in bytes; shared pages count for each. Who is gone counts
+/// nothing.
+fn resident(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let own = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).and_then(|line| {
+        let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+        Some(kilobytes * 1024)
+    });
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let children = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    let below: u64 = children
+        .flat_map(|line| line.split_whitespace().filter_map(|word| word.parse().ok()).collect::<Vec<u32>>())
+        .map(resident)
+        .sum();
+    own.unwrap_or(0) + below
+}
+
+/// The middle one; the upper of the two where their number is even.
+pub(crate) fn median(figures: impl Iterator<Item = f64>) -> f64 {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }

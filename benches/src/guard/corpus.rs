@@ -1,8 +1,8 @@
 //! Throughput over a corpus, beside three parsers; and which of its statements each of them cannot read.
 
 use super::pairs::{Pairs, timed};
-use super::report::Row;
 use super::statements::STATEMENTS;
+use crate::report::Row;
 use anyhow::{Context as _, Result};
 use ops_core::guard::Policy;
 use sqlparser::dialect::PostgreSqlDialect;

@@ -1,7 +1,7 @@
 //! How the time of a judgement grows with the size of its text: 1 is linear, 2 is quadratic.
 
 use super::pairs::timed;
-use super::report::Row;
+use crate::report::Row;
 use ops_core::guard::Policy;
 use std::hint::black_box;
 

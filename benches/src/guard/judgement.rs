@@ -1,8 +1,8 @@
 //! The time of one judgement: of a text that was never seen, and of one that was.
 
 use super::pairs::{percentile, timed};
-use super::report::Row;
 use super::statements::STATEMENTS;
+use crate::report::Row;
 use jiff::Timestamp;
 use ops_core::guard::{Context, Judge, Policy};
 use std::hint::black_box;

@@ -1,6 +1,6 @@
 //! What a judge keeps of many distinct texts. Measured in a process of its own, where nothing else has grown.
 
-use super::report::Row;
+use crate::report::Row;
 use anyhow::{Context as _, Result, ensure};
 use jiff::Timestamp;
 use ops_core::guard::{Context, Judge, Policy};

@@ -6,14 +6,13 @@ mod judgement;
 mod memory;
 mod pairs;
 mod pool;
-mod report;
 mod statements;
 mod turns;
 mod wire;
 
+use crate::report::Report;
 use crate::{Args, Outcome};
 use anyhow::Result;
-use report::Report;
 
 pub(crate) use memory::{REMEMBER, remember};
 

@@ -1,8 +1,8 @@
 //! Our pool beside `deadpool-postgres`: several sessions at the same time.
 
 use super::pairs::{Pair, Pairs};
-use super::report::Row;
 use super::wire::{READ, microseconds};
+use crate::report::Row;
 use anyhow::{Result, anyhow};
 use deadpool_postgres::{ManagerConfig, RecyclingMethod};
 use ops_core::connection::ConnectionSettings;

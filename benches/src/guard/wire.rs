@@ -1,8 +1,9 @@
 //! One guarded session beside one of `tokio_postgres`, on a fresh server: time, and round trips.
 
 use super::pairs::{Pair, Pairs};
+use super::pool;
 use super::turns::Turns;
-use super::{pool, report};
+use crate::report;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;

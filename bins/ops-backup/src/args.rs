@@ -1,96 +1,19 @@
-//! The command line of `ops-backup`, and its settings.
+//! The command line of `ops-backup`.
 
-use clap::{Args as ClapArgs, Parser, Subcommand};
-use ops_cli::{CommonArgs, Flag, LogSettings};
-use ops_secrets::Secret;
-use serde::Deserialize;
+use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand};
+use ops_cli::{CommonArgs, Flag};
 use std::path::PathBuf;
 
-/// The defaults of every setting.
-pub(crate) const DEFAULTS: &str = r#"
-[backup]
-repo = ""
-postgres = ""
-password = ""
-postgres_bin = ""
-workers = 2
-compression_level = 3
-archive_timeout_seconds = 60
-server_user = "postgres"
-signing_key = ""
-evidence_dir = ""
-
-[backup.s3]
-endpoint = ""
-region = "us-east-1"
-access_key_id = ""
-secret_access_key = ""
-path_style = true
-allow_http = false
-"#;
-
-/// Everything that `ops-backup` can be told.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Settings {
-    /// The table `[backup]`.
-    pub(crate) backup: BackupSettings,
-    /// The table `[log]`; read by the common code.
-    #[expect(dead_code, reason = "declared so that its keys are known; the common code reads it")]
-    pub(crate) log: LogSettings,
-}
-
-/// The table `[backup]`.
-#[derive(Debug, Deserialize)]
-pub(crate) struct BackupSettings {
-    /// A folder, or `s3://bucket/prefix`.
-    pub(crate) repo: String,
-    /// The server to back up, as a libpq URL or `key=value` pairs.
-    pub(crate) postgres: String,
-    /// Its password.
-    pub(crate) password: Secret,
-    /// The folder of PostgreSQL's programs; empty finds the installed one of the right major.
-    pub(crate) postgres_bin: String,
-    /// Readers that copy, hash and compress at once.
-    pub(crate) workers: usize,
-    /// zstd level.
-    pub(crate) compression_level: i32,
-    /// How long a backup waits for its last WAL segment to be archived.
-    pub(crate) archive_timeout_seconds: u64,
-    /// When run as root: who owns restored files and runs rehearsal servers.
-    pub(crate) server_user: String,
-    /// The private key that signs rehearsal records.
-    pub(crate) signing_key: String,
-    /// Where rehearsal records are written.
-    pub(crate) evidence_dir: String,
-    /// How to reach an S3 server.
-    pub(crate) s3: S3Settings,
-}
-
-/// The table `[backup.s3]`.
-#[derive(Debug, Deserialize)]
-pub(crate) struct S3Settings {
-    /// The URL of the server; empty for Amazon's own.
-    pub(crate) endpoint: String,
-    /// The region.
-    pub(crate) region: String,
-    /// The access key's id.
-    pub(crate) access_key_id: String,
-    /// The access key's secret.
-    pub(crate) secret_access_key: Secret,
-    /// Put the bucket into the path and not into the host name.
-    pub(crate) path_style: bool,
-    /// Allow `http://` endpoints.
-    pub(crate) allow_http: bool,
-}
-
 const EXAMPLES: &str = "Examples:
-  ops-backup --repo /backups init
+  ops-backup key new /etc/ops/backup.key
+  ops-backup --repo /backups --key-file /etc/ops/backup.key init
   ops-backup --repo /backups --postgres 'host=/run/postgresql user=postgres' backup
   ops-backup --repo /backups restore --to /srv/pg15 --target-time 2026-11-21T09:30:00Z --plan
   ops-backup --repo /backups rehearse --assert \"orders=shop:SELECT count(*) > 0 FROM orders=t\"
+  ops-backup --repo /backups expire --keep-daily 7 --keep-weekly 4 --plan
 
 In postgresql.conf:
-  archive_command = 'ops-backup --repo /backups wal push %p'
+  archive_command = 'ops-backup --config /etc/ops/ops.toml wal push %p'
 
 Exit codes:
   0 done and proven         20 does not verify, rehearsal failed, target unreachable
@@ -105,9 +28,12 @@ Exit codes:
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) common: CommonArgs,
-    /// The repository: a folder, or s3://bucket/prefix
+    /// The repository: a folder, or s3://bucket/prefix, gs://bucket/prefix, az://container/prefix
     #[arg(long, global = true, value_name = "PLACE")]
     pub(crate) repo: Option<String>,
+    /// The key of an encrypted repository; `key new` makes one
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) key_file: Option<String>,
     /// The server, as a libpq URL or key=value pairs
     #[arg(long, global = true, value_name = "CONNECTION")]
     pub(crate) postgres: Option<String>,
@@ -118,16 +44,29 @@ pub(crate) struct Args {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Action {
-    /// Create a repository
+    /// Create a repository, encrypted where a key is given
+    #[command(after_help = "Examples:
+  ops-backup --repo /backups --key-file /etc/ops/backup.key init
+  OPS_BACKUP_PASSPHRASE_FILE=/run/secrets/backup ops-backup --repo s3://bucket/shop init")]
     Init,
-    /// Take a full backup of a running server
-    Backup,
-    /// List the backups
+    /// Keys of an encrypted repository: make, list, add, remove
+    #[command(subcommand)]
+    Key(KeyAction),
+    /// Back up a running server, or a directory tree
+    Backup(BackupArgs),
+    /// Show the backups, the moments that can be restored, and the jobs
+    #[command(after_help = "Examples:
+  ops-backup --repo /backups list
+  ops-backup --repo /backups list --format json")]
     List,
-    /// Read every object back and check it: hashes, references, WAL without gaps
-    Verify,
-    /// Restore a backup into an empty directory, to the latest moment or to a target
+    /// Show or write what `list` shows as metrics for Prometheus
+    Metrics(MetricsArgs),
+    /// Read the repository back and check it: hashes, references, WAL without gaps
+    Verify(VerifyArgs),
+    /// Restore a backup, to the latest moment or to a target
     Restore(RestoreArgs),
+    /// Give up the backups that no rule keeps, and free what they alone need
+    Expire(ExpireArgs),
     /// Restore into a scratch directory, start it, prove it, remove it, and sign a record
     Rehearse(RehearseArgs),
     /// Archive and fetch WAL files
@@ -138,31 +77,204 @@ pub(crate) enum Action {
     Evidence(EvidenceAction),
 }
 
+/// What to do with keys.
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyAction {
+    /// Write a new random key into a file; the repository is not touched
+    New {
+        /// The file; it must not exist
+        file: PathBuf,
+    },
+    /// List the keys that open the repository
+    List,
+    /// Add a second way in: another key file or passphrase that opens the same repository
+    #[command(group(ArgGroup::new("new").required(true)), after_help = "Example, a new passphrase beside the key file:
+  ops-backup --repo /backups --key-file backup.key key add --new-passphrase-file emergency.txt")]
+    Add {
+        /// A key file made by `key new`
+        #[arg(long, value_name = "FILE", group = "new")]
+        new_key_file: Option<PathBuf>,
+        /// A file that holds a passphrase
+        #[arg(long, value_name = "FILE", group = "new")]
+        new_passphrase_file: Option<PathBuf>,
+    },
+    /// Remove a way in; what it opened before, its holder may have copied
+    Remove {
+        /// The id, as `key list` shows it
+        id: String,
+    },
+}
+
+/// The arguments of `backup`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  ops-backup --postgres 'host=/run/postgresql user=postgres' backup --throttle 50
+  ops-backup backup --tree /etc --name etc")]
+pub(crate) struct BackupArgs {
+    /// A note that the server shows while the backup runs, and writes into backup_label
+    #[arg(long, value_name = "TEXT", conflicts_with = "tree")]
+    pub(crate) label: Option<String>,
+    /// Read and hash every file, also those whose time and size say that they are unchanged
+    #[arg(long)]
+    pub(crate) check_all: bool,
+    /// Read no more than so many megabytes a second from the source
+    #[arg(long, value_name = "MB/S")]
+    pub(crate) throttle: Option<f64>,
+    /// zstd:LEVEL, lz4 or none [default: the setting `compression`, zstd:3]
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) compression: Option<String>,
+    /// Run even where another backup of the same source is running
+    #[arg(long)]
+    pub(crate) concurrent: bool,
+    /// Back up this directory tree instead of a server
+    #[arg(long, value_name = "DIR", requires = "name")]
+    pub(crate) tree: Option<PathBuf>,
+    /// What the tree is called; its backups build on one another
+    #[arg(long, value_name = "NAME", requires = "tree")]
+    pub(crate) name: Option<String>,
+    /// A path below the tree that is left out
+    #[arg(long, value_name = "PATH", requires = "tree")]
+    pub(crate) exclude: Vec<PathBuf>,
+}
+
+/// The arguments of `metrics`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Example, for the textfile collector of node_exporter:
+  ops-backup metrics --write /var/lib/node_exporter/ops_backup.prom")]
+pub(crate) struct MetricsArgs {
+    /// Write them into this file, which is replaced at once
+    #[arg(long, value_name = "FILE")]
+    pub(crate) write: Option<PathBuf>,
+}
+
+/// The arguments of `verify`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  ops-backup verify                        everything
+  ops-backup verify --max-age 7d           what was not proven within a week
+  ops-backup verify --sample 10%           a tenth, chosen at random; it proves no backup whole")]
+pub(crate) struct VerifyArgs {
+    /// Verify this backup alone
+    #[arg(long, value_name = "ID")]
+    pub(crate) backup: Option<String>,
+    /// Read only this share of the packs and WAL files, for example 10%
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) sample: Option<String>,
+    /// Leave out what an earlier run has proven within this time, for example 7d
+    #[arg(long, value_name = "AGE")]
+    pub(crate) max_age: Option<String>,
+}
+
 /// Where recovery stops.
 #[derive(Debug, Default, ClapArgs)]
+#[group(id = "target", multiple = false)]
 pub(crate) struct TargetArgs {
     /// Stop at this moment; a zone is needed, for example 2026-11-21T09:30:00Z
-    #[arg(long, value_name = "TIME", conflicts_with = "immediate")]
+    #[arg(long, value_name = "TIME", help_heading = "Recovery target")]
     pub(crate) target_time: Option<String>,
+    /// Stop at this position of the WAL, for example 0/3000148
+    #[arg(long, value_name = "LSN", help_heading = "Recovery target")]
+    pub(crate) target_lsn: Option<String>,
+    /// Stop after this transaction
+    #[arg(long, value_name = "XID", help_heading = "Recovery target")]
+    pub(crate) target_xid: Option<u32>,
+    /// Stop at this point, made with pg_create_restore_point()
+    #[arg(long, value_name = "NAME", help_heading = "Recovery target")]
+    pub(crate) target_name: Option<String>,
     /// Stop as soon as the backup is consistent
-    #[arg(long)]
+    #[arg(long, help_heading = "Recovery target")]
     pub(crate) immediate: bool,
+}
+
+/// Which backup, where the newest that fits is not meant.
+#[derive(Debug, Default, ClapArgs)]
+pub(crate) struct WhichArgs {
     /// Use this backup instead of the newest that fits
     #[arg(long, value_name = "ID")]
     pub(crate) backup: Option<String>,
+    /// The system identifier of the cluster, where the repository holds several
+    #[arg(long, value_name = "IDENTIFIER")]
+    pub(crate) cluster: Option<String>,
 }
 
 /// The arguments of `restore`.
 #[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  ops-backup restore --to /srv/pg15 --plan                              see it all before
+  ops-backup restore --to /srv/pg15 --target-time 2026-11-21T09:30:00Z
+  ops-backup restore --to /srv/pg15 --delta                             write only what differs
+  ops-backup restore --to /srv/etc --tree etc")]
 pub(crate) struct RestoreArgs {
-    /// The directory to restore into; absent or empty
+    /// The directory to restore into; absent or empty, or with --delta one of the same cluster
     #[arg(long, value_name = "DIR")]
     pub(crate) to: PathBuf,
     #[command(flatten)]
     pub(crate) target: TargetArgs,
-    /// Put a tablespace somewhere else; needed once for each tablespace
+    #[command(flatten)]
+    pub(crate) which: WhichArgs,
+    /// Restore the directory tree of this name, and no cluster
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["cluster", "target", "databases", "tablespaces", "tablespaces_into", "target_timeline", "target_action"])]
+    pub(crate) tree: Option<String>,
+    /// The timeline to follow: latest, current (of the backup) or its number
+    #[arg(long, value_name = "TIMELINE", default_value = "latest", help_heading = "Recovery target")]
+    pub(crate) target_timeline: String,
+    /// What the server does at the target: promote, pause or shutdown
+    #[arg(long, value_name = "ACTION", default_value = "promote", help_heading = "Recovery target")]
+    pub(crate) target_action: String,
+    /// Write only what differs from an existing data directory of the same cluster
+    #[arg(long)]
+    pub(crate) delta: bool,
+    /// With --delta: the server of that directory crashed, and its state says so
+    #[arg(long, requires = "delta")]
+    pub(crate) after_crash: bool,
+    /// Restore only these databases; the others must be dropped afterwards
+    #[arg(long = "database", value_name = "NAME")]
+    pub(crate) databases: Vec<String>,
+    /// Put a tablespace somewhere else
     #[arg(long = "tablespace", value_name = "OID=DIR")]
     pub(crate) tablespaces: Vec<String>,
+    /// Put all other tablespaces into directories below this one, which exists; they are named by their OID
+    #[arg(long, value_name = "DIR")]
+    pub(crate) tablespaces_into: Option<PathBuf>,
+    /// Only show what would be done
+    #[arg(long)]
+    pub(crate) plan: bool,
+}
+
+/// The arguments of `expire`; what is not given stands in the settings.
+#[derive(Debug, ClapArgs)]
+#[command(
+    after_help = "A backup stays if any rule keeps it. The newest, the newest good and the newest verified backup stay always.
+
+Examples:
+  ops-backup expire --keep-within 7d --keep-weekly 4 --keep-monthly 12 --plan
+  ops-backup expire --keep-last 3 --wal 2       only the two newest can be restored to any moment"
+)]
+pub(crate) struct ExpireArgs {
+    /// Keep so many of the newest backups
+    #[arg(long, value_name = "N", help_heading = "Rules")]
+    pub(crate) keep_last: Option<u32>,
+    /// Keep every backup that is not older, for example 7d
+    #[arg(long, value_name = "AGE", help_heading = "Rules")]
+    pub(crate) keep_within: Option<String>,
+    /// Keep the last backup of so many days
+    #[arg(long, value_name = "N", help_heading = "Rules")]
+    pub(crate) keep_daily: Option<u32>,
+    /// Keep the last backup of so many weeks
+    #[arg(long, value_name = "N", help_heading = "Rules")]
+    pub(crate) keep_weekly: Option<u32>,
+    /// Keep the last backup of so many months
+    #[arg(long, value_name = "N", help_heading = "Rules")]
+    pub(crate) keep_monthly: Option<u32>,
+    /// Keep the last backup of so many years
+    #[arg(long, value_name = "N", help_heading = "Rules")]
+    pub(crate) keep_yearly: Option<u32>,
+    /// From which backups on all WAL is kept: all, a number of the newest backups, or an age such as 14d
+    #[arg(long, value_name = "WHICH", help_heading = "Rules")]
+    pub(crate) wal: Option<String>,
+    /// Remove what was given up only after this time, for example 24h
+    #[arg(long, value_name = "AGE", help_heading = "Rules")]
+    pub(crate) grace: Option<String>,
     /// Only show what would be done
     #[arg(long)]
     pub(crate) plan: bool,
@@ -170,9 +282,13 @@ pub(crate) struct RestoreArgs {
 
 /// The arguments of `rehearse`.
 #[derive(Debug, ClapArgs)]
+#[command(after_help = "Example:
+  ops-backup rehearse --target-time 2026-11-21T09:30:00Z --assert \"orders=shop:SELECT count(*) > 0 FROM orders=t\"")]
 pub(crate) struct RehearseArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
+    #[command(flatten)]
+    pub(crate) which: WhichArgs,
     /// A query that must give one value: NAME=DATABASE:QUERY=VALUE (the last `=` separates the value; a boolean is `t` or `f`)
     #[arg(long = "assert", value_name = "ASSERTION")]
     pub(crate) assertions: Vec<String>,
@@ -191,6 +307,10 @@ pub(crate) struct RehearseArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum WalAction {
     /// Archive one file; for archive_command
+    #[command(after_help = "In postgresql.conf:
+  archive_command = 'ops-backup --config /etc/ops/ops.toml wal push %p'
+
+A key file opens the repository at once; a passphrase costs time and 19 MiB of memory for each file.")]
     Push {
         /// The file, as %p gives it
         path: PathBuf,
@@ -225,8 +345,28 @@ pub(crate) enum EvidenceAction {
 impl Args {
     /// The flags that override settings.
     pub(crate) fn overrides(&self) -> Vec<Flag> {
-        let repo = Flag::given("backup.repo", "--repo", self.repo.clone());
-        let postgres = Flag::given("backup.postgres", "--postgres", self.postgres.clone());
-        repo.into_iter().chain(postgres).collect()
+        let mut flags = vec![
+            Flag::given("backup.repo", "--repo", self.repo.clone()),
+            Flag::given("backup.key_file", "--key-file", self.key_file.clone()),
+            Flag::given("backup.postgres", "--postgres", self.postgres.clone()),
+        ];
+        match &self.action {
+            Some(Action::Backup(args)) => flags.extend([
+                Flag::given("backup.read_limit_mb", "--throttle", args.throttle),
+                Flag::given("backup.compression", "--compression", args.compression.clone()),
+            ]),
+            Some(Action::Expire(args)) => flags.extend([
+                Flag::given("backup.retention.keep_last", "--keep-last", args.keep_last),
+                Flag::given("backup.retention.keep_within", "--keep-within", args.keep_within.clone()),
+                Flag::given("backup.retention.keep_daily", "--keep-daily", args.keep_daily),
+                Flag::given("backup.retention.keep_weekly", "--keep-weekly", args.keep_weekly),
+                Flag::given("backup.retention.keep_monthly", "--keep-monthly", args.keep_monthly),
+                Flag::given("backup.retention.keep_yearly", "--keep-yearly", args.keep_yearly),
+                Flag::given("backup.retention.wal", "--wal", args.wal.clone()),
+                Flag::given("backup.retention.grace", "--grace", args.grace.clone()),
+            ]),
+            _ => {}
+        }
+        flags.into_iter().flatten().collect()
     }
 }

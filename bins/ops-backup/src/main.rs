@@ -1,19 +1,25 @@
 //! The `ops-backup` command: wiring only.
 
 mod args;
+mod failed;
+mod key;
 mod open;
+mod parse;
 mod progress;
 mod render;
 mod run;
+mod settings;
+mod store;
 
-use args::{Action, Args, Settings, WalAction};
+use args::{Action, Args, WalAction};
 use ops_cli::{Command, CommonArgs, Context, Exit, Failure, Flag};
+use settings::Settings;
 
 impl Command for Args {
     type Settings = Settings;
     const NAME: &'static str = "ops-backup";
     const TABLE: &'static str = "backup";
-    const DEFAULTS: &'static str = args::DEFAULTS;
+    const DEFAULTS: &'static str = settings::DEFAULTS;
 
     fn common(&self) -> &CommonArgs {
         &self.common

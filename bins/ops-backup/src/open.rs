@@ -1,43 +1,13 @@
 //! From settings to what the library works with: the repository, the connection, the user, the programs of PostgreSQL.
 
-use crate::args::BackupSettings;
-use ops_backup::location::{self, LocationOptions, S3Credentials, S3Options};
-use ops_backup::{Error, ErrorKind, Repository};
+use crate::failed::failed;
+use crate::settings::BackupSettings;
+use crate::{key, store};
+use ops_backup::{ErrorKind, Key, Repository};
 use ops_cli::{Exit, Failure};
 use ops_core::connection::ConnectionSettings;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// Words a library error for a person, with the exit code that belongs to its kind.
-pub(crate) fn failed(error: &Error) -> Failure {
-    let exit = match error.kind() {
-        ErrorKind::Configuration | ErrorKind::NotARepository | ErrorKind::Postgres => Exit::Config,
-        ErrorKind::Unsupported | ErrorKind::NotFound | ErrorKind::Conflict => Exit::Input,
-        ErrorKind::Corrupt | ErrorKind::Unreachable => Exit::No,
-        ErrorKind::BadTarget => Exit::CannotCreate,
-        ErrorKind::Storage | ErrorKind::Unavailable => Exit::Unavailable,
-        ErrorKind::Timeout => Exit::Busy,
-        ErrorKind::Cancelled => Exit::Interrupted,
-        _ => Exit::Io,
-    };
-    let failure = Failure::from_error(exit, error);
-    match error.kind() {
-        ErrorKind::NotARepository => failure.hint("`ops-backup --repo PLACE init` creates a repository"),
-        ErrorKind::BadTarget => failure.hint("name a directory that is absent or empty; nothing was written"),
-        ErrorKind::Unreachable => failure.hint("`ops-backup list` shows which moments each backup can reach"),
-        ErrorKind::NoSpace => {
-            failure.hint("free some space and run the same command again; nothing half-written is visible")
-        }
-        ErrorKind::Conflict => {
-            failure.hint("find out which server wrote the other file before you do anything else")
-        }
-        ErrorKind::Timeout => failure.hint("look for the failure of archive_command in the server's log"),
-        ErrorKind::Unavailable => {
-            failure.hint("is the server running, and does --postgres name it as psql would?")
-        }
-        _ => failure,
-    }
-}
 
 /// The place of the repository, absolute where it is a folder: PostgreSQL calls us from another directory.
 pub(crate) fn place(settings: &BackupSettings) -> Result<String, Failure> {
@@ -58,7 +28,15 @@ pub(crate) fn place(settings: &BackupSettings) -> Result<String, Failure> {
 
 /// Opens the repository.
 pub(crate) async fn repository(settings: &BackupSettings) -> Result<Repository, Failure> {
-    Repository::open(store(settings)?).await.map_err(|error| failed(&error))
+    let (key, place) = (key::given(settings)?, place(settings)?);
+    Repository::open(store::open(&place, settings)?, key.as_ref()).await.map_err(|error| match error.kind() {
+        // The library knows the store by its type only.
+        ErrorKind::NotARepository => {
+            Failure::new(Exit::Config, format!("{place} holds no repository: repository.json is missing"))
+                .hint("`ops-backup --repo PLACE init` creates one")
+        }
+        _ => failed(&error),
+    })
 }
 
 /// Opens the repository to write into it.
@@ -78,27 +56,19 @@ pub(crate) async fn writable_repository(settings: &BackupSettings) -> Result<Rep
     repository(settings).await
 }
 
-/// Creates the repository, or opens the one that is there.
-pub(crate) async fn create(settings: &BackupSettings) -> Result<Repository, Failure> {
-    Repository::open_or_create(store(settings)?).await.map_err(|error| failed(&error))
-}
-
-fn store(settings: &BackupSettings) -> Result<Arc<dyn object_store::ObjectStore>, Failure> {
-    let s3 = &settings.s3;
-    let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-    let mut options = LocationOptions::default();
-    options.s3 = S3Options {
-        endpoint: given(&s3.endpoint),
-        region: given(&s3.region),
-        credentials: given(&s3.access_key_id).map(|access_key_id| S3Credentials {
-            access_key_id,
-            secret_access_key: s3.secret_access_key.expose_secret().clone(),
-            session_token: None,
-        }),
-        virtual_hosted: !s3.path_style,
-        allow_http: s3.allow_http,
-    };
-    location::open(&place(settings)?, &options).map_err(|error| failed(&error))
+/// Creates the repository, or opens the one that is there; the flag says which.
+pub(crate) async fn create(
+    settings: &BackupSettings,
+    key: Option<&Key>,
+) -> Result<(Repository, bool), Failure> {
+    let store = store::open(&place(settings)?, settings)?;
+    match Repository::open(Arc::clone(&store), key).await {
+        Ok(repository) => return Ok((repository, true)),
+        Err(error) if error.kind() == ErrorKind::NotARepository => {}
+        Err(error) => return Err(failed(&error)),
+    }
+    let created = Repository::open_or_create(store, key).await;
+    created.map(|repository| (repository, false)).map_err(|error| failed(&error))
 }
 
 /// The server to back up.
@@ -164,7 +134,11 @@ pub(crate) fn restore_command(settings: &BackupSettings, config: Option<&Path>) 
     if let Some(config) = config {
         words.extend(["--config".into(), quoted(&config.display().to_string())]);
     }
-    words.extend(["--repo".into(), quoted(&place(settings)?), "--log-format json wal fetch %f %p".into()]);
+    words.extend(["--repo".into(), quoted(&place(settings)?)]);
+    if !settings.key_file.is_empty() {
+        words.extend(["--key-file".into(), quoted(&key::file(settings)?.display().to_string())]);
+    }
+    words.push("--log-format json wal fetch %f %p".into());
     Ok(words.join(" "))
 }
 

@@ -31,7 +31,13 @@ impl Reporter {
                     let _ = std::io::stderr().flush();
                     tokio::time::sleep(REDRAW).await;
                 } else if last.elapsed() >= LINE_EVERY {
-                    tracing::info!(phase = ?now.phase, bytes_done = now.bytes_done, bytes_total = now.bytes_total, "working");
+                    let (phase, total) = (now.phase, (now.bytes_total > 0).then_some(now.bytes_total));
+                    tracing::info!(
+                        ?phase,
+                        bytes_done = total.map(|_| now.bytes_done),
+                        bytes_total = total,
+                        "working"
+                    );
                     last = Instant::now();
                 }
             }

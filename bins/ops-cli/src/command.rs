@@ -280,6 +280,9 @@ fn start_logs<C: Command>(log: &LogSettings, masker: &Masker) -> Result<Telemetr
     options.version = env!("CARGO_PKG_VERSION").into();
     options.redactor = Some(Arc::new(Redact(masker.clone())));
     options.filter = log.level.clone();
+    // A command is one trace, and prints its answer between its lines.
+    options.roots = ops_telemetry::Roots::Process;
+    options.ring = None;
     options.format = match log.format {
         LogFormat::Auto => ops_telemetry::LogFormat::Auto,
         LogFormat::Human => ops_telemetry::LogFormat::Human,

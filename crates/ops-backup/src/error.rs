@@ -22,6 +22,12 @@ pub enum ErrorKind {
     NotFound,
     /// An object of the same name but other content is already there.
     Conflict,
+    /// The repository is encrypted and the key does not open it, or a key was given for one that is not.
+    WrongKey,
+    /// Another job holds what this one needs.
+    Busy,
+    /// The job did not say for too long that it lives, and another one gave it up: nothing is lost but its work.
+    Abandoned,
     /// Stored or read data is not what its checksum or format says.
     Corrupt,
     /// The directory cannot take a restore: it is live, not empty, not a directory, or not writable.
@@ -53,6 +59,9 @@ impl ErrorKind {
             ErrorKind::Unsupported => "backup.unsupported",
             ErrorKind::NotFound => "backup.not-found",
             ErrorKind::Conflict => "backup.conflict",
+            ErrorKind::WrongKey => "backup.wrong-key",
+            ErrorKind::Busy => "backup.busy",
+            ErrorKind::Abandoned => "backup.abandoned",
             ErrorKind::Corrupt => "backup.corrupt",
             ErrorKind::BadTarget => "backup.bad-target",
             ErrorKind::Unreachable => "backup.unreachable",

@@ -6,28 +6,32 @@
 //! - [`Repository`]: where backups and WAL lie. [`location::open`] leads to its store.
 //! - [`backup()`]: copies a running cluster in parallel; the copy exists once its commit object does.
 //! - [`wal::push`] and [`wal::fetch`]: what `archive_command` and `restore_command` call.
-//! - [`restore::plan`] and [`restore::apply`]: into a [`RestoreTarget`], which only an empty directory can become.
+//! - [`restore::plan`] and [`restore::apply`]: into a [`RestoreTarget`], which only a directory that is safe to
+//!   write to can become.
+//! - [`expire::plan`] and [`expire::apply`]: give up what a [`Retention`] does not keep, each backup with its reason.
 //! - [`verify()`]: reads everything that is stored and re-hashes it. [`list()`]: what there is.
 //! - [`Monitor`]: progress and cancellation of every job.
 //!
 //! ```no_run
 //! use std::path::Path;
 //!
-//! use ops_backup::{BackupOptions, Monitor, RecoveryTarget, Repository, RestoreOptions, RestoreTarget};
-//! use ops_backup::{backup, location, restore};
+//! use ops_backup::{BackupOptions, Key, Monitor, PostgresEngine, RecoveryTarget, Repository};
+//! use ops_backup::{RestoreOptions, RestoreTarget, backup, location, restore};
 //! use ops_core::connection::ConnectionSettings;
 //!
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! let store = location::open("/var/backups/shop", &location::LocationOptions::default())?;
-//! let repository = Repository::open_or_create(store).await?;
-//! let server = ConnectionSettings::parse("postgresql://postgres@localhost/postgres")?;
+//! let key = Key::from_file_bytes(&std::fs::read("/etc/ops/backup.key")?)?;
+//! let repository = Repository::open_or_create(store, Some(&key)).await?;
 //!
-//! let taken = backup(&repository, &server, &BackupOptions::default(), &Monitor::default()).await?;
+//! let server = ConnectionSettings::parse("postgresql://postgres@localhost/postgres")?;
+//! let engine = PostgresEngine::new(server);
+//! let taken = backup(&repository, &engine, &BackupOptions::default(), &Monitor::default()).await?;
 //! assert_eq!(taken.bad_pages, 0, "the source is damaged: {:?}", taken.bad_page_examples);
 //!
 //! let options = RestoreOptions {
 //!     target: RecoveryTarget::Time("2026-11-21T05:00:00Z".parse()?),
-//!     restore_command: "ops-backup wal fetch --repository /var/backups/shop %f %p".to_owned(),
+//!     restore_command: "ops-backup --config /etc/ops/ops.toml wal fetch %f %p".to_owned(),
 //!     ..RestoreOptions::default()
 //! };
 //! let target = RestoreTarget::check(Path::new("/var/lib/postgresql/restored"))?;
@@ -37,25 +41,32 @@
 //! # }
 //! ```
 //!
-//! Features: `s3` adds Amazon S3 and everything that speaks its protocol. Encryption, incremental backups, retention
-//! and other engines are not here yet; the repository format has the versions that they need.
+//! Features: `s3`, `gcs` and `azure` add the object stores of that name, and everything that speaks their protocols.
 
+mod engine;
 mod error;
 mod job;
+pub mod metrics;
 mod monitor;
+mod plan;
 pub mod postgres;
 pub mod rehearse;
 mod repo;
 mod transfer;
 pub mod wal;
 
+pub use engine::{Engine, PostgresEngine, TreeEngine};
 pub use error::{Error, ErrorKind};
-pub use job::backup::{BackupOptions, backup};
+pub use job::backup::{BackupOptions, BaseChoice, ChangeDetection, backup};
+pub use job::expire::{self, ExpirePlan};
 pub use job::list::{self, Inventory, list};
-pub use job::restore::{self, RestoreOptions, RestoreTarget};
-pub use job::verify::{VerifyOptions, VerifyReport, verify};
+pub use job::restore::{self, AfterCrash, RestoreOptions, RestoreTarget};
+pub use job::verify::{Problem, VerifyOptions, VerifyReport, verify};
 pub use monitor::{Monitor, Phase, Progress};
+pub use plan::retention::{self, Candidate, Decision, Retention, WalRetention};
 pub use postgres::{Cluster, Lsn, RecoveryTarget, SystemIdentifier, TargetAction, TargetTimeline};
 pub use rehearse::{Rehearsal, RehearseOptions, rehearse};
 pub use repo::catalog::Backup;
-pub use repo::{Repository, catalog, location};
+pub use repo::compress::Compression;
+pub use repo::keys::{Key, KeyInfo, KeyKind};
+pub use repo::{Repository, RetryPolicy, catalog, location};

@@ -5,6 +5,7 @@ use std::fmt;
 use std::num::{NonZeroU64, NonZeroU128};
 
 use crate::error::{Error, ErrorKind};
+use crate::random;
 
 /// The length of a version 00 `traceparent`: `00-<32 hex>-<16 hex>-<2 hex>`.
 const TRACEPARENT_LEN: usize = 55;
@@ -16,7 +17,7 @@ pub struct TraceId(NonZeroU128);
 impl TraceId {
     /// Draws a new id from the thread's cryptographic generator.
     pub fn random() -> Self {
-        Self(rand::random())
+        TraceContext::random().trace_id
     }
 
     /// Returns the id with this value, or `None` for zero, which W3C forbids.
@@ -37,7 +38,12 @@ pub struct SpanId(NonZeroU64);
 impl SpanId {
     /// Draws a new id from the thread's cryptographic generator.
     pub fn random() -> Self {
-        Self(rand::random())
+        loop {
+            let [value] = random::next();
+            if let Some(id) = Self::new(value) {
+                return id;
+            }
+        }
     }
 
     /// Returns the id with this value, or `None` for zero, which W3C forbids.
@@ -66,6 +72,12 @@ impl TraceFlags {
         Self(bits & (Self::SAMPLED.0 | Self::RANDOM.0))
     }
 
+    /// Returns these flags with the sampled flag as said.
+    #[must_use]
+    pub fn with_sampled(self, sampled: bool) -> Self {
+        Self(if sampled { self.0 | Self::SAMPLED.0 } else { self.0 & !Self::SAMPLED.0 })
+    }
+
     /// Returns the flags as a bit field.
     pub fn bits(self) -> u8 {
         self.0
@@ -92,7 +104,13 @@ impl TraceContext {
     /// Starts a new trace, sampled, with random ids.
     pub fn random() -> Self {
         let flags = TraceFlags(TraceFlags::SAMPLED.0 | TraceFlags::RANDOM.0);
-        Self { trace_id: TraceId::random(), span_id: SpanId::random(), flags }
+        loop {
+            let [high, low, span] = random::next();
+            let trace_id = TraceId::new(u128::from(high) << 64 | u128::from(low));
+            if let (Some(trace_id), Some(span_id)) = (trace_id, SpanId::new(span)) {
+                return Self { trace_id, span_id, flags };
+            }
+        }
     }
 
     /// Returns the context of a new span below this one: same trace and flags, a fresh span id.

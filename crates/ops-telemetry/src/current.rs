@@ -1,11 +1,15 @@
-//! Where the calling code stands in the trace, and how a child process is told.
+//! Where the calling code stands in the trace, and how a span gets a parent in another process.
 
-use tracing::dispatcher;
+use tracing::{Dispatch, Span, dispatcher};
 use tracing_subscriber::Registry;
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
 use crate::context::TraceContext;
-use crate::layer::{SpanState, TelemetryLayer};
+use crate::error::{Error, ErrorKind};
+use crate::layer::TelemetryLayer;
+use crate::remote::RemoteParent;
+use crate::shared::Shared;
+use crate::span::SpanState;
 
 impl TraceContext {
     /// Returns the context of the current span, else that of the process, else `None` where no [`TelemetryLayer`] is
@@ -13,32 +17,92 @@ impl TraceContext {
     pub fn current() -> Option<Self> {
         dispatcher::get_default(|dispatch| {
             let layer = dispatch.downcast_ref::<TelemetryLayer>()?;
-            Some(of_current_span(dispatch).unwrap_or(layer.shared().process))
+            let in_span =
+                current_span(dispatch).and_then(|span| Some(span.extensions().get::<SpanState>()?.observe()));
+            Some(in_span.unwrap_or(layer.shared().process.context))
         })
     }
 }
 
-fn of_current_span(dispatch: &tracing::Dispatch) -> Option<TraceContext> {
-    let registry = dispatch.downcast_ref::<Registry>()?;
-    let span = registry.span(dispatch.current_span().id()?)?;
-    span.scope().find_map(|span| Some(span.extensions().get::<SpanState>()?.context))
+impl RemoteParent {
+    /// Returns what the calling code hands to another process: [`TraceContext::current`], with the `tracestate` and
+    /// `baggage` that its trace came with.
+    pub fn current() -> Option<Self> {
+        dispatcher::get_default(|dispatch| {
+            let layer = dispatch.downcast_ref::<TelemetryLayer>()?;
+            let in_span = current_span(dispatch).and_then(|span| {
+                let extensions = span.extensions();
+                let state = extensions.get::<SpanState>()?;
+                let context = state.observe();
+                let process = &layer.shared().process;
+                // A trace of its own does not carry what the caller of the process sent along.
+                let inherited = (context.trace_id == process.context.trace_id).then_some(process);
+                let carried = state.carried().map(|carried| &**carried).or(inherited);
+                Some(match carried {
+                    Some(carried) => Self { context, ..carried.clone() },
+                    None => context.into(),
+                })
+            });
+            Some(in_span.unwrap_or_else(|| layer.shared().process.clone()))
+        })
+    }
 }
 
-/// Returns the environment variables that make a child process continue this trace: `TRACEPARENT` for the current
-/// span, and the caller's `TRACESTATE` and `BAGGAGE` unchanged. Empty where no [`TelemetryLayer`] is installed.
-///
-/// ```
-/// let mut command = std::process::Command::new("true");
-/// command.envs(ops_telemetry::child_env());
-/// ```
-pub fn child_env() -> Vec<(&'static str, String)> {
-    let Some(context) = TraceContext::current() else { return Vec::new() };
-    let mut variables = vec![("TRACEPARENT", context.to_traceparent())];
-    dispatcher::get_default(|dispatch| {
-        let Some(layer) = dispatch.downcast_ref::<TelemetryLayer>() else { return };
-        let shared = layer.shared();
-        let passed_on = [("TRACESTATE", &shared.tracestate), ("BAGGAGE", &shared.baggage)];
-        variables.extend(passed_on.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))));
-    });
-    variables
+/// Returns the span that the calling code is in.
+pub(crate) fn current_span(dispatch: &Dispatch) -> Option<SpanRef<'_, Registry>> {
+    dispatch.downcast_ref::<Registry>()?.span(dispatch.current_span().id()?)
+}
+
+/// What a span of `tracing` can be asked and told of its trace.
+pub trait SpanExt {
+    /// Returns the ids of this span, or `None` where it is filtered out or no [`TelemetryLayer`] is installed.
+    fn trace_context(&self) -> Option<TraceContext>;
+
+    /// Makes this span continue the trace of a caller. Whether it is recorded is decided anew; where
+    /// [`UnsampledLines::Warnings`](crate::UnsampledLines::Warnings) is set, [`RemoteParent::parent_of`] is the better
+    /// way, because that decides before the fields are collected.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLate`] where somebody has seen the span's ids: an event in it, a child, a call to
+    /// [`TraceContext::current`]. It keeps its trace then. A span that is filtered out takes any parent.
+    fn set_parent(&self, parent: impl Into<RemoteParent>) -> Result<(), Error>;
+
+    /// Links this span to another one that caused it without being its parent, for example a message of a batch. Links
+    /// go to a collector; lines do not show them.
+    fn add_link(&self, context: TraceContext);
+}
+
+impl SpanExt for Span {
+    fn trace_context(&self) -> Option<TraceContext> {
+        with_state(self, |_, state| state.observe())
+    }
+
+    fn set_parent(&self, parent: impl Into<RemoteParent>) -> Result<(), Error> {
+        if with_state(self, |shared, state| shared.move_span(state, parent.into())).unwrap_or(true) {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::TooLate,
+            "cannot give the span another parent: its ids have been used; set the parent right after the span is opened",
+        ))
+    }
+
+    fn add_link(&self, context: TraceContext) {
+        with_state(self, |_, state| state.add_link(context));
+    }
+}
+
+/// Gives a span a trace of its own, whatever it is in, and nothing that another trace came with. Too late, it stays.
+pub(crate) fn start_trace(span: &Span) {
+    with_state(span, |shared, state| shared.start_trace(state));
+}
+
+fn with_state<T>(span: &Span, use_it: impl FnOnce(&Shared, &mut SpanState) -> T) -> Option<T> {
+    span.with_subscriber(|(id, dispatch)| {
+        let layer = dispatch.downcast_ref::<TelemetryLayer>()?;
+        let span = dispatch.downcast_ref::<Registry>()?.span(id)?;
+        let mut extensions = span.extensions_mut();
+        Some(use_it(layer.shared(), extensions.get_mut::<SpanState>()?))
+    })
+    .flatten()
 }

@@ -1,12 +1,14 @@
 //! The fields of a span or an event, as JSON members, ready to be copied into a line.
 
+use std::cell::RefCell;
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
 
 use tracing::field::{Field, Visit};
 
 use crate::json;
-use crate::redact::Redactor;
+use crate::keys::{Key, KeyRules};
+use crate::redact::{REDACTED, Redaction};
 
 /// The longest value, in bytes of JSON; what is longer is cut.
 pub(crate) const MAX_VALUE_LEN: usize = 8 * 1024;
@@ -14,39 +16,70 @@ pub(crate) const MAX_VALUE_LEN: usize = 8 * 1024;
 /// The key under which `tracing` passes an event's message.
 pub(crate) const MESSAGE: &str = "message";
 
-/// Keys that belong to the line itself, and what a user's field of that name is called instead.
-const RESERVED: [(&str, &str); 10] = [
-    ("timestamp", "field.timestamp"),
-    ("level", "field.level"),
-    (MESSAGE, "field.message"),
-    ("target", "field.target"),
-    ("trace_id", "field.trace_id"),
-    ("span_id", "field.span_id"),
-    ("trace_flags", "field.trace_flags"),
-    ("service.name", "field.service.name"),
-    ("service.version", "field.service.version"),
-    ("truncated", "field.truncated"),
-];
+/// How many sets of a thread's spans are kept for the next ones, and how large each may be.
+const KEPT_SETS: usize = 64;
+const MAX_KEPT_LEN: usize = 4 * 1024;
 
-/// Fields with their values already serialised; each key stands once, with its latest value.
+thread_local! {
+    static POOL: RefCell<Vec<Fields>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Fields as `,"key":value,"key":value`; each key stands once, with its latest value.
 #[derive(Debug, Default)]
 pub(crate) struct Fields {
     text: Vec<u8>,
     entries: Vec<Entry>,
     truncated: bool,
+    /// The bits of all keys that were ever here.
+    bits: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Entry {
     key: &'static str,
+    bit: u64,
+    start: usize,
+    /// Where the value begins, after the key and its colon.
+    value: usize,
     end: usize,
 }
 
+/// One field of [`Fields`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Member<'a> {
+    pub(crate) key: &'static str,
+    /// The whole member, with its leading comma.
+    pub(crate) text: &'a [u8],
+    pub(crate) value: &'a [u8],
+}
+
 impl Fields {
+    /// Takes an empty set that an earlier span of this thread has left, if there is one.
+    pub(crate) fn pooled() -> Self {
+        let kept = POOL.try_with(|pool| pool.try_borrow_mut().ok().and_then(|mut pool| pool.pop()));
+        kept.ok().flatten().unwrap_or_default()
+    }
+
+    /// Leaves the memory of this set to the next span of this thread.
+    pub(crate) fn recycle(mut self) {
+        if self.text.capacity() == 0 || self.text.capacity() > MAX_KEPT_LEN {
+            return;
+        }
+        self.clear();
+        let _ = POOL.try_with(|pool| {
+            if let Ok(mut pool) = pool.try_borrow_mut()
+                && pool.len() < KEPT_SETS
+            {
+                pool.push(self);
+            }
+        });
+    }
+
     pub(crate) fn clear(&mut self) {
         self.text.clear();
         self.entries.clear();
         self.truncated = false;
+        self.bits = 0;
     }
 
     /// Tells whether a value was cut.
@@ -58,33 +91,88 @@ impl Fields {
         self.entries.iter().any(|entry| entry.key == key)
     }
 
-    /// Returns the keys and their values in the order of their first appearance.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
-        let mut start = 0;
-        self.entries.iter().map(move |entry| {
-            let value = &self.text[start..entry.end];
-            start = entry.end;
-            (entry.key, value)
+    /// Returns one bit for each key; two sets that share none share no key.
+    pub(crate) fn bits(&self) -> u64 {
+        self.bits
+    }
+
+    /// Returns all members as one text.
+    pub(crate) fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.entries.iter().map(|entry| entry.key)
+    }
+
+    /// Returns the members in the order of their first appearance.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Member<'_>> {
+        self.entries.iter().map(|entry| Member {
+            key: entry.key,
+            text: &self.text[entry.start..entry.end],
+            value: &self.text[entry.value..entry.end],
         })
     }
 
     /// Takes over the fields of `newer`, which win.
     pub(crate) fn merge(&mut self, newer: &Self) {
-        for (key, value) in newer.iter() {
-            self.remove(key);
-            self.text.extend_from_slice(value);
-            self.entries.push(Entry { key, end: self.text.len() });
+        for Entry { key, bit, start, value, end } in &newer.entries {
+            self.remove(key, *bit);
+            let moved = self.text.len();
+            self.text.extend_from_slice(&newer.text[*start..*end]);
+            let (value, end) = (moved + value - start, self.text.len());
+            self.entries.push(Entry { key, bit: *bit, start: moved, value, end });
         }
+        self.bits |= newer.bits;
         self.truncated |= newer.truncated;
     }
 
-    fn remove(&mut self, key: &str) {
+    /// Appends a member by what `write` says of its value, and returns where the value begins.
+    pub(crate) fn push(&mut self, key: Key, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+        self.remove(key.name, key.bit);
+        let start = self.text.len();
+        self.text.extend_from_slice(b",\"");
+        if key.is_plain {
+            self.text.extend_from_slice(key.name.as_bytes());
+        } else {
+            json::escape(&mut self.text, key.name);
+        }
+        self.text.extend_from_slice(b"\":");
+        let value = self.text.len();
+        write(&mut self.text);
+        self.bits |= key.bit;
+        self.entries.push(Entry { key: key.name, bit: key.bit, start, value, end: self.text.len() });
+        value
+    }
+
+    /// Cuts every string that is too long, and tells whether there was one.
+    pub(crate) fn bound(&mut self, redaction: &Redaction) -> bool {
+        let whole = std::mem::take(self);
+        let Some(_) = whole.entries.iter().find(|entry| entry.end - entry.value > MAX_VALUE_LEN) else {
+            *self = whole;
+            return false;
+        };
+        for member in whole.iter() {
+            let mut value = member.value.to_vec();
+            bound(&mut value, redaction);
+            self.push(Key::shown(member.key), |text| text.extend_from_slice(&value));
+        }
+        self.truncated = true;
+        true
+    }
+
+    fn remove(&mut self, key: &str, bit: u64) {
+        if self.bits & bit == 0 {
+            return;
+        }
         let Some(index) = self.entries.iter().position(|entry| entry.key == key) else { return };
-        let start = index.checked_sub(1).map_or(0, |before| self.entries[before].end);
-        let removed = self.entries.remove(index).end - start;
-        self.text.drain(start..start + removed);
+        let removed = self.entries.remove(index);
+        let len = removed.end - removed.start;
+        self.text.drain(removed.start..removed.end);
         for entry in &mut self.entries[index..] {
-            entry.end -= removed;
+            entry.start -= len;
+            entry.value -= len;
+            entry.end -= len;
         }
     }
 }
@@ -92,21 +180,39 @@ impl Fields {
 /// Writes what `tracing` records into [`Fields`].
 pub(crate) struct Recorder<'a> {
     pub(crate) fields: &'a mut Fields,
-    /// Whether the field `message` is the line's message, as in an event, or a field like others, as in a span.
-    pub(crate) is_event: bool,
-    pub(crate) redactor: Option<&'a dyn Redactor>,
+    /// Where the message goes, as a JSON string; `None` where `message` is a field like others, as in a span.
+    pub(crate) message: Option<&'a mut Vec<u8>>,
+    pub(crate) keys: &'a KeyRules,
+    pub(crate) redaction: &'a Redaction,
 }
 
 impl Recorder<'_> {
     fn value(&mut self, field: &Field, write: impl FnOnce(&mut Vec<u8>)) {
-        let key = self.key(field.name());
-        self.fields.remove(key);
-        let start = self.fields.text.len();
-        write(&mut self.fields.text);
-        if self.fields.text.len() - start > MAX_VALUE_LEN {
-            self.shorten(start);
+        let name = field.name();
+        if name == MESSAGE
+            && let Some(message) = self.message.as_deref_mut()
+        {
+            message.clear();
+            write(message);
+            if message.len() > MAX_VALUE_LEN {
+                self.fields.truncated |= shorten(message, 0, self.redaction);
+            }
+            return;
         }
-        self.fields.entries.push(Entry { key, end: self.fields.text.len() });
+        let key = self.keys.key(name);
+        if key.is_masked {
+            self.redaction.count_field();
+            self.fields.push(key, |text| text.extend_from_slice(REDACTED));
+            return;
+        }
+        let value = self.fields.push(key, write);
+        let Fields { text, entries, truncated, .. } = &mut *self.fields;
+        if text.len() - value > MAX_VALUE_LEN {
+            *truncated |= shorten(text, value, self.redaction);
+            if let Some(last) = entries.last_mut() {
+                last.end = text.len();
+            }
+        }
     }
 
     fn string(&mut self, field: &Field, write: impl FnOnce(&mut json::Escaped<'_>)) {
@@ -116,33 +222,28 @@ impl Recorder<'_> {
             text.push(b'"');
         });
     }
+}
 
-    fn key(&self, name: &'static str) -> &'static str {
-        if self.is_event && name == MESSAGE {
-            return MESSAGE;
-        }
-        let name = name.strip_prefix("r#").unwrap_or(name);
-        RESERVED.iter().find(|(reserved, _)| *reserved == name).map_or(name, |(_, renamed)| renamed)
-    }
+/// Cuts a JSON string that is too long, and tells whether it was.
+pub(crate) fn bound(string: &mut Vec<u8>, redaction: &Redaction) -> bool {
+    string.len() > MAX_VALUE_LEN && shorten(string, 0, redaction)
+}
 
-    /// Cuts the string that starts at `start`. Secrets are removed first: half of one would not be recognised later.
-    fn shorten(&mut self, start: usize) {
-        let text = &mut self.fields.text;
-        let mut inside = text[start + 1..text.len() - 1].to_vec();
-        text.truncate(start);
-        if let Some(redactor) = self.redactor {
-            redactor.redact(&mut inside);
-        }
-        let end = json::fitting_prefix(&inside, MAX_VALUE_LEN);
-        if json::is_string_inside(&inside[..end]) {
-            text.push(b'"');
-            text.extend_from_slice(&inside[..end]);
-            text.push(b'"');
-        } else {
-            text.extend_from_slice(b"\"[redacted]\"");
-        }
-        self.fields.truncated = true;
+/// Cuts the string that starts at `start` and ends with the text, and tells that it did. Secrets are removed first: half
+/// of one would not be recognised later.
+fn shorten(text: &mut Vec<u8>, start: usize, redaction: &Redaction) -> bool {
+    let mut inside = text[start + 1..text.len() - 1].to_vec();
+    text.truncate(start);
+    redaction.redact(&mut inside);
+    let end = json::fitting_prefix(&inside, MAX_VALUE_LEN);
+    if json::is_string_inside(&inside[..end]) {
+        text.push(b'"');
+        text.extend_from_slice(&inside[..end]);
+        text.push(b'"');
+    } else {
+        text.extend_from_slice(REDACTED);
     }
+    true
 }
 
 impl Visit for Recorder<'_> {
@@ -151,11 +252,11 @@ impl Visit for Recorder<'_> {
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.record_i128(field, value.into());
+        self.value(field, |text| json::write_i64(text, value));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.record_i128(field, value.into());
+        self.value(field, |text| json::write_u64(text, value));
     }
 
     fn record_i128(&mut self, field: &Field, value: i128) {
@@ -167,7 +268,14 @@ impl Visit for Recorder<'_> {
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.value(field, |text| text.extend_from_slice(if value { b"true" } else { b"false" }));
+        let text: &[u8] = if value { b"true" } else { b"false" };
+        let key = self.keys.key(field.name());
+        if key.is_masked {
+            // A truth value tells nobody a secret.
+            self.fields.push(key, |out| out.extend_from_slice(text));
+        } else {
+            self.value(field, |out| out.extend_from_slice(text));
+        }
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
@@ -204,8 +312,7 @@ mod tests {
     fn fields(pairs: &[(&'static str, &str)]) -> Fields {
         let mut fields = Fields::default();
         for (key, value) in pairs {
-            fields.text.extend_from_slice(value.as_bytes());
-            fields.entries.push(Entry { key, end: fields.text.len() });
+            fields.push(Key::shown(key), |text| text.extend_from_slice(value.as_bytes()));
         }
         fields
     }
@@ -216,9 +323,18 @@ mod tests {
         for _ in 0..100 {
             all.merge(&fields(&[("b", "4444"), ("d", "5")]));
         }
-        let found: Vec<_> = all.iter().collect();
+        let found: Vec<_> = all.iter().map(|member| (member.key, member.value)).collect();
         assert_eq!(found, [("a", &b"1"[..]), ("c", b"333"), ("b", b"4444"), ("d", b"5")]);
-        assert_eq!(all.text.len(), 9);
+        assert_eq!(all.text(), br#","a":1,"c":333,"b":4444,"d":5"#);
         assert!(all.contains("d") && !all.contains("e"));
+    }
+
+    #[test]
+    fn a_recycled_set_comes_back_empty() {
+        fields(&[("a", "1")]).recycle();
+        let again = Fields::pooled();
+        assert!(again.keys().next().is_none() && again.text.capacity() > 0);
+        Fields { text: vec![0; 2 * MAX_KEPT_LEN], ..Fields::default() }.recycle();
+        assert!(Fields::pooled().text.capacity() <= MAX_KEPT_LEN);
     }
 }

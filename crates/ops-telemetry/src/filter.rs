@@ -1,8 +1,9 @@
 //! Which events and spans are kept: a list of `target=level` directives. Pure.
 
+use std::fmt;
 use std::str::FromStr;
 
-use tracing::Metadata;
+use tracing::Level;
 use tracing::level_filters::LevelFilter;
 
 use crate::error::{Error, ErrorKind};
@@ -12,6 +13,20 @@ use crate::error::{Error, ErrorKind};
 pub(crate) struct Filter {
     /// Longest target first, so that the first match decides. The empty target matches all.
     directives: Vec<(String, LevelFilter)>,
+}
+
+impl fmt::Display for Filter {
+    /// Writes it as [`Filter::parse`] reads it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (target, level)) in self.directives.iter().rev().enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            match target.as_str() {
+                "" => write!(f, "{comma}{level}")?,
+                target => write!(f, "{comma}{target}={level}")?,
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Filter {
@@ -25,8 +40,8 @@ impl Filter {
         Ok(Self { directives })
     }
 
-    pub(crate) fn is_enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= self.level_of(metadata.target())
+    pub(crate) fn is_enabled(&self, target: &str, level: Level) -> bool {
+        level <= self.level_of(target)
     }
 
     /// The most verbose level that any directive lets through.
@@ -104,6 +119,13 @@ mod tests {
     fn the_most_verbose_level_bounds_the_rest() {
         assert_eq!(Filter::parse("info,a=trace").expect("valid").max_level(), LevelFilter::TRACE);
         assert_eq!(Filter::parse("").expect("valid").max_level(), LevelFilter::OFF);
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for text in ["info", "warn,h2=off,ops_core=debug,ops_core::guard=trace", "off"] {
+            assert_eq!(Filter::parse(text).expect(text).to_string(), text);
+        }
     }
 
     #[test]

@@ -1,27 +1,45 @@
 //! The parts of JSON that a log line needs: escaping, numbers, and a walk over the flat members that we wrote.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::Write;
 
-/// Appends `text` as the inside of a JSON string. Control characters of every kind and the separators that JavaScript
-/// and some terminals take for a line end are escaped, so that a value can neither end the line nor steer a terminal.
+/// Bytes that may begin something to escape: control characters, quote and backslash, and the first byte of C1 controls
+/// and of the separators that JavaScript and some terminals take for a line end.
+const SUSPECT: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        table[byte] = true;
+        byte += 1;
+    }
+    table[b'"' as usize] = true;
+    table[b'\\' as usize] = true;
+    table[0x7f] = true;
+    table[0xc2] = true;
+    table[0xe2] = true;
+    table
+};
+
+/// Appends `text` as the inside of a JSON string. A value can neither end the line nor steer a terminal.
 pub(crate) fn escape(out: &mut Vec<u8>, text: &str) {
     let bytes = text.as_bytes();
     let mut clean_from = 0;
     let mut at = 0;
-    while at < bytes.len() {
+    while let Some(next) = bytes[at..].iter().position(|byte| SUSPECT[usize::from(*byte)]) {
+        at += next;
         let (width, code) = match bytes[at] {
-            byte @ (0..=0x1f | b'"' | b'\\' | 0x7f) => (1, u32::from(byte)),
             // C1 controls, U+0080 to U+009F.
             0xc2 if bytes[at + 1] < 0xa0 => (2, u32::from(bytes[at + 1])),
             // Line and paragraph separator, U+2028 and U+2029.
             0xe2 if bytes[at + 1] == 0x80 && matches!(bytes[at + 2], 0xa8 | 0xa9) => {
                 (3, 0x2000 + u32::from(bytes[at + 2] - 0x80))
             }
-            _ => {
+            0x80.. => {
                 at += 1;
                 continue;
             }
+            byte => (1, u32::from(byte)),
         };
         out.extend_from_slice(&bytes[clean_from..at]);
         match code {
@@ -48,6 +66,30 @@ impl fmt::Write for Escaped<'_> {
         escape(self.0, text);
         Ok(())
     }
+}
+
+/// Appends an integer, without the cost of `write!`.
+pub(crate) fn write_u64(out: &mut Vec<u8>, mut value: u64) {
+    // The largest has twenty digits.
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Appends an integer, without the cost of `write!`.
+pub(crate) fn write_i64(out: &mut Vec<u8>, value: i64) {
+    if value < 0 {
+        out.push(b'-');
+    }
+    write_u64(out, value.unsigned_abs());
 }
 
 /// Appends a float; JSON has no word for infinities and NaN, so they become `null`.
@@ -83,6 +125,37 @@ pub(crate) fn fitting_prefix(inside: &[u8], limit: usize) -> usize {
 /// Returns the inside of a JSON string, or `None` for any other value.
 pub(crate) fn string_inside(value: &[u8]) -> Option<&[u8]> {
     value.strip_prefix(b"\"")?.strip_suffix(b"\"")
+}
+
+/// Reads the inside of a JSON string as this crate writes it. An escape that it does not write stays as it is.
+pub(crate) fn unescape(inside: &[u8]) -> Cow<'_, str> {
+    let Some(first) = inside.iter().position(|byte| *byte == b'\\') else {
+        return String::from_utf8_lossy(inside);
+    };
+    let mut out = inside[..first].to_vec();
+    let mut rest = &inside[first..];
+    while let Some((byte, after)) = rest.split_first() {
+        let (width, code) = match (byte, after.first()) {
+            (b'\\', Some(b'u')) => (6, code_of(after.get(1..5))),
+            (b'\\', Some(b'n')) => (2, Some('\n')),
+            (b'\\', Some(b't')) => (2, Some('\t')),
+            (b'\\', Some(b'r')) => (2, Some('\r')),
+            (b'\\', Some(b'b')) => (2, Some('\u{8}')),
+            (b'\\', Some(b'f')) => (2, Some('\u{c}')),
+            (b'\\', Some(other @ (b'"' | b'\\' | b'/'))) => (2, Some(char::from(*other))),
+            _ => (1, None),
+        };
+        match code {
+            Some(c) => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+            None => out.extend_from_slice(&rest[..width.min(rest.len())]),
+        }
+        rest = &rest[width.min(rest.len())..];
+    }
+    Cow::Owned(String::from_utf8_lossy(&out).into_owned())
+}
+
+fn code_of(digits: Option<&[u8]>) -> Option<char> {
+    char::from_u32(u32::from_str_radix(str::from_utf8(digits?).ok()?, 16).ok()?)
 }
 
 /// Tells whether `inside` may stand between the quotes of a JSON string.
@@ -175,6 +248,16 @@ mod tests {
             let json = format!("\"{}\"", escaped(&text));
             prop_assert_eq!(&serde_json::from_str::<String>(&json).expect("valid JSON"), &text);
             prop_assert!(is_string_inside(escaped(&text).as_bytes()));
+            prop_assert_eq!(unescape(escaped(&text).as_bytes()).into_owned(), text);
+        }
+
+        #[test]
+        fn integers_are_written_as_others_write_them(unsigned: u64, signed: i64) {
+            let mut out = Vec::new();
+            write_u64(&mut out, unsigned);
+            out.push(b' ');
+            write_i64(&mut out, signed);
+            prop_assert_eq!(out, format!("{unsigned} {signed}").into_bytes());
         }
 
         #[test]
@@ -193,6 +276,7 @@ mod tests {
                 prop_assert!(!member.text.is_empty());
             }
             is_string_inside(&text);
+            unescape(&text);
         }
     }
 
@@ -216,6 +300,15 @@ mod tests {
         let found: Vec<_> = members(text).map(|m| (m.key, m.value)).collect();
         assert_eq!(found, [(&b"a"[..], &b"1"[..]), (b"b\\\"", b"\"x,\\\"y\""), (b"c", b"null")]);
         assert_eq!(members(text).map(|m| m.text.len()).sum::<usize>(), text.len());
+    }
+
+    #[test]
+    fn the_outermost_integers_fit() {
+        let mut out = Vec::new();
+        write_u64(&mut out, u64::MAX);
+        write_i64(&mut out, i64::MIN);
+        write_u64(&mut out, 0);
+        assert_eq!(out, b"18446744073709551615-92233720368547758080");
     }
 
     #[test]

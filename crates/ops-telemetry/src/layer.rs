@@ -1,10 +1,8 @@
 //! The one `tracing` layer that owns trace ids and writes lines.
 
-use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
@@ -15,22 +13,20 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::context::TraceContext;
 use crate::error::Error;
-use crate::fields::{Fields, MESSAGE, Recorder};
-use crate::filter::Filter;
-use crate::line::{self, Head, Style};
-use crate::options::Options;
-use crate::redact::Redactor;
-use crate::writer::LineWriter;
+use crate::fields::{Fields, Recorder};
+use crate::level::AUDIT_TARGET;
+use crate::metrics::Registry;
+use crate::options::{Options, Roots};
+#[cfg(feature = "otlp")]
+use crate::otlp::Exporter;
+use crate::record::{RecordFields, Sink, SpanRecord};
+use crate::remote::RemoteParent;
+use crate::sampling::UnsampledLines;
+use crate::severity::Severity;
+use crate::shared::Shared;
+use crate::span::{Place, SpanState};
 
-/// A thread keeps its buffers between lines, up to this size.
-const MAX_KEPT_LEN: usize = 256 * 1024;
-
-thread_local! {
-    /// Taken while in use, so that a `Debug` that logs finds none and makes its own.
-    static BUFFERS: Cell<Option<Box<Buffers>>> = const { Cell::new(None) };
-}
-
-/// Gives each span an id of its own and writes each event as one line with the ids of its span.
+/// Gives each span ids of its own and writes each event as one line with the ids of its span.
 ///
 /// [`init`](crate::init()) installs it for the whole process. To combine it with other layers, or to capture lines in a
 /// test, put it on a [`Registry`](tracing_subscriber::Registry). Its filter then holds for all layers.
@@ -39,119 +35,98 @@ pub struct TelemetryLayer {
     shared: Arc<Shared>,
 }
 
-pub(crate) struct Shared {
-    style: Style,
-    filter: Filter,
-    redactor: Option<Arc<dyn Redactor>>,
-    writer: Arc<dyn LineWriter>,
-    lines_lost: AtomicU64,
-    pub(crate) process: TraceContext,
-    pub(crate) tracestate: Option<String>,
-    pub(crate) baggage: Option<String>,
-}
-
-/// What the layer keeps with each span.
-#[derive(Debug)]
-pub(crate) struct SpanState {
-    pub(crate) context: TraceContext,
-    fields: Fields,
-}
-
-#[derive(Default)]
-struct Buffers {
-    event: Fields,
-    body: Vec<u8>,
-    spare: Vec<u8>,
-    line: Vec<u8>,
-    /// The keys that a nearer span has written already.
-    keys: Vec<&'static str>,
-}
-
 impl TelemetryLayer {
     /// Builds the layer.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidFilter`](crate::ErrorKind::InvalidFilter) where the filter cannot be read.
+    /// [`ErrorKind::InvalidFilter`](crate::ErrorKind::InvalidFilter) where the filter cannot be read,
+    /// [`ErrorKind::AuditUnavailable`](crate::ErrorKind::AuditUnavailable) where the audit file cannot be opened or its
+    /// chain cannot be continued.
     pub fn new(options: Options) -> Result<Self, Error> {
-        let shared = Shared {
-            style: options.style(),
-            filter: Filter::parse(&options.filter)?,
-            redactor: options.redactor,
-            writer: options.writer,
-            lines_lost: AtomicU64::new(0),
-            process: options.parent.map_or_else(TraceContext::random, |parent| parent.child()),
-            tracestate: options.tracestate,
-            baggage: options.baggage,
-        };
-        Ok(Self { shared: Arc::new(shared) })
+        #[cfg(feature = "otlp")]
+        if let Some(otlp) = &options.otlp {
+            let exporter = Exporter::start(otlp, &options.resource_members(), None)?;
+            return Self::with_sink(options, Some(Arc::new(exporter)));
+        }
+        Self::with_sink(options, None)
+    }
+
+    /// Builds the layer, and what sends the metrics of `registry` to a collector.
+    pub(crate) fn with_metrics(options: Options, registry: &Registry) -> Result<Self, Error> {
+        #[cfg(feature = "otlp")]
+        if let Some(otlp) = &options.otlp {
+            let exporter = Exporter::start(otlp, &options.resource_members(), Some(registry))?;
+            return Self::with_sink(options, Some(Arc::new(exporter)));
+        }
+        let _ = registry;
+        Self::with_sink(options, None)
+    }
+
+    pub(crate) fn with_sink(options: Options, sink: Option<Arc<dyn Sink>>) -> Result<Self, Error> {
+        Ok(Self { shared: Arc::new(Shared::new(options, sink)?) })
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
 
+    /// Records the fields of a span. Nothing is locked meanwhile: a `Debug` may log.
     fn record(&self, record: impl FnOnce(&mut Recorder<'_>)) -> Fields {
-        let mut fields = Fields::default();
+        let mut fields = Fields::pooled();
         record(&mut Recorder {
             fields: &mut fields,
-            is_event: false,
-            redactor: self.shared.redactor.as_deref(),
+            message: None,
+            keys: &self.shared.keys,
+            redaction: &self.shared.redaction,
         });
         fields
+    }
+
+    /// Decides where a root span stands.
+    fn place_root(&self, remote: Option<RemoteParent>) -> Place {
+        let Shared { sampling, roots, process, .. } = &*self.shared;
+        if let Some(remote) = remote {
+            let caller = remote.context;
+            let sampled = sampling.decide(caller.trace_id, Some(caller.flags));
+            let child = caller.child();
+            let context = TraceContext { flags: child.flags.with_sampled(sampled), ..child };
+            let parent = Some(caller.span_id);
+            return Place { context, parent, carried: Some(Arc::new(remote)), link: None };
+        }
+        match roots {
+            Roots::Own => {
+                let context = TraceContext::random();
+                let sampled = sampling.decide(context.trace_id, None);
+                let context = TraceContext { flags: context.flags.with_sampled(sampled), ..context };
+                // Whoever looks at the trace finds the job that it is part of.
+                let link = self.shared.sink.is_some().then_some(process.context);
+                Place { context, parent: None, carried: None, link }
+            }
+            Roots::Auto | Roots::Process => {
+                let context = process.context.child();
+                Place { context, parent: Some(process.context.span_id), carried: None, link: None }
+            }
+        }
+    }
+
+    fn is_recorded(&self, context: TraceContext) -> bool {
+        self.shared.sink.is_some() && context.flags.is_sampled()
     }
 }
 
 impl Shared {
-    pub(crate) fn lines_lost(&self) -> u64 {
-        self.lines_lost.load(Ordering::Relaxed)
+    /// Moves a span below another parent, or tells that it is too late.
+    pub(crate) fn move_span(&self, state: &mut SpanState, parent: RemoteParent) -> bool {
+        let sampled = self.sampling.decide(parent.context.trace_id, Some(parent.context.flags));
+        state.move_to(parent, sampled, sampled && self.sink.is_some())
     }
 
-    fn write_event<S>(&self, event: &Event<'_>, ctx: &Context<'_, S>, buffers: &mut Buffers)
-    where
-        S: Subscriber + for<'a> LookupSpan<'a>,
-    {
-        let Buffers { event: fields, body, spare, line, keys } = buffers;
-        fields.clear();
-        body.clear();
-        line.clear();
-        keys.clear();
-        let redactor = self.redactor.as_deref();
-        event.record(&mut Recorder { fields, is_event: true, redactor });
-        let mut truncated = fields.is_truncated();
-        let mut push =
-            |key: &str, value: &[u8]| line::push_member(body, key, |out| out.extend_from_slice(value));
-        if let Some((key, value)) = fields.iter().find(|(key, _)| *key == MESSAGE) {
-            push(key, value);
-        }
-        let mut context = None;
-        for span in ctx.event_scope(event).into_iter().flatten() {
-            let extensions = span.extensions();
-            let Some(state) = extensions.get::<SpanState>() else { continue };
-            context.get_or_insert(state.context);
-            truncated |= state.fields.is_truncated();
-            for (key, value) in state.fields.iter() {
-                if !keys.contains(&key) && !fields.contains(key) {
-                    keys.push(key);
-                    push(key, value);
-                }
-            }
-        }
-        for (key, value) in fields.iter().filter(|(key, _)| *key != MESSAGE) {
-            push(key, value);
-        }
-        if let Some(redactor) = redactor {
-            line::redact(body, spare, redactor);
-        }
-        let head = Head {
-            time: SystemTime::now(),
-            level: event.metadata().level(),
-            target: event.metadata().target(),
-            context: context.unwrap_or(self.process),
-        };
-        self.style.write(line, &head, body, truncated);
-        if self.writer.write_line(line).is_err() {
-            self.lines_lost.fetch_add(1, Ordering::Relaxed);
-        }
+    /// Starts a new trace with a span, unless that is too late.
+    pub(crate) fn start_trace(&self, state: &mut SpanState) {
+        let context = TraceContext::random();
+        let sampled = self.sampling.decide(context.trace_id, None);
+        let context = TraceContext { flags: context.flags.with_sampled(sampled), ..context };
+        state.restart(context, sampled && self.sink.is_some());
     }
 }
 
@@ -160,49 +135,100 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if self.shared.filter.is_enabled(metadata) { Interest::always() } else { Interest::never() }
+        self.shared.levels.interest(metadata)
     }
 
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        self.shared.filter.is_enabled(metadata)
+        self.shared.levels.is_enabled(metadata)
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.shared.filter.max_level())
+        Some(self.shared.levels.max_level())
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, ctx: Context<'_, S>) {
-        // Fields are formatted before any lock is taken: a `Debug` may log.
-        let fields = self.record(|recorder| attributes.record(recorder));
         let Some(span) = ctx.span(id) else { return };
-        // All spans of a process belong to its trace.
-        let context = self.shared.process.child();
-        span.extensions_mut().insert(SpanState { context, fields });
+        let inherit = |parent: tracing_subscriber::registry::SpanRef<'_, S>| {
+            let extensions = parent.extensions();
+            let state = extensions.get::<SpanState>()?;
+            let above = state.observe();
+            Some(Place {
+                context: above.child(),
+                parent: Some(above.span_id),
+                carried: state.carried().cloned(),
+                link: None,
+            })
+        };
+        let place = match RemoteParent::take() {
+            Some(remote) => self.place_root(Some(remote)),
+            None => span.parent().and_then(inherit).unwrap_or_else(|| self.place_root(None)),
+        };
+        let is_sampled = place.context.flags.is_sampled();
+        let fields = if is_sampled || self.shared.sampling.lines == UnsampledLines::All {
+            self.record(|recorder| attributes.record(recorder))
+        } else {
+            Fields::default()
+        };
+        let is_recorded = self.is_recorded(place.context);
+        span.extensions_mut().insert(SpanState::new(place, fields, is_recorded));
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, ctx: Context<'_, S>) {
-        let newer = self.record(|recorder| values.record(recorder));
         let Some(span) = ctx.span(id) else { return };
-        if let Some(state) = span.extensions_mut().get_mut::<SpanState>() {
-            state.fields.merge(&newer);
+        let is_collected =
+            |state: &SpanState| state.is_sampled() || self.shared.sampling.lines == UnsampledLines::All;
+        if !span.extensions().get().is_some_and(is_collected) {
+            return;
         }
+        let newer = self.record(|recorder| values.record(recorder));
+        if let Some(state) = span.extensions_mut().get_mut::<SpanState>() {
+            state.fields_mut().merge(&newer);
+        }
+        newer.recycle();
     }
 
     fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
-        // A thread that is ending has no thread-local buffers left.
-        let mut buffers = BUFFERS.try_with(Cell::take).ok().flatten().unwrap_or_default();
-        self.shared.write_event(event, &ctx, &mut buffers);
-        if buffers.body.capacity() + buffers.line.capacity() <= MAX_KEPT_LEN {
-            let _ = BUFFERS.try_with(|kept| kept.set(Some(buffers)));
+        let severity = Severity::from(*event.metadata().level());
+        if !self.shared.writes_unsampled(severity) && event.metadata().target() != AUDIT_TARGET {
+            let in_span = ctx.event_span(event);
+            let sampled = in_span.and_then(|span| Some(span.extensions().get::<SpanState>()?.is_sampled()));
+            if !sampled.unwrap_or(self.shared.process.context.flags.is_sampled()) {
+                return;
+            }
         }
+        self.shared.with_buffers(|buffers| {
+            self.shared.write_event(event, ctx.event_span(event), buffers);
+        });
+    }
+
+    fn on_close(&self, id: Id, ctx: Context<'_, S>) {
+        let Some(span) = ctx.span(&id) else { return };
+        let Some(state) = span.extensions_mut().remove::<SpanState>() else { return };
+        let (context, parent, opened) = (state.observe(), state.parent(), state.opened());
+        let (fields, links) = state.into_parts();
+        if let (Some(sink), Some((start, clock))) = (&self.shared.sink, opened) {
+            let mut members = fields.text().to_vec();
+            self.shared.redaction.redact_line(&mut Vec::new(), &mut members, &mut Vec::new());
+            sink.span(SpanRecord {
+                context,
+                parent,
+                name: span.name(),
+                target: span.metadata().target(),
+                start,
+                end: start + Duration::from_nanos(clock.elapsed().as_nanos().try_into().unwrap_or(u64::MAX)),
+                fields: RecordFields::new(&members),
+                links,
+            });
+        }
+        fields.recycle();
     }
 }
 
 impl fmt::Debug for TelemetryLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TelemetryLayer")
-            .field("process", &self.shared.process)
-            .field("filter", &self.shared.filter)
+            .field("process", &self.shared.process.context)
+            .field("levels", &self.shared.levels)
             .finish_non_exhaustive()
     }
 }

@@ -1,14 +1,17 @@
 //! What a process decides about its logs.
 
-use std::ffi::OsString;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::audit::AuditOptions;
 use crate::context::TraceContext;
-use crate::filter::Filter;
-use crate::line::Style;
+use crate::keys::FieldMask;
+use crate::line::{Schema, Style};
+#[cfg(feature = "otlp")]
+use crate::otlp::Otlp;
 use crate::redact::Redactor;
-use crate::writer::{LineWriter, StderrWriter};
+use crate::sampling::Sampling;
+use crate::writer::{LineWriter, RingOptions, StderrWriter};
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,6 +25,31 @@ pub enum LogFormat {
     Json,
 }
 
+/// Which trace a span without a parent belongs to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Roots {
+    /// [`Roots::Process`] where the process was handed a place in a trace ([`Options::parent`]), as a job or a command
+    /// is; else [`Roots::Own`].
+    #[default]
+    Auto,
+    /// The trace of the process: everything that it does is one trace.
+    Process,
+    /// A trace of its own, as each request to a service needs. Lines outside any span carry the trace of the process.
+    Own,
+}
+
+/// What a panic does besides what it always does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PanicHook {
+    /// It is one FATAL line instead of the text that Rust prints.
+    #[default]
+    Replace,
+    /// It is one FATAL line, and then the hook that was there before runs.
+    Chain,
+    /// No line.
+    Off,
+}
+
 /// The settings of [`init`](crate::init()). The default reads nothing from the process; [`Options::from_env`] does.
 #[derive(Clone)]
 pub struct Options {
@@ -29,58 +57,77 @@ pub struct Options {
     pub service: String,
     /// The version that every JSON line carries as `service.version`.
     pub version: String,
+    /// What else every JSON line says of the service, for example `deployment.environment.name`. A field of the same name
+    /// is renamed.
+    pub resource: Vec<(String, String)>,
     /// The looks of a line.
     pub format: LogFormat,
+    /// The names of a JSON line's own members.
+    pub schema: Schema,
     /// Which events and spans are kept: `level` and `target=level`, separated by commas. Spans that are left out give
-    /// no span id to the lines in them.
+    /// no span id to the lines in them. Audit lines are always kept.
     pub filter: String,
     /// Writes the human format without colours, also on a terminal.
     pub no_color: bool,
     /// Removes secrets from each line before it is shortened and written.
     pub redactor: Option<Arc<dyn Redactor>>,
+    /// Fields whose values are not shown for their name.
+    pub mask: FieldMask,
     /// The caller's place in a trace. Without it the process starts a trace of its own.
     pub parent: Option<TraceContext>,
     /// The caller's `tracestate`, handed on to children as it is.
     pub tracestate: Option<String>,
     /// The caller's `baggage`, handed on to children as it is, and never logged.
     pub baggage: Option<String>,
-    /// Whether [`init`](crate::init()) makes a panic one ERROR line instead of the text that Rust prints.
-    pub panic_hook: bool,
+    /// Which trace a span without a parent belongs to.
+    pub roots: Roots,
+    /// Which traces are recorded.
+    pub sampling: Sampling,
+    /// What a panic does once [`init`](crate::init()) has run.
+    pub panic_hook: PanicHook,
     /// Where lines go.
     pub writer: Arc<dyn LineWriter>,
+    /// How lines wait for the thread that writes them. `None`: whoever logs a line writes it, and a full pipe blocks
+    /// them; for a command that ends soon and prints other things in between.
+    pub ring: Option<RingOptions>,
+    /// The file of the audit lines. `None`: they go where all lines go.
+    pub audit: Option<AuditOptions>,
+    /// Where everything is sent besides. `None`: nowhere.
+    #[cfg(feature = "otlp")]
+    pub otlp: Option<Otlp>,
 }
 
 impl Options {
-    /// Returns the default with what the environment says: `OPS_LOG`, else `RUST_LOG`, as the filter; `NO_COLOR`; and
-    /// `TRACEPARENT`, `TRACESTATE` and `BAGGAGE` as the caller's trace. A malformed `TRACEPARENT` counts as none, and
-    /// `TRACESTATE` with it, as W3C demands. So does a `RUST_LOG` that this crate cannot read: it may be meant for a
-    /// program with another syntax.
-    pub fn from_env() -> Self {
-        Self::from_lookup(|name| std::env::var_os(name))
-    }
-
-    /// Does what [`Options::from_env`] does, with the variables that `lookup` gives.
-    pub fn from_lookup(lookup: impl Fn(&str) -> Option<OsString>) -> Self {
-        let text = |name: &str| lookup(name)?.into_string().ok().filter(|value| !value.is_empty());
-        let default = Self::default();
-        let rust_log = || text("RUST_LOG").filter(|filter| Filter::parse(filter).is_ok());
-        let parent = text("TRACEPARENT").and_then(|value| TraceContext::parse(&value).ok());
-        Self {
-            filter: text("OPS_LOG").or_else(rust_log).unwrap_or(default.filter),
-            no_color: lookup("NO_COLOR").is_some_and(|value| !value.is_empty()),
-            tracestate: parent.and_then(|_| text("TRACESTATE")),
-            baggage: text("BAGGAGE"),
-            parent,
-            ..default
+    /// Returns what describes the service on every line, the same name only once.
+    pub(crate) fn resource_members(&self) -> Vec<(String, String)> {
+        let named = [("service.name", &self.service), ("service.version", &self.version)];
+        let mut members: Vec<_> =
+            named.into_iter().map(|(name, value)| (name.to_owned(), value.clone())).collect();
+        for (name, value) in &self.resource {
+            if !members.iter().any(|(known, _)| self.schema.is_same_resource(known, name)) {
+                members.push((name.clone(), value.clone()));
+            }
         }
+        members
     }
 
-    pub(crate) fn style(&self) -> Style {
+    pub(crate) fn style(&self, resource: &[(String, String)]) -> Style {
         let is_terminal = self.writer.is_terminal();
         match self.format {
             LogFormat::Human => Style::Human { color: is_terminal && !self.no_color },
             LogFormat::Auto if is_terminal => Style::Human { color: !self.no_color },
-            LogFormat::Auto | LogFormat::Json => Style::json(&self.service, &self.version),
+            LogFormat::Auto | LogFormat::Json => Style::json(&self.schema, resource),
+        }
+    }
+}
+
+impl Roots {
+    /// Settles [`Roots::Auto`].
+    pub(crate) fn decide(self, has_parent: bool) -> Self {
+        match self {
+            Self::Auto if has_parent => Self::Process,
+            Self::Auto => Self::Own,
+            decided => decided,
         }
     }
 }
@@ -90,15 +137,24 @@ impl Default for Options {
         Self {
             service: "unknown_service".into(),
             version: "0.0.0".into(),
+            resource: Vec::new(),
             format: LogFormat::Auto,
+            schema: Schema::Default,
             filter: "info".into(),
             no_color: false,
             redactor: None,
+            mask: FieldMask::default(),
             parent: None,
             tracestate: None,
             baggage: None,
-            panic_hook: true,
+            roots: Roots::Auto,
+            sampling: Sampling::default(),
+            panic_hook: PanicHook::Replace,
             writer: Arc::new(StderrWriter),
+            ring: Some(RingOptions::default()),
+            audit: None,
+            #[cfg(feature = "otlp")]
+            otlp: None,
         }
     }
 }
@@ -108,56 +164,17 @@ impl fmt::Debug for Options {
         f.debug_struct("Options")
             .field("service", &self.service)
             .field("version", &self.version)
+            .field("resource", &self.resource)
             .field("format", &self.format)
+            .field("schema", &self.schema)
             .field("filter", &self.filter)
             .field("no_color", &self.no_color)
             .field("parent", &self.parent)
+            .field("roots", &self.roots)
+            .field("sampling", &self.sampling)
             .field("panic_hook", &self.panic_hook)
+            .field("ring", &self.ring)
+            .field("audit", &self.audit)
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-
-    fn options(vars: &[(&str, &str)]) -> Options {
-        let find = |name: &str| vars.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into());
-        Options::from_lookup(find)
-    }
-
-    #[test]
-    fn the_environment_is_read() {
-        let options = options(&[
-            ("OPS_LOG", "debug"),
-            ("RUST_LOG", "trace"),
-            ("NO_COLOR", "1"),
-            ("TRACEPARENT", PARENT),
-        ]);
-        assert_eq!(options.filter, "debug");
-        assert!(options.no_color);
-        assert_eq!(options.parent.map(|p| p.to_traceparent()), Some(PARENT.to_owned()));
-    }
-
-    #[test]
-    fn a_filter_for_other_programs_is_ignored_and_our_own_is_not() {
-        assert_eq!(options(&[("RUST_LOG", "warn,h2=off")]).filter, "warn,h2=off");
-        assert_eq!(options(&[("RUST_LOG", "[span{a=1}]=debug")]).filter, "info");
-        assert_eq!(options(&[("OPS_LOG", "loud")]).filter, "loud");
-    }
-
-    #[test]
-    fn nothing_set_is_the_default() {
-        let options = options(&[("OPS_LOG", ""), ("NO_COLOR", ""), ("BAGGAGE", "")]);
-        assert_eq!((options.filter.as_str(), options.no_color, options.baggage), ("info", false, None));
-    }
-
-    #[test]
-    fn a_bad_parent_takes_the_tracestate_with_it() {
-        let options = options(&[("TRACEPARENT", "00-bad"), ("TRACESTATE", "a=b"), ("BAGGAGE", "k=v")]);
-        assert_eq!((options.parent, options.tracestate), (None, None));
-        assert_eq!(options.baggage.as_deref(), Some("k=v"));
     }
 }

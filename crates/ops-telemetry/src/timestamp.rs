@@ -4,6 +4,36 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 const SECONDS_PER_DAY: u64 = 86_400;
 
+/// The text of a time, kept to write the next one: within a second only the last digits change.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stamp {
+    second: Option<u64>,
+    text: Vec<u8>,
+}
+
+impl Stamp {
+    /// Where the digits after the second begin.
+    const FRACTION: usize = "2026-11-21T05:35:00.".len();
+
+    /// Returns what [`write_rfc3339`] appends.
+    pub(crate) fn rfc3339(&mut self, time: SystemTime) -> &[u8] {
+        let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        if self.second == Some(since_epoch.as_secs()) {
+            let mut rest = since_epoch.subsec_micros();
+            for digit in self.text[Self::FRACTION..].iter_mut().rev().skip(1) {
+                *digit = b'0' + (rest % 10) as u8;
+                rest /= 10;
+            }
+        } else {
+            self.text.clear();
+            write_rfc3339(&mut self.text, time);
+            // A year of five digits would move the fraction.
+            self.second = Some(since_epoch.as_secs()).filter(|_| self.text.len() == Self::FRACTION + 7);
+        }
+        &self.text
+    }
+}
+
 /// Appends `2026-11-21T05:35:00.123456Z` (RFC 3339). A clock before 1970 is written as 1970.
 pub(crate) fn write_rfc3339(out: &mut Vec<u8>, time: SystemTime) {
     let (days, seconds, micros) = split(time);
@@ -65,6 +95,13 @@ mod tests {
             let mut out = Vec::new();
             write_rfc3339(&mut out, UNIX_EPOCH + Duration::from_micros(micros));
             assert_eq!(String::from_utf8(out).expect("ascii"), expected);
+            let mut stamp = Stamp::default();
+            for micros in [micros / 1_000_000 * 1_000_000 + 999_999, micros, micros] {
+                let time = UNIX_EPOCH + Duration::from_micros(micros);
+                let mut plain = Vec::new();
+                write_rfc3339(&mut plain, time);
+                assert_eq!(stamp.rfc3339(time), plain);
+            }
         };
         check(0, "1970-01-01T00:00:00.000000Z");
         check(951_782_399_999_999, "2000-02-28T23:59:59.999999Z");

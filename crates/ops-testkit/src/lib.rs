@@ -27,6 +27,7 @@
 //! | `OPS_TEST_REQUIRE_ALL` | `1`: a test that would be skipped fails |
 //! | `OPS_TEST_SKIP_LOG` | a file that gets one line for each skipped test |
 
+mod azure;
 mod cache;
 mod error;
 mod postgres;
@@ -39,6 +40,7 @@ mod supervise;
 mod tools;
 mod user;
 
+pub use azure::Azure;
 pub use error::{Error, ErrorKind};
 pub use postgres::{ExistingCluster, Mode, NewCluster, Postgres};
 pub use process::{free_port, is_running};

@@ -105,6 +105,9 @@ fn start_logs(home: &Path) -> Result<ops_telemetry::Telemetry> {
     options.format = ops_telemetry::LogFormat::Json;
     options.filter = "info".into();
     options.writer = Arc::new(LogFile(file));
+    // The story reads the file while it is told, and is one trace.
+    options.roots = ops_telemetry::Roots::Process;
+    options.ring = None;
     ops_telemetry::init(options).context("logs do not start")
 }
 

@@ -2,7 +2,7 @@
 
 use crate::ledger;
 use anyhow::Result;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// `ops.toml`, as a team would write it.
 pub(crate) fn settings(home: &Path, postgres_bin: &Path, source_url: &str) -> String {
@@ -10,6 +10,7 @@ pub(crate) fn settings(home: &Path, postgres_bin: &Path, source_url: &str) -> St
         "# Written by the demo.\n\
          [backup]\n\
          repo = {repo}\n\
+         key_file = {backup_key}\n\
          postgres = {url}\n\
          postgres_bin = {bin}\n\
          signing_key = {key}\n\
@@ -17,11 +18,17 @@ pub(crate) fn settings(home: &Path, postgres_bin: &Path, source_url: &str) -> St
          [gate]\n\
          signing_key = {key}\n",
         repo = quoted(&home.join("repo").display().to_string()),
+        backup_key = quoted(&backup_key(home).display().to_string()),
         url = quoted(source_url),
         bin = quoted(&postgres_bin.display().to_string()),
         key = quoted(&home.join("keys/signing.pem").display().to_string()),
         evidence = quoted(&home.join("evidence").display().to_string()),
     )
+}
+
+/// The key that encrypts the repository.
+pub(crate) fn backup_key(home: &Path) -> PathBuf {
+    home.join("keys/backup.key")
 }
 
 /// The release plan: a restore that was rehearsed, the restored server's own answer, and a migration that was read.

@@ -39,9 +39,11 @@ pub(crate) async fn tell(args: &Args, teller: Teller, trace_id: TraceId) -> Resu
     teller.chapter(2, "An application works through the guarded client");
     guard(teller, &source).await?;
 
-    teller.chapter(3, "A full backup while pgbench writes");
+    teller.chapter(3, "Two encrypted backups while pgbench writes");
     let mut load = start_load(&commands, &source)?;
-    back_up(teller, &commands).await?;
+    let first = back_up(teller, &commands).await?;
+    let second = back_up(teller, &commands).await?;
+    ensure!(second * 2 < first, "the second backup added {second} bytes, the first {first}");
 
     teller.chapter(4, "The damage: unguarded statements, then the whole cluster is lost");
     let damage = destroy(teller, &mut source, &mut load).await?;
@@ -89,6 +91,7 @@ async fn start_source(args: &Args, commands: &Commands, trace_id: TraceId) -> Re
     plan::write(&home.join("ops.toml"), &plan::settings(home, &args.postgres_bin, ""))?;
     let keys = home.join("keys").display().to_string();
     commands.run("ops-backup", &["evidence", "key", &keys]).await?;
+    commands.run("ops-backup", &["key", "new", &plan::backup_key(home).display().to_string()]).await?;
     commands.run("ops-backup", &["init"]).await?;
     let push = format!(
         "{} --config {} --log-format json wal push %p",
@@ -162,20 +165,31 @@ fn start_load(commands: &Commands, server: &Postgres) -> Result<Child> {
     commands.background(server.command("pgbench"), &args, "pgbench.out")
 }
 
-async fn back_up(teller: Teller, commands: &Commands) -> Result<()> {
+/// Takes a backup, and returns how many bytes it added to the repository.
+async fn back_up(teller: Teller, commands: &Commands) -> Result<u64> {
     let began = Instant::now();
     let done = commands.json("ops-backup", &["backup"]).await?;
     let backup = done.get("backup").context("ops-backup told of no backup")?;
-    let text = |name: &str| backup.get(name).and_then(Value::as_str).unwrap_or("?").to_owned();
-    let number = |name: &str| backup.get(name).and_then(Value::as_u64).unwrap_or(0);
+    let text = |name: &str| backup.get(name).and_then(Value::as_str).unwrap_or("?");
+    let number = |name: &str| {
+        let number = backup.get(name).and_then(Value::as_u64);
+        number.with_context(|| format!("ops-backup told no `{name}`"))
+    };
+    let added = number("added_bytes")?;
     teller.good(&format!(
-        "backup {}: {} read, {} stored, in {}",
+        "backup {} in {}: {} of {} are new, {} added to the repository",
         text("id"),
-        tell::bytes(number("raw_bytes")),
-        tell::bytes(number("stored_bytes")),
-        tell::seconds(began.elapsed())
+        tell::seconds(began.elapsed()),
+        tell::bytes(number("new_bytes")?),
+        tell::bytes(number("raw_bytes")?),
+        tell::bytes(added)
     ));
-    Ok(())
+    if let Some(base) = backup.get("base").and_then(Value::as_str) {
+        teller.detail(&format!(
+            "what has not changed since {base} is referred to; either restores without the other"
+        ));
+    }
+    Ok(added)
 }
 
 /// Notes the last good moment, destroys for real, and waits until the archive has what leads up to that moment.

@@ -1,6 +1,6 @@
 //! Help, settings and failures, as snapshots.
 
-use crate::{command, shown};
+use crate::{command, masked, shown};
 use std::os::unix::fs::PermissionsExt as _;
 
 #[test]
@@ -8,9 +8,16 @@ fn help() {
     let folder = tempfile::tempdir().unwrap();
     for (name, args) in [
         ("help", &["--help"][..]),
+        ("init_help", &["init", "--help"]),
+        ("key_help", &["key", "--help"]),
+        ("key_add_help", &["key", "add", "--help"]),
         ("backup_help", &["backup", "--help"]),
+        ("metrics_help", &["metrics", "--help"]),
+        ("verify_help", &["verify", "--help"]),
         ("restore_help", &["restore", "--help"]),
+        ("expire_help", &["expire", "--help"]),
         ("rehearse_help", &["rehearse", "--help"]),
+        ("wal_push_help", &["wal", "push", "--help"]),
         ("wal_fetch_help", &["wal", "fetch", "--help"]),
     ] {
         insta::assert_snapshot!(name, shown(&command(folder.path(), args).output().unwrap(), folder.path()));
@@ -22,10 +29,16 @@ fn help() {
 fn failures() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("file"), "").unwrap();
+    std::fs::write(folder.path().join("word"), "secret").unwrap();
+    std::fs::set_permissions(folder.path().join("word"), std::fs::Permissions::from_mode(0o600)).unwrap();
     std::fs::create_dir(folder.path().join("full")).unwrap();
     std::fs::write(folder.path().join("full/PG_VERSION"), "15\n").unwrap();
-    assert!(command(folder.path(), &["--repo", "repo", "init"]).output().unwrap().status.success());
-    let cases: [(&str, &[&str]); 17] = [
+    let done = |args: &[&str]| assert!(command(folder.path(), args).output().unwrap().status.success());
+    done(&["--repo", "repo", "init"]);
+    done(&["key", "new", "right.key"]);
+    done(&["key", "new", "wrong.key"]);
+    done(&["--repo", "locked", "--key-file", "right.key", "init"]);
+    let cases: [(&str, &[&str]); 38] = [
         ("no_action", &[]),
         ("no_repo", &["list"]),
         ("repo_is_a_file", &["--repo", "file", "init"]),
@@ -46,6 +59,30 @@ fn failures() {
         ("push_of_no_segment", &["--repo", "repo", "wal", "push", "file"]),
         ("fetch_into_no_cluster", &["--repo", "repo", "wal", "fetch", "000000010000000000000001", "x"]),
         ("key_that_is_none", &["evidence", "verify", "file", "--key", "file"]),
+        ("key_is_missing", &["--repo", "locked", "list"]),
+        ("key_is_wrong", &["--repo", "locked", "--key-file", "wrong.key", "list"]),
+        ("key_is_not_needed", &["--repo", "repo", "--key-file", "right.key", "list"]),
+        ("key_file_is_missing", &["--repo", "locked", "--key-file", "none.key", "list"]),
+        ("key_file_is_none", &["--repo", "locked", "--key-file", "word", "list"]),
+        ("key_file_exists", &["key", "new", "right.key"]),
+        ("key_of_a_plain_repository", &["--repo", "repo", "key", "add", "--new-key-file", "right.key"]),
+        ("key_is_unknown", &["--repo", "locked", "--key-file", "right.key", "key", "remove", "0"]),
+        ("no_rule", &["--repo", "repo", "expire"]),
+        ("age_that_is_none", &["--repo", "repo", "expire", "--keep-within", "a week"]),
+        ("wal_that_is_none", &["--repo", "repo", "expire", "--keep-last", "1", "--wal", "some"]),
+        ("share_that_is_none", &["--repo", "repo", "verify", "--sample", "0%"]),
+        (
+            "compression_that_is_none",
+            &["--repo", "repo", "--postgres", "host=x", "backup", "--compression", "gzip"],
+        ),
+        ("throttle_that_is_none", &["--repo", "repo", "--postgres", "host=x", "backup", "--throttle=-1"]),
+        ("tree_without_name", &["--repo", "repo", "backup", "--tree", "full"]),
+        ("tree_that_is_absent", &["--repo", "repo", "backup", "--tree", "none", "--name", "none"]),
+        ("tree_with_a_target", &["--repo", "repo", "restore", "--to", "new", "--tree", "x", "--immediate"]),
+        ("no_such_tree", &["--repo", "repo", "restore", "--to", "new", "--tree", "x"]),
+        ("no_such_backup", &["--repo", "repo", "restore", "--to", "new", "--backup", "x"]),
+        ("action_without_target", &["--repo", "repo", "restore", "--to", "new", "--target-action", "pause"]),
+        ("delta_of_something_else", &["--repo", "repo", "restore", "--to", "full", "--delta"]),
     ];
     for (name, args) in cases {
         let done = command(folder.path(), &[args, &["--log-format", "human"]].concat())
@@ -105,5 +142,5 @@ fn one_file_serves_all_binaries() {
         .env("OPS_GUARD_POLICY", "app")
         .output()
         .unwrap();
-    insta::assert_snapshot!("foreign_tables", shown(&done, folder.path()));
+    insta::assert_snapshot!("foreign_tables", masked(&shown(&done, folder.path())));
 }

@@ -124,3 +124,75 @@ fn parse(bytes: &[u8], major: u32) -> Result<ControlFile> {
         },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A control file of `format` as the server writes it, as far as it is read here.
+    fn control(format: u32, checksums: u32) -> Vec<u8> {
+        let crc_at = if format == 1800 { 292 } else { 288 };
+        let mut bytes = vec![0; 8192];
+        let fields =
+            [(0, 7), (8, format), (12, 202_209_061), (48, 3), (216, 8192), (220, 131_072), (228, 1 << 24)];
+        for (at, value) in fields.into_iter().chain([(180, 100), (252, checksums)]) {
+            bytes[at..at + 4].copy_from_slice(&u32::to_le_bytes(value));
+        }
+        let crc = crc32c::crc32c(&bytes[..crc_at]);
+        bytes[crc_at..crc_at + 4].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    #[test]
+    fn each_format_is_read_and_no_flipped_bit_passes() {
+        for format in [1300, 1700, 1800] {
+            let sound = control(format, 1);
+            let read = parse(&sound, 15).expect("it is sound");
+            assert_eq!((read.cluster.system_identifier, read.timeline), (SystemIdentifier(7), 3));
+            assert_eq!((read.cluster.segment_size.bytes(), read.block_size), (16 << 20, 8192));
+            for bit in 0..288 * 8 {
+                let mut flipped = sound.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                assert!(parse(&flipped, 15).is_err(), "format {format}, bit {bit}");
+            }
+        }
+        assert_eq!(parse(&control(1900, 1), 19).map_err(|error| error.kind()), Err(ErrorKind::Unsupported));
+        assert_eq!(
+            parse(&control(1300, 1)[..511], 15).map_err(|error| error.kind()),
+            Err(ErrorKind::Corrupt)
+        );
+    }
+
+    /// While checksums are being switched on or off, some pages lack them.
+    #[test]
+    fn pages_are_checked_only_where_all_of_them_carry_checksums() {
+        for (value, expected) in [(0, false), (1, true), (2, false), (3, false)] {
+            assert_eq!(
+                parse(&control(1800, value), 18).expect("it is sound").page_checksums,
+                expected,
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_torn_file_is_read_again_until_it_is_whole() {
+        let data = tempfile::tempdir().expect("a directory");
+        std::fs::create_dir(data.path().join("global")).expect("it is made");
+        std::fs::write(data.path().join("PG_VERSION"), "15\n").expect("it is written");
+        let (old, new) = (control(1300, 0), control(1300, 1));
+        let path = data.path().join(PATH);
+        let torn = [&old[..255], &new[255..]].concat();
+        std::fs::write(&path, &torn).expect("it is written");
+        let error = ControlFile::read(data.path()).expect_err("it stays torn");
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        let writer = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(30));
+            let whole = path.with_extension("new");
+            std::fs::write(&whole, &new).and_then(|()| std::fs::rename(&whole, &path))
+        });
+        let (bytes, read) = read_raw(data.path()).expect("the next read is whole");
+        assert!(read.page_checksums && bytes == control(1300, 1));
+        writer.join().expect("the writer ends").expect("it writes");
+    }
+}

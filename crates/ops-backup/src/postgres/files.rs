@@ -3,28 +3,32 @@
 //! Source: `backup/basebackup.c` of PostgreSQL 15 and the manual's chapter on base backups.
 
 use std::collections::HashSet;
-use std::fs::{self, DirEntry};
+use std::fs::{self, DirEntry, Metadata};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::control::{self, ControlFile};
 
-/// One thing that a backup holds, by its path below the data directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Found {
-    Directory { path: String, mode: u32 },
-    File(FoundFile),
+/// What the walk through a data directory meets, directory by directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found<'a> {
+    /// What follows lies in the directory at this path.
+    Inside(&'a str),
+    Directory {
+        name: &'a str,
+        mode: u32,
+    },
+    File(FoundFile<'a>),
 }
 
 /// A regular file as it was when it was listed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct FoundFile {
-    pub(crate) path: String,
-    pub(crate) on_disk: PathBuf,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FoundFile<'a> {
+    pub(crate) name: &'a str,
     pub(crate) size: u64,
     pub(crate) mode: u32,
-    /// Seconds since 1970.
+    /// Nanoseconds since 1970.
     pub(crate) modified: i64,
     /// The number of the file in its relation (the `2` of `16384.2`), where its pages carry checksums.
     pub(crate) relation_part: Option<u32>,
@@ -37,13 +41,6 @@ pub struct Tablespace {
     pub oid: u32,
     /// Where the link led when the backup was taken.
     pub location: PathBuf,
-}
-
-/// The files of a cluster.
-#[derive(Debug, Default)]
-pub(crate) struct Listing {
-    pub(crate) found: Vec<Found>,
-    pub(crate) tablespaces: Vec<Tablespace>,
 }
 
 /// Directories whose content is rebuilt at start; they are kept, empty.
@@ -73,82 +70,134 @@ const EXCLUDED: [&str; 12] = [
     "tablespace_map.old",
 ];
 
-/// Lists what a backup of the running cluster in `data_directory` must hold, except for `pg_control`.
-pub(crate) fn list(data_directory: &Path, control: &ControlFile) -> Result<Listing> {
-    let mut listing = Listing::default();
-    list_directory(data_directory, "", &mut listing)?;
-    let tablespace_folder = format!("PG_{}_{}", control.cluster.major, control.catalog_version);
-    for tablespace in listing.tablespaces.clone() {
-        let inside = tablespace.location.canonicalize().is_ok_and(|path| {
-            data_directory.canonicalize().is_ok_and(|data_directory| path.starts_with(data_directory))
-        });
-        if inside {
-            let message = format!(
-                "tablespace {} lies inside the data directory, at {:?}",
-                tablespace.oid, tablespace.location
-            );
-            return Err(Error::new(ErrorKind::Unsupported, message));
-        }
-        let path = format!("pg_tblspc/{}/{tablespace_folder}", tablespace.oid);
-        let on_disk = tablespace.location.join(&tablespace_folder);
-        let mode =
-            fs::metadata(&on_disk).map_err(|error| Error::io(format!("read {on_disk:?}"), error))?.mode();
-        listing.found.push(Found::Directory { path: path.clone(), mode: mode & 0o7777 });
-        list_directory(&on_disk, &path, &mut listing)?;
+/// Shows `visit` what a backup of the running cluster in `data_directory` must hold, except for `pg_control`, and returns
+/// the tablespaces. Every path is also one below `data_directory`, through the links of the tablespaces.
+pub(crate) fn walk(
+    data_directory: &Path,
+    control: &ControlFile,
+    visit: &mut dyn FnMut(Found<'_>),
+) -> Result<Vec<Tablespace>> {
+    let mut walk = Walk { data_directory, visit, waiting: vec![String::new()], tablespaces: Vec::new() };
+    walk.directories()?;
+    let folder = format!("PG_{}_{}", control.cluster.major, control.catalog_version);
+    for tablespace in std::mem::take(&mut walk.tablespaces) {
+        let parent = format!("pg_tblspc/{}", tablespace.oid);
+        let on_disk = data_directory.join(&parent).join(&folder);
+        let mode = match fs::metadata(&on_disk) {
+            Ok(metadata) => metadata.mode(),
+            // Dropped since it was listed. While its link is there, its place may just not be mounted.
+            Err(error)
+                if error.kind() == std::io::ErrorKind::NotFound
+                    && data_directory.join(&parent).symlink_metadata().is_err() =>
+            {
+                continue;
+            }
+            Err(error) => return Err(Error::io(format!("read {on_disk:?}"), error)),
+        };
+        refuse_inside(data_directory, &tablespace)?;
+        walk.tablespaces.push(tablespace);
+        (walk.visit)(Found::Inside(&parent));
+        (walk.visit)(Found::Directory { name: &folder, mode: mode & 0o7777 });
+        walk.waiting.push(format!("{parent}/{folder}"));
+        walk.directories()?;
     }
-    Ok(listing)
+    Ok(walk.tablespaces)
 }
 
-fn list_directory(on_disk: &Path, path: &str, listing: &mut Listing) -> Result<()> {
-    let failed = |error| Error::io(format!("list {on_disk:?}"), error);
-    let entries: Vec<DirEntry> = match fs::read_dir(on_disk).and_then(Iterator::collect) {
-        Ok(entries) => entries,
-        // A database that was dropped since its directory was listed.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !path.is_empty() => return Ok(()),
-        Err(error) => return Err(failed(error)),
-    };
-    let relations = Relations::of(path, &entries);
-    for entry in entries {
-        let name = entry.file_name();
-        let Some(name) = name.to_str() else {
-            let message = format!("the name of {:?} is not UTF-8", entry.path());
-            return Err(Error::new(ErrorKind::Unsupported, message));
-        };
-        let path = if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
-        if is_excluded(&path, name) || relations.excludes(name) {
-            continue;
+/// It would be copied twice, and restored into itself.
+fn refuse_inside(data_directory: &Path, tablespace: &Tablespace) -> Result<()> {
+    let real = |path: &Path| path.canonicalize().map_err(|error| Error::io(format!("find {path:?}"), error));
+    if !real(&data_directory.join(&tablespace.location))?.starts_with(real(data_directory)?) {
+        return Ok(());
+    }
+    let message =
+        format!("tablespace {} lies inside the data directory, at {:?}", tablespace.oid, tablespace.location);
+    Err(Error::new(ErrorKind::Unsupported, message))
+}
+
+struct Walk<'a> {
+    data_directory: &'a Path,
+    visit: &'a mut dyn FnMut(Found<'_>),
+    waiting: Vec<String>,
+    tablespaces: Vec<Tablespace>,
+}
+
+impl Walk<'_> {
+    fn directories(&mut self) -> Result<()> {
+        while let Some(path) = self.waiting.pop() {
+            self.directory(&path)?;
         }
-        let metadata = match if path == "pg_wal" { fs::metadata(entry.path()) } else { entry.metadata() } {
-            Ok(metadata) => metadata,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+        Ok(())
+    }
+
+    fn directory(&mut self, path: &str) -> Result<()> {
+        let on_disk = self.data_directory.join(path);
+        let failed = |error| Error::io(format!("list {on_disk:?}"), error);
+        let entries: Vec<DirEntry> = match fs::read_dir(&on_disk).and_then(Iterator::collect) {
+            Ok(entries) => entries,
+            // A database that was dropped since its directory was listed.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !path.is_empty() => return Ok(()),
             Err(error) => return Err(failed(error)),
         };
-        let kind = metadata.file_type();
-        if path.starts_with("pg_tblspc/") && !path["pg_tblspc/".len()..].contains('/') {
-            listing.tablespaces.push(tablespace(&entry, name, kind.is_symlink())?);
+        (self.visit)(Found::Inside(path));
+        let relations = Relations::of(path, &entries);
+        for entry in entries {
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else {
+                let message = format!("the name of {:?} is not UTF-8", entry.path());
+                return Err(Error::new(ErrorKind::Unsupported, message));
+            };
+            let path = if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
+            if is_excluded(&path, name) || relations.excludes(name) {
+                continue;
+            }
+            // `pg_wal` may be a link to another disk, and is restored as a directory.
+            match if path == "pg_wal" { fs::metadata(entry.path()) } else { entry.metadata() } {
+                Ok(metadata) => self.entry(&entry, path, name, &metadata, &relations)?,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        // Its content is not copied, and the server does not start without it.
+        if path.is_empty() {
+            (self.visit)(Found::Inside("pg_wal"));
+            (self.visit)(Found::Directory { name: "archive_status", mode: 0o700 });
+        }
+        Ok(())
+    }
+
+    fn entry(
+        &mut self,
+        entry: &DirEntry,
+        path: String,
+        name: &str,
+        metadata: &Metadata,
+        relations: &Relations,
+    ) -> Result<()> {
+        let (kind, mode) = (metadata.file_type(), metadata.mode() & 0o7777);
+        if path.starts_with("pg_tblspc/") && path.split('/').count() == 2 {
+            self.tablespaces.push(tablespace(entry, name, kind.is_symlink())?);
         } else if kind.is_dir() {
-            listing.found.push(Found::Directory { path: path.clone(), mode: metadata.mode() & 0o7777 });
-            if path == "pg_wal" {
-                listing
-                    .found
-                    .push(Found::Directory { path: "pg_wal/archive_status".to_owned(), mode: 0o700 });
-            } else if !EMPTIED.contains(&path.as_str()) {
-                list_directory(&entry.path(), &path, listing)?;
+            (self.visit)(Found::Directory { name, mode });
+            if !EMPTIED.contains(&path.as_str()) {
+                self.waiting.push(path);
             }
         } else if kind.is_file() {
-            listing.found.push(Found::File(FoundFile {
-                relation_part: relations.part_of(name),
-                on_disk: entry.path(),
+            (self.visit)(Found::File(FoundFile {
+                name,
                 size: metadata.len(),
-                mode: metadata.mode() & 0o7777,
-                modified: metadata.mtime(),
-                path,
+                mode,
+                modified: metadata
+                    .mtime()
+                    .saturating_mul(1_000_000_000)
+                    .saturating_add(metadata.mtime_nsec()),
+                relation_part: relations.part_of(name),
             }));
         } else {
             tracing::warn!(path, "left out of the backup: neither a file nor a directory");
         }
+        Ok(())
     }
-    Ok(())
 }
 
 fn tablespace(entry: &DirEntry, name: &str, is_link: bool) -> Result<Tablespace> {

@@ -46,8 +46,9 @@ const OFFSETS: [u32; LANES] = [
 pub(crate) enum PageState {
     /// The checksum is right, or the page was never used.
     Good,
-    /// Written since the backup began, so replay will write it again whole; a torn read is harmless.
-    Newer,
+    /// The checksum is wrong, but the page names a position since the backup began: replay writes it again whole, and a torn
+    /// read is harmless. Unless the position itself is damaged, and lies where the WAL has never been.
+    Newer(Lsn),
     /// The checksum is wrong and nothing excuses it, unless a second read differs.
     Bad,
 }
@@ -66,7 +67,7 @@ pub(crate) fn judge(page: &[u8], block: u32, backup_start: Lsn) -> PageState {
     let lsn_half =
         |at: usize| u64::from(u32::from_le_bytes([page[at], page[at + 1], page[at + 2], page[at + 3]]));
     let lsn = Lsn(lsn_half(0) << 32 | lsn_half(4));
-    if lsn >= backup_start { PageState::Newer } else { PageState::Bad }
+    if lsn >= backup_start { PageState::Newer(lsn) } else { PageState::Bad }
 }
 
 fn checksum(page: &[u8], block: u32) -> u16 {
@@ -104,10 +105,11 @@ fn mix(sums: &mut [u32; LANES], words: &[u32; LANES]) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn page(lsn: Lsn, block: u32) -> Vec<u8> {
+    /// A page as the server writes it.
+    pub(crate) fn page(lsn: Lsn, block: u32) -> Vec<u8> {
         let mut page: Vec<u8> = (0..8192_u32).map(|at| (at % 251) as u8).collect();
         page[0..4].copy_from_slice(&((lsn.0 >> 32) as u32).to_le_bytes());
         page[4..8].copy_from_slice(&(lsn.0 as u32).to_le_bytes());
@@ -130,7 +132,7 @@ mod tests {
         }
         let mut torn = page(start, 7);
         torn[4096] ^= 1;
-        assert_eq!(judge(&torn, 7, start), PageState::Newer);
+        assert_eq!(judge(&torn, 7, start), PageState::Newer(start));
     }
 
     #[test]

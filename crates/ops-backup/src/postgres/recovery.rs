@@ -57,7 +57,8 @@ pub enum TargetTimeline {
 }
 
 /// What the server does once it has reached the target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum TargetAction {
     /// Opens for writing, on a new timeline.
     #[default]

@@ -141,6 +141,14 @@ impl Session {
         Ok(Stopped { lsn: lsn(row.get(0))?, label: row.get(1), at: moment(row.get(2))? })
     }
 
+    /// Returns number and name of each database, in the order of numbers.
+    pub(crate) async fn databases(&self) -> Result<Vec<(u32, String)>> {
+        let sql = "SELECT oid, datname::text FROM pg_database ORDER BY oid";
+        let rows = self.client.query(sql, &[]).await;
+        let rows = rows.map_err(|error| Error::postgres("ask the server for its databases", error))?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    }
+
     /// Shows the server that this session lives, and finds out whether the server does.
     pub(crate) async fn ping(&self) -> Result<()> {
         self.client

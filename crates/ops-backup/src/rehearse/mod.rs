@@ -37,7 +37,7 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
-use ops_core::evidence::Record;
+use ops_core::evidence::{Outcome, Record};
 
 pub use measure::Measurements;
 pub use options::{Assertion, Keep, RehearseOptions, Requirement, RunAs, Wanted};
@@ -45,6 +45,7 @@ pub use options::{Assertion, Keep, RehearseOptions, Requirement, RunAs, Wanted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::monitor::Monitor;
 use crate::repo::Repository;
+use crate::repo::log::Event;
 use process::Launcher;
 use record::Journal;
 use run::Run;
@@ -85,13 +86,16 @@ pub async fn rehearse(
         }
         Err(error) => return Err(error),
     };
-    journal.about(repository, &backup).await?;
+    let Some(facts) = backup.postgres() else {
+        return Err(Error::new(ErrorKind::Configuration, "only backups of PostgreSQL can be rehearsed"));
+    };
+    journal.about(repository, &backup, facts).await?;
 
     let scratch = Scratch::create(&options.scratch, options.run_as, options.keep)?;
     let launcher = Launcher { options, scratch: &scratch };
-    check_major(&launcher, backup.postgres().cluster.major).await?;
+    check_major(&launcher, facts.cluster.major).await?;
     let (limited, stop) = monitor.child();
-    let run = Run { repository, backup: &backup, launcher, monitor: &limited };
+    let run = Run { repository, backup: &backup, facts, launcher, monitor: &limited };
     let result = {
         let mut phases = pin!(run.phases(&mut journal));
         match tokio::time::timeout(options.budget.unwrap_or(Duration::MAX), &mut phases).await {
@@ -111,7 +115,25 @@ pub async fn rehearse(
         journal
             .failed("time_budget", format!("not done within {budget:?}, ended in phase {}", journal.phase));
     }
-    Ok(conclude(journal, options, kept))
+    let rehearsal = conclude(journal, options, kept);
+    remember(repository, &backup.id, &rehearsal).await;
+    Ok(rehearsal)
+}
+
+/// Tells the repository, for `list`. The evidence is the record; where this fails the rehearsal is as good as before.
+async fn remember(repository: &Repository, backup: &str, rehearsal: &Rehearsal) {
+    let passed = match rehearsal.record.outcome {
+        Outcome::Passed => true,
+        Outcome::Failed => false,
+        // This machine could not judge.
+        _ => return,
+    };
+    let recovery = rehearsal.measurements.recovery_time().unwrap_or_default();
+    let event =
+        Event::Rehearse { backup: backup.to_owned(), passed, recovery_seconds: recovery.as_secs_f64() };
+    if let Err(error) = repository.append(|_| Ok(Some(event.clone()))).await {
+        tracing::warn!(%error, "the repository could not be told of the rehearsal");
+    }
 }
 
 fn conclude(journal: Journal, options: &RehearseOptions, kept: Option<PathBuf>) -> Rehearsal {

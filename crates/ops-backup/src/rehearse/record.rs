@@ -10,7 +10,7 @@ use super::measure::Measurements;
 use super::options::{RehearseOptions, Requirement};
 use super::server::Position;
 use crate::error::{Error, ErrorKind, Result};
-use crate::repo::catalog::{Backup, commit_path};
+use crate::repo::catalog::{Backup, PostgresBackup, manifest_path};
 use crate::repo::{MARKER, Repository, object_path};
 
 /// The kind of the record.
@@ -53,13 +53,17 @@ impl Journal {
         self.attributes.insert(name.to_owned(), value.to_string());
     }
 
-    /// Pins what the record is about: the cluster, and the object that makes the backup exist.
-    pub(super) async fn about(&mut self, repository: &Repository, backup: &Backup) -> Result<()> {
-        let commit = repository.read(&commit_path(&backup.id)).await?;
-        let facts = backup.postgres();
+    /// Pins what the record is about: the cluster, and the object that leads to everything in the backup.
+    pub(super) async fn about(
+        &mut self,
+        repository: &Repository,
+        backup: &Backup,
+        facts: &PostgresBackup,
+    ) -> Result<()> {
+        let manifest = repository.read(&manifest_path(&backup.id)).await?;
         let system = facts.cluster.system_identifier.to_string();
         self.subjects = vec![
-            Subject::of_bytes(format!("backup/{}", backup.id), &commit),
+            Subject::of_bytes(format!("backup/{}", backup.id), &manifest),
             // A cluster has no bytes of its own to hash: the digest is that of its identifier in decimal.
             Subject::of_bytes(format!("postgresql/{system}"), system.as_bytes()),
         ];

@@ -12,20 +12,22 @@ use super::process::Launcher;
 use super::record::Journal;
 use super::referees;
 use super::server::Server;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::job::reach;
 use crate::job::restore::{self, Owner, RestoreOptions, RestoreTarget, Restored};
 use crate::monitor::{Monitor, Phase};
 use crate::postgres::control::ControlFile;
 use crate::postgres::lsn::Lsn;
 use crate::postgres::recovery::{RecoveryTarget, TargetAction, TargetTimeline};
 use crate::repo::Repository;
-use crate::repo::catalog::{Backup, PostgresBackup};
+use crate::repo::catalog::{Backup, BackupSource, PostgresBackup};
 use crate::wal::archive;
 
 /// What all phases share.
 pub(super) struct Run<'a> {
     pub(super) repository: &'a Repository,
     pub(super) backup: &'a Backup,
+    pub(super) facts: &'a PostgresBackup,
     pub(super) launcher: Launcher<'a>,
     pub(super) monitor: &'a Monitor,
 }
@@ -56,7 +58,7 @@ impl Run<'_> {
     async fn restore(&self) -> Result<Restored> {
         let Launcher { options, scratch } = self.launcher;
         // Tablespaces too: their original places may be those of a running server.
-        let oids = self.backup.postgres().tablespaces.iter().map(|tablespace| tablespace.oid);
+        let oids = self.facts.tablespaces.iter().map(|tablespace| tablespace.oid);
         let tablespaces = oids.map(|oid| (oid, scratch.tablespaces().join(oid.to_string()))).collect();
         let restore = RestoreOptions {
             backup: Some(self.backup.id.clone()),
@@ -71,8 +73,8 @@ impl Run<'_> {
     }
 
     async fn archive_end(&self) -> Result<ArchiveEnd> {
-        let PostgresBackup { cluster, timeline, start_lsn, .. } = self.backup.postgres();
-        let history = archive::newest_history(self.repository, cluster, *timeline).await?;
+        let PostgresBackup { cluster, timeline, start_lsn, .. } = self.facts;
+        let history = reach::newest(self.repository, self.facts).await?.history;
         let reach = archive::reach(self.repository, cluster, &history, *timeline, *start_lsn).await?;
         let newest = cluster.segment_size.segment_before(reach.end);
         let mut stored_at = None;
@@ -190,7 +192,15 @@ impl Run<'_> {
 
 /// Chooses the backup as a restore to the same target does.
 pub(super) async fn choose(repository: &Repository, options: &RehearseOptions) -> Result<Backup> {
-    restore::choose(repository, &restore_options(options)).await.map(|(backup, _)| backup)
+    let chosen = restore::choose(repository, &restore_options(options)).await?;
+    match &chosen.backup.source {
+        BackupSource::Postgres(_) => Ok(chosen.backup),
+        BackupSource::Tree(tree) => {
+            let message =
+                format!("a backup of the tree {:?} cannot be rehearsed: it starts no server", tree.name);
+            Err(Error::new(ErrorKind::Configuration, message))
+        }
+    }
 }
 
 fn restore_options(options: &RehearseOptions) -> RestoreOptions {

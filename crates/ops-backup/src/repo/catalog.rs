@@ -1,7 +1,5 @@
-//! Backups by their commit objects: the only proof that a backup exists.
+//! Backups by their records in the log: the only proof that a backup exists.
 
-use bytes::Bytes;
-use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
@@ -10,19 +8,15 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::files::Tablespace;
 use crate::postgres::lsn::Lsn;
 use crate::postgres::segment::Cluster;
-use crate::repo::manifest::Manifest;
+use crate::repo::compress::Compression;
+use crate::repo::content::Manifest;
+use crate::repo::pack::PackTable;
+use crate::repo::seal::Kind;
 use crate::repo::{Repository, object_path};
 
-/// The version of the commit object that this program writes and the newest that it reads.
-const VERSION: u32 = 1;
-
-const PARALLEL_READS: usize = 8;
-
-/// A finished backup, as its commit object describes it.
+/// A finished backup, as its record in the log describes it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Backup {
-    /// The version of this description.
-    pub version: u32,
     /// The name of the backup: when it began, and a random part.
     pub id: String,
     /// The program and version that wrote it.
@@ -33,11 +27,17 @@ pub struct Backup {
     pub finished_at: Timestamp,
     /// What was backed up.
     pub source: BackupSource,
+    /// The backup whose blocks were compared with, and referred to where they were equal. This one does not need it.
+    pub base: Option<String>,
     /// Files in the backup.
     pub files: u64,
     /// Bytes of these files.
     pub raw_bytes: u64,
-    /// Bytes of the packs that this backup added.
+    /// How many of these bytes were stored anew.
+    pub new_bytes: u64,
+    /// Bytes that this backup added to the repository.
+    pub added_bytes: u64,
+    /// Bytes of all packs that this backup needs, whoever wrote them.
     pub stored_bytes: u64,
     /// The manifest object.
     pub manifest: ManifestRef,
@@ -54,6 +54,22 @@ pub struct Backup {
 pub enum BackupSource {
     /// A physical copy of a PostgreSQL cluster.
     Postgres(PostgresBackup),
+    /// A copy of a directory tree.
+    Tree(TreeBackup),
+}
+
+impl BackupSource {
+    /// The names of all engines.
+    pub(crate) const ENGINES: [&str; 2] = ["postgres", "tree"];
+
+    /// Returns the name by which backups of the same source are told: retention counts them together, and only one of
+    /// them runs at a time.
+    pub fn key(&self) -> String {
+        match self {
+            BackupSource::Postgres(postgres) => format!("postgres/{}", postgres.cluster.system_identifier),
+            BackupSource::Tree(tree) => format!("tree/{}", tree.name),
+        }
+    }
 }
 
 /// The facts that recovery of a PostgreSQL backup depends on.
@@ -79,6 +95,33 @@ pub struct PostgresBackup {
     pub page_checksums: bool,
     /// Tablespaces outside the data directory.
     pub tablespaces: Vec<Tablespace>,
+    /// The databases at the start of the backup.
+    #[serde(default)]
+    pub databases: Vec<Database>,
+}
+
+/// A database of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Database {
+    /// The name of its directory.
+    pub oid: u32,
+    /// Its name.
+    pub name: String,
+}
+
+/// What is known of a copied directory tree.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TreeBackup {
+    /// What the caller calls the tree; backups of one name build on one another.
+    pub name: String,
+    /// Where it was.
+    pub root: std::path::PathBuf,
+    /// How many files changed while they were read; each is a mixture of its states meanwhile.
+    #[serde(default)]
+    pub changed_files: u64,
+    /// The first of them.
+    #[serde(default)]
+    pub changed_examples: Vec<String>,
 }
 
 /// The manifest by its content.
@@ -100,10 +143,11 @@ pub struct BadPage {
 }
 
 impl Backup {
-    /// Returns the facts of a PostgreSQL backup.
-    pub fn postgres(&self) -> &PostgresBackup {
+    /// Returns the facts of a PostgreSQL backup; `None` for any other.
+    pub fn postgres(&self) -> Option<&PostgresBackup> {
         match &self.source {
-            BackupSource::Postgres(postgres) => postgres,
+            BackupSource::Postgres(postgres) => Some(postgres),
+            BackupSource::Tree(_) => None,
         }
     }
 }
@@ -113,91 +157,109 @@ pub(crate) fn new_id(now: Timestamp) -> String {
     format!("{}-{:08x}", now.strftime("%Y%m%dT%H%M%SZ"), crate::repo::random() >> 32)
 }
 
-fn manifest_path(id: &str) -> Path {
+pub(crate) fn manifest_path(id: &str) -> Path {
     object_path(&format!("backups/{id}/manifest"))
 }
 
-pub(crate) fn commit_path(id: &str) -> Path {
-    object_path(&format!("backups/{id}/commit.json"))
-}
-
 impl Repository {
-    /// Writes the manifest of backup `id`.
-    pub(crate) async fn write_manifest(&self, id: &str, manifest: Manifest) -> Result<ManifestRef> {
-        let backup = id.to_owned();
-        let bytes = Error::joined(tokio::task::spawn_blocking(move || manifest.encode(&backup)).await);
+    /// Writes the manifest of a backup.
+    pub(crate) async fn write_manifest(&self, manifest: &Manifest, packs: &PackTable) -> Result<ManifestRef> {
+        let path = manifest_path(&manifest.backup);
+        let content = manifest.encode(packs);
+        let object = self.secrets().seal(Kind::Manifest, path.as_ref(), &content, Compression::default())?;
         let reference =
-            ManifestRef { size: bytes.len() as u64, blake3: blake3::hash(&bytes).to_hex().to_string() };
-        self.write(&manifest_path(id), bytes).await?;
+            ManifestRef { size: object.len() as u64, blake3: blake3::hash(&object).to_hex().to_string() };
+        self.write(&path, object).await?;
         Ok(reference)
     }
 
-    /// Reads and checks the manifest of `backup`.
-    pub(crate) async fn read_manifest(&self, backup: &Backup) -> Result<Manifest> {
-        let bytes = self.read(&manifest_path(&backup.id)).await?;
-        if blake3::hash(&bytes).to_hex().as_str() != backup.manifest.blake3 {
-            return Err(Error::corrupt(format!(
-                "{} is damaged: its hash differs",
-                manifest_path(&backup.id)
-            )));
+    /// Reads and checks the manifest of backup `id`; `expected` is what its record says of it.
+    ///
+    /// # Errors
+    /// `NotFound`, `Corrupt`.
+    pub(crate) async fn read_manifest(
+        &self,
+        id: &str,
+        expected: Option<&ManifestRef>,
+        packs: &PackTable,
+    ) -> Result<Manifest> {
+        let path = manifest_path(id);
+        let object = self.read(&path).await?;
+        if expected.is_some_and(|expected| blake3::hash(&object).to_hex().as_str() != expected.blake3) {
+            return Err(Error::corrupt(format!("{path} is damaged: its hash differs")));
         }
-        let id = backup.id.clone();
-        Error::joined(tokio::task::spawn_blocking(move || Manifest::decode(&id, &bytes)).await)
-    }
-
-    /// Makes the backup exist. Everything that it refers to must be durable before.
-    pub(crate) async fn commit(&self, backup: &Backup) -> Result<()> {
-        let json = serde_json::to_vec_pretty(backup).expect("a commit is always valid JSON");
-        self.write(&commit_path(&backup.id), Bytes::from(json)).await.map(drop)
+        let content = self.secrets().unseal(Kind::Manifest, path.as_ref(), &object)?;
+        let manifest = Manifest::decode(&content, packs).map_err(|refusal| refusal.at(&path))?;
+        if manifest.backup != id {
+            return Err(Error::corrupt(format!("{path} belongs to backup {}", manifest.backup)));
+        }
+        Ok(manifest)
     }
 
     /// Returns the backup called `id`.
     ///
+    /// Where a part of the log cannot be read, a backup that it does not mention is looked for by its manifest.
+    ///
     /// # Errors
-    /// `NotFound` where no such backup was committed.
+    /// `NotFound` where no such backup was committed, or it has expired.
     pub async fn backup(&self, id: &str) -> Result<Backup> {
-        self.read_commit(id).await?.ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, format!("there is no backup {id:?} in the repository"))
+        let mut state = self.state().await?;
+        if let Some(kept) = state.backups.remove(id) {
+            return Ok(kept.backup);
+        }
+        if state.may_have_committed(id) {
+            match self.backup_of_manifest(id).await {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                result => {
+                    tracing::warn!(
+                        backup = id,
+                        "the log is damaged; the backup is known by its manifest alone"
+                    );
+                    return result;
+                }
+            }
+        }
+        Err(Error::new(ErrorKind::NotFound, format!("there is no backup {id:?} in the repository")))
+    }
+
+    /// Returns what the manifest of backup `id` alone tells of it: what it is of, and how large.
+    ///
+    /// # Errors
+    /// `NotFound`, `Corrupt`. A manifest does not prove that its backup was committed; every manifest is complete.
+    pub(crate) async fn backup_of_manifest(&self, id: &str) -> Result<Backup> {
+        let table = PackTable::default();
+        let manifest = self.read_manifest(id, None, &table).await?;
+        let object = self.read(&manifest_path(id)).await?;
+        let (started_at, finished_at) = match &manifest.source {
+            BackupSource::Postgres(postgres) => (postgres.start_time, postgres.stop_time),
+            BackupSource::Tree(_) => (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH),
+        };
+        Ok(Backup {
+            id: id.to_owned(),
+            tool: "unknown: read from the manifest".to_owned(),
+            started_at,
+            finished_at,
+            source: manifest.source.clone(),
+            base: None,
+            files: manifest.files,
+            raw_bytes: manifest.bytes,
+            new_bytes: 0,
+            added_bytes: 0,
+            stored_bytes: manifest.packs().iter().map(|used| table.get(used.pack).size).sum(),
+            manifest: ManifestRef {
+                size: object.len() as u64,
+                blake3: blake3::hash(&object).to_hex().to_string(),
+            },
+            bad_pages: 0,
+            bad_page_examples: Vec::new(),
         })
     }
 
     /// Returns all backups, oldest first.
     pub async fn backups(&self) -> Result<Vec<Backup>> {
-        let listed = self.store().list_with_delimiter(Some(&object_path("backups"))).await;
-        let listed = listed.map_err(|error| Error::storage("list the backups", error))?;
-        let ids = listed.common_prefixes.into_iter().filter_map(|path| path.filename().map(str::to_owned));
-        let mut backups: Vec<Backup> = stream::iter(ids)
-            .map(|id| async move { self.read_commit(&id).await })
-            .buffer_unordered(PARALLEL_READS)
-            .try_filter_map(|backup| async move { Ok(backup) })
-            .try_collect()
-            .await?;
+        let state = self.state().await?;
+        let mut backups: Vec<Backup> = state.backups.into_values().map(|kept| kept.backup).collect();
         backups.sort_by(|a, b| (a.finished_at, &a.id).cmp(&(b.finished_at, &b.id)));
         Ok(backups)
     }
-
-    async fn read_commit(&self, id: &str) -> Result<Option<Backup>> {
-        #[derive(Deserialize)]
-        struct VersionOnly {
-            version: u32,
-        }
-        let path = commit_path(id);
-        let Some(bytes) = self.read_if_present(&path).await? else { return Ok(None) };
-        let corrupt = |error| Error::corrupt(format!("{path} is damaged")).with_source(error);
-        let VersionOnly { version } = serde_json::from_slice(&bytes).map_err(corrupt)?;
-        if version > VERSION {
-            let message = format!("{path} has version {version}; this program reads up to {VERSION}");
-            return Err(Error::new(ErrorKind::Unsupported, message));
-        }
-        let backup: Backup = serde_json::from_slice(&bytes).map_err(corrupt)?;
-        if backup.id != id {
-            return Err(Error::corrupt(format!("{path} describes backup {:?}", backup.id)));
-        }
-        Ok(Some(backup))
-    }
-}
-
-impl Backup {
-    /// The version that new commits carry.
-    pub(crate) const VERSION: u32 = VERSION;
 }

@@ -1,5 +1,8 @@
 //! Writing an object once and reading it back whole: the only code that puts and gets.
+//!
+//! The store behind it has tried again what can be tried again ([`crate::repo::store`]); so here an error is an error.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +21,8 @@ pub(crate) enum Written {
     Identical,
 }
 
-const ATTEMPTS: u32 = 2;
+/// How often a store may refuse a write as "already there" while it says that nothing is there.
+const REFUSALS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// A path of the repository; every part is made by this crate.
@@ -29,7 +33,7 @@ pub(crate) fn object_path(path: &str) -> Path {
 impl Repository {
     /// Creates the object at `path`, durably, or finds it there with the same bytes.
     ///
-    /// A request whose answer was lost is tried once more, and then told apart from a conflict by content.
+    /// The answer to an earlier attempt may have been lost: such a write and a conflict are told apart by content.
     ///
     /// # Errors
     /// `Conflict` where the path holds other bytes.
@@ -48,21 +52,24 @@ impl Repository {
 
     /// Creates the object at `path`, durably; `Identical` says only that something is there already.
     pub(crate) async fn create(&self, path: &Path, bytes: Bytes) -> Result<Written> {
-        let mut attempt = 1;
+        let mut refusals = 0;
         loop {
             let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-            match self.store().put_opts(path, PutPayload::from(bytes.clone()), options).await {
+            let error = match self.store().put_opts(path, PutPayload::from(bytes.clone()), options).await {
                 Ok(_) => return Ok(Written::Created),
-                Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => {
-                    return Ok(Written::Identical);
-                }
-                Err(error) if attempt < ATTEMPTS => {
-                    tracing::warn!(%path, %error, "a write failed; trying again");
-                    attempt += 1;
-                    tokio::time::sleep(PAUSE).await;
-                }
+                Err(error @ (StoreError::AlreadyExists { .. } | StoreError::Precondition { .. })) => error,
                 Err(error) => return Err(Error::storage(format!("write {path}"), error)),
+            };
+            if self.exists(path).await? {
+                return Ok(Written::Identical);
             }
+            // S3 answers 409 as well while another writer of the same name is at work, which may then fail.
+            refusals += 1;
+            if refusals == REFUSALS {
+                return Err(Error::storage(format!("write {path}"), error));
+            }
+            tracing::warn!(%path, %error, "a write was refused, and nothing is there; trying again");
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -76,23 +83,34 @@ impl Repository {
 
     /// Reads the whole object at `path`; `None` only where the store says that there is none.
     pub(crate) async fn read_if_present(&self, path: &Path) -> Result<Option<Bytes>> {
-        let mut attempt = 1;
-        loop {
-            let result = match self.store().get(path).await {
-                Ok(object) => object.bytes().await.map(Some),
-                Err(StoreError::NotFound { .. }) => Ok(None),
-                Err(error) => Err(error),
-            };
-            match result {
-                Ok(bytes) => return Ok(bytes),
-                Err(error) if attempt < ATTEMPTS => {
-                    tracing::warn!(%path, %error, "a read failed; trying again");
-                    attempt += 1;
-                    tokio::time::sleep(PAUSE).await;
-                }
-                Err(error) => return Err(Error::storage(format!("read {path}"), error)),
-            }
+        let result = match self.store().get(path).await {
+            Ok(object) => object.bytes().await,
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(StoreError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(Error::storage(format!("read {path}"), error)),
         }
+    }
+
+    /// Reads a part of the object at `path`, all of it or none.
+    ///
+    /// # Errors
+    /// `NotFound`; `Corrupt` where the object ends before.
+    pub(crate) async fn read_range(&self, path: &Path, range: Range<u64>) -> Result<Bytes> {
+        let failed = |error| Error::storage(format!("read {path}"), error);
+        let size = match self.store().get_range(path, range.clone()).await {
+            Ok(bytes) if bytes.len() as u64 == range.end - range.start => return Ok(bytes),
+            Ok(bytes) => range.start + bytes.len() as u64,
+            // A range that lies outside of an object altogether is refused, by each store in its own words.
+            Err(error @ StoreError::Generic { .. }) => match self.store().head(path).await {
+                Ok(object) if object.size < range.end => object.size,
+                _ => return Err(failed(error)),
+            },
+            Err(error) => return Err(failed(error)),
+        };
+        Err(Error::corrupt(format!("{path} ends at byte {size}, before byte {}", range.end)))
     }
 
     /// Whether there is an object at `path`.

@@ -1,6 +1,4 @@
 //! Moving file data between disk and packs, in parallel and in bounded memory. Knows blocks and packs, not jobs.
 
-pub(crate) mod blocks;
-pub(crate) mod pack;
 pub(crate) mod read;
 pub(crate) mod write;

@@ -1,8 +1,10 @@
 //! What the archive of a cluster holds: its registration, its segments, its timelines.
+//!
+//! Whether a file is there is asked by its very name. A list of the store may lack the newest objects: it is only a hint
+//! at which names are worth asking for.
 
 use std::collections::BTreeSet;
 
-use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
 use object_store::ObjectStoreExt as _;
@@ -13,10 +15,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::lsn::{Lsn, SystemIdentifier};
 use crate::postgres::segment::{ArchiveFile, Cluster, SegmentName};
 use crate::postgres::timeline::History;
-use crate::repo::{Repository, object_path};
-use crate::wal::object;
+use crate::repo::compress::Compression;
+use crate::repo::seal::Kind;
+use crate::repo::{Repository, Written, object_path};
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Registration {
@@ -30,24 +33,53 @@ pub(super) fn path(system: SystemIdentifier, timeline: u32, name: &str) -> Path 
     object_path(&format!("pg/{system}/wal/{timeline:08X}/{name}"))
 }
 
-/// Makes the cluster known to the repository, or finds it known as the same.
-pub(crate) async fn register(repository: &Repository, cluster: &Cluster) -> Result<()> {
-    let path = object_path(&format!("pg/{}/cluster.json", cluster.system_identifier));
-    let registration = Registration { version: VERSION, cluster: *cluster };
-    let Some(present) = repository.read_if_present(&path).await? else {
-        let json = serde_json::to_vec_pretty(&registration).expect("a registration is always valid JSON");
-        return repository.write(&path, Bytes::from(json)).await.map(drop);
-    };
-    let present: Registration = serde_json::from_slice(&present)
+/// Returns the place of the registration of a cluster.
+pub(crate) fn cluster_path(system: SystemIdentifier) -> Path {
+    object_path(&format!("pg/{system}/cluster"))
+}
+
+/// Returns what the repository knows of the cluster; `None` where it never archived here.
+pub(crate) async fn registered(repository: &Repository, system: SystemIdentifier) -> Result<Option<Cluster>> {
+    let path = cluster_path(system);
+    let Some(object) = repository.read_if_present(&path).await? else { return Ok(None) };
+    let content = repository.secrets().unseal(Kind::Cluster, path.as_ref(), &object)?;
+    let present: Registration = serde_json::from_slice(&content)
         .map_err(|error| Error::corrupt(format!("{path} is damaged")).with_source(error))?;
     if present.version > VERSION {
         let message = format!("{path} has version {}; this program reads up to {VERSION}", present.version);
         return Err(Error::new(ErrorKind::Unsupported, message));
     }
-    if present.cluster == *cluster {
+    if present.cluster.system_identifier != system {
+        return Err(Error::corrupt(format!("{path} is of system {}", present.cluster.system_identifier)));
+    }
+    Ok(Some(present.cluster))
+}
+
+/// Makes the cluster known to the repository, or finds it known as the same.
+///
+/// # Errors
+/// `Conflict` where it is known with another version or segment size.
+pub(crate) async fn register(repository: &Repository, cluster: &Cluster) -> Result<()> {
+    let present = match registered(repository, cluster.system_identifier).await? {
+        Some(present) => present,
+        None => {
+            let path = cluster_path(cluster.system_identifier);
+            let registration = Registration { version: VERSION, cluster: *cluster };
+            let json = serde_json::to_vec(&registration).expect("a registration is always valid JSON");
+            let object =
+                repository.secrets().seal(Kind::Cluster, path.as_ref(), &json, Compression::default())?;
+            if repository.create(&path, object).await? == Written::Created {
+                return Ok(());
+            }
+            // Written at the same moment: by this call, whose answer was lost, or by another.
+            let present = registered(repository, cluster.system_identifier).await?;
+            present.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("{path} has vanished")))?
+        }
+    };
+    if present == *cluster {
         return Ok(());
     }
-    let known = present.cluster;
+    let known = present;
     let message = format!(
         "cluster {} is known here as PostgreSQL {} with WAL segments of {} bytes, not {} with {}",
         known.system_identifier,
@@ -86,7 +118,7 @@ pub(crate) async fn stored_at(
     }
 }
 
-/// Returns the numbers of the segments of `timeline` that the archive holds, in order.
+/// Returns the numbers of the segments of `timeline` that a list of the archive shows, in order: never all for certain.
 pub(crate) async fn segments(
     repository: &Repository,
     cluster: &Cluster,
@@ -100,7 +132,7 @@ pub(crate) async fn segments(
     Ok(numbers.collect())
 }
 
-/// Returns the names of all files of `timeline` in the archive.
+/// Returns the names of the files of `timeline` that a list of the archive shows: never all for certain.
 pub(crate) async fn files(repository: &Repository, cluster: &Cluster, timeline: u32) -> Result<Vec<String>> {
     let prefix = object_path(&format!("pg/{}/wal/{timeline:08X}", cluster.system_identifier));
     let listed = repository.store().list(Some(&prefix));
@@ -112,7 +144,7 @@ pub(crate) async fn files(repository: &Repository, cluster: &Cluster, timeline: 
     Ok(names.into_iter().flatten().collect())
 }
 
-/// Returns the numbers of the timelines that the archive holds files of.
+/// Returns the numbers of the timelines that a list of the archive shows files of: never all for certain.
 pub(crate) async fn timelines(repository: &Repository, cluster: &Cluster) -> Result<BTreeSet<u32>> {
     let prefix = object_path(&format!("pg/{}/wal", cluster.system_identifier));
     let listed = repository.store().list_with_delimiter(Some(&prefix)).await;
@@ -130,9 +162,9 @@ pub(crate) async fn read(
 ) -> Result<Vec<u8>> {
     let path = path(cluster.system_identifier, timeline, name);
     let stored = repository.read(&path).await?;
-    let (cluster, name) = (*cluster, name.to_owned());
+    let (cluster, name, secrets) = (*cluster, name.to_owned(), repository.secrets().clone());
     let decode = move || {
-        let raw = object::decode(path.as_ref(), &cluster, &stored)?;
+        let raw = secrets.unseal(Kind::Wal, path.as_ref(), &stored)?;
         super::check(super::archive_file(&name)?, &name, &raw, &cluster)?;
         Ok(raw)
     };
@@ -166,12 +198,15 @@ pub(crate) async fn newest_history(
     Ok(newest)
 }
 
+/// How many missing segments are told: a file with an absurd name must not make a job ask for billions of them.
+const MISSING: usize = 1000;
+
 /// A stretch of WAL that replay from a backup can use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reach {
     /// Replay can go up to here, where a segment ends.
     pub(crate) end: Lsn,
-    /// Segments that are missing while later ones are there, in the order of replay.
+    /// The first [`MISSING`] segments that are missing while later ones are there, in the order of replay.
     pub(crate) missing: Vec<SegmentName>,
 }
 
@@ -188,19 +223,26 @@ pub(crate) async fn reach(
     let mut missing = Vec::new();
     let mut end = None;
     for (timeline, fork) in history.spans_from(timeline) {
-        let present = segments(repository, cluster, timeline).await?;
-        // A timeline that was left is needed up to the segment of its fork, which the child begins with again.
-        let until = match fork {
-            Some(fork) => size.segment_of(fork),
-            None => present.last().map_or(next, |last| last + 1),
-        };
-        for number in next..until {
-            if !present.contains(&number) {
+        let listed = segments(repository, cluster, timeline).await?;
+        // A timeline that was left is needed up to the segment of its fork, which the child begins with again. The end of
+        // the last one is where the first segment is absent that no list shows anything behind.
+        let until = fork.map(|fork| size.segment_of(fork));
+        let mut number = next;
+        while until.is_none_or(|until| number < until) {
+            let is_listed = listed.contains(&number);
+            if !is_listed && !has_segment(repository, cluster, timeline, number).await? {
+                if until.is_none() && listed.last().is_none_or(|last| *last < number) {
+                    break;
+                }
+                if missing.len() == MISSING {
+                    return Ok(Reach { end: end.unwrap_or(start), missing });
+                }
                 missing.push(SegmentName::new(timeline, number, size));
                 end.get_or_insert(Lsn(number * size.bytes()));
             }
+            number += 1;
         }
-        next = next.max(until);
+        next = next.max(number);
     }
     Ok(Reach { end: end.unwrap_or(Lsn(next * size.bytes())), missing })
 }

@@ -2,15 +2,37 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail it like the test itself")]
 
+#[cfg(feature = "azure")]
+mod azure;
+mod changes;
+#[cfg(any(feature = "gcs", feature = "s3"))]
+mod cloud;
 mod clusters;
+mod crashes;
 mod damage;
+mod delta;
 mod end_to_end;
+mod engines;
+mod exhaustive;
+mod expire;
 mod faults;
+mod faulty;
+mod format;
+mod fuzz;
+mod incremental;
+mod keys;
+mod load;
 mod majors;
+mod mistakes;
+mod postgres;
+mod referees;
 mod rehearse;
+mod resume;
 #[cfg(feature = "s3")]
 mod s3;
 mod store;
+mod stranger;
 mod support;
 mod targets;
+mod updates;
 mod wal;

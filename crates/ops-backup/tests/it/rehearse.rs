@@ -93,7 +93,7 @@ async fn make_fixture() -> Fixture {
 }
 
 async fn open(path: &Path) -> Repository {
-    Repository::open(store(path)).await.unwrap()
+    Repository::open(store(path), None).await.unwrap()
 }
 
 fn copy_tree(from: &Path, to: &Path) {
@@ -102,7 +102,7 @@ fn copy_tree(from: &Path, to: &Path) {
 }
 
 /// A directory that every user can pass through.
-fn scratch() -> TempDir {
+pub(crate) fn scratch() -> TempDir {
     let scratch = tempfile::tempdir_in("/tmp").unwrap();
     fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).unwrap();
     scratch
@@ -130,7 +130,7 @@ impl Fixture {
     }
 }
 
-fn assertion(name: &str, query: &str, expect: &str) -> Assertion {
+pub(crate) fn assertion(name: &str, query: &str, expect: &str) -> Assertion {
     let database = "postgres".to_owned();
     Assertion { name: name.to_owned(), database, query: query.to_owned(), expect: expect.to_owned() }
 }
@@ -185,6 +185,8 @@ async fn a_time_before_the_damage_is_recovered_and_proven() {
         setting("listen_addresses", ""),
         setting("archive_mode", "off"),
         setting("archive_cleanup_command", ""),
+        setting("primary_conninfo", ""),
+        setting("max_logical_replication_workers", "0"),
         setting("recovery_end_command", ""),
         setting("max_connections", "123"),
         assertion("tablespace", "SELECT x FROM elsewhere", "7"),

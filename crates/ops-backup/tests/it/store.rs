@@ -1,126 +1,104 @@
-//! A store that fails where it is told to: in front of any other store.
+//! What the repository relies on, asked of every kind of store, with and without what stands in front of it.
 
-use std::fmt;
-use std::ops::Range;
+use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::stream::BoxStream;
+use futures_util::TryStreamExt as _;
+use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
-};
+use object_store::{Error, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
+use ops_backup::location::{self, LocationOptions};
 
-/// What happens at one operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// It fails, once.
-    Fail,
-    /// It and all later ones fail.
-    Break,
-    /// It is done, but its answer is lost.
-    LoseAnswer,
-    /// It is a store that overwrites although it must not.
-    Overwrite,
-}
+use crate::faulty::{Fault, FaultyStore};
 
-#[derive(Debug)]
-pub(crate) struct FaultyStore {
-    inner: Arc<dyn ObjectStore>,
-    fault: Fault,
-    at: usize,
-    operations: AtomicUsize,
-    broken: AtomicBool,
-}
+/// Everything that a repository expects of its store. `place` is empty, and empty again afterwards.
+pub(crate) async fn keeps_its_contract(store: &Arc<dyn ObjectStore>, place: &str) {
+    let path = |name: &str| Path::from(format!("{place}/{name}"));
+    let create = async |path: &Path, bytes: Bytes| {
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        store.put_opts(path, bytes.into(), options).await.map(drop)
+    };
+    let refused = |result: Result<(), Error>| {
+        assert!(
+            matches!(result, Err(Error::AlreadyExists { .. } | Error::Precondition { .. })),
+            "{result:?}"
+        );
+    };
 
-impl FaultyStore {
-    pub(crate) fn new(inner: Arc<dyn ObjectStore>, fault: Fault, at: usize) -> Arc<Self> {
-        Arc::new(FaultyStore {
-            inner,
-            fault,
-            at,
-            operations: AtomicUsize::new(0),
-            broken: AtomicBool::new(false),
+    // Created once, read back whole and in parts.
+    let name = path("packs/20261121T115652Z-0badcafe/00ff");
+    let bytes = Bytes::from((0..300_000_u32).map(|at| (at * 7 / 3) as u8).collect::<Vec<_>>());
+    create(&name, bytes.clone()).await.unwrap();
+    refused(create(&name, bytes.clone()).await);
+    refused(create(&name, "other".into()).await);
+    assert_eq!(store.get(&name).await.unwrap().bytes().await.unwrap(), bytes);
+    for range in [0..1, 5..100_000, 299_999..300_000] {
+        let part = store.get_range(&name, range.clone()).await.unwrap();
+        assert_eq!(part, bytes.slice(range.start as usize..range.end as usize));
+    }
+    assert_eq!(store.get_range(&name, 299_990..300_010).await.unwrap().len(), 10, "clipped at the end");
+    assert_eq!(store.head(&name).await.unwrap().size, 300_000);
+    create(&path("empty"), Bytes::new()).await.unwrap();
+    assert_eq!(store.get(&path("empty")).await.unwrap().bytes().await.unwrap().len(), 0);
+
+    // Absent is an answer of its own.
+    let absent = path("log/00000000000000000001");
+    assert!(matches!(store.get(&absent).await, Err(Error::NotFound { .. })));
+    assert!(matches!(store.head(&absent).await, Err(Error::NotFound { .. })));
+    assert!(matches!(store.get_range(&absent, 0..1).await, Err(Error::NotFound { .. })));
+
+    // Of many at once, one wins, and what it wrote is there.
+    let writers = (0..8_u8).map(|writer| {
+        let (store, absent) = (Arc::clone(store), absent.clone());
+        tokio::spawn(async move {
+            let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+            (writer, store.put_opts(&absent, vec![writer; 10].into(), options).await)
         })
-    }
-
-    pub(crate) fn operations(&self) -> usize {
-        self.operations.load(Ordering::SeqCst)
-    }
-
-    /// Counts an operation, and says whether the fault is here.
-    fn is_here(&self) -> bool {
-        let here = self.operations.fetch_add(1, Ordering::SeqCst) == self.at;
-        if here && self.fault == Fault::Break {
-            self.broken.store(true, Ordering::SeqCst);
+    });
+    let mut winners = Vec::new();
+    for writer in writers.collect::<Vec<_>>() {
+        match writer.await.unwrap() {
+            (writer, Ok(_)) => winners.push(writer),
+            (_, Err(error)) => refused(Err(error)),
         }
-        here || self.broken.load(Ordering::SeqCst)
     }
+    assert_eq!(winners.len(), 1, "{winners:?}");
+    assert_eq!(store.get(&absent).await.unwrap().bytes().await.unwrap(), vec![winners[0]; 10]);
+
+    // Listed below a prefix, and gone once deleted.
+    let listed = async |prefix: &str| {
+        let listed = store.list(Some(&path(prefix))).map_ok(|object| object.location.to_string());
+        let mut listed: Vec<String> = listed.try_collect().await.unwrap();
+        listed.sort();
+        listed
+    };
+    assert_eq!(listed("packs").await, [name.to_string()]);
+    let folders = store.list_with_delimiter(Some(&Path::from(place))).await.unwrap();
+    assert_eq!(folders.common_prefixes, [path("log"), path("packs")]);
+    for gone in [&name, &absent, &path("empty")] {
+        store.delete(gone).await.unwrap();
+        assert!(matches!(store.head(gone).await, Err(Error::NotFound { .. })));
+    }
+    assert!(matches!(store.delete(&name).await, Ok(()) | Err(Error::NotFound { .. })));
+    assert_eq!(listed("packs").await, Vec::<String>::new());
+    create(&name, "again".into()).await.unwrap();
+    store.delete(&name).await.unwrap();
 }
 
-fn injected() -> Error {
-    Error::Generic { store: "FaultyStore", source: "injected".into() }
-}
-
-impl fmt::Display for FaultyStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "FaultyStore({})", self.inner)
-    }
-}
-
-#[async_trait]
-impl ObjectStore for FaultyStore {
-    async fn put_opts(
-        &self,
-        location: &Path,
-        payload: PutPayload,
-        mut options: PutOptions,
-    ) -> Result<PutResult> {
-        let here = self.is_here();
-        match self.fault {
-            Fault::Fail | Fault::Break if here => return Err(injected()),
-            Fault::LoseAnswer if here => {
-                self.inner.put_opts(location, payload, options).await?;
-                return Err(injected());
-            }
-            Fault::Overwrite => options.mode = PutMode::Overwrite,
-            _ => {}
-        }
-        self.inner.put_opts(location, payload, options).await
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        location: &Path,
-        options: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(location, options).await
-    }
-
-    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        if self.is_here() { Err(injected()) } else { self.inner.get_opts(location, options).await }
-    }
-
-    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        if self.is_here() { Err(injected()) } else { self.inner.get_ranges(location, ranges).await }
-    }
-
-    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(locations)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        if self.is_here() { Err(injected()) } else { self.inner.list_with_delimiter(prefix).await }
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.inner.copy_opts(from, to, options).await
-    }
+#[tokio::test]
+async fn memory_directory_and_what_stands_in_front_keep_the_contract() {
+    let parent = tempfile::tempdir().unwrap();
+    let place = parent.path().join("repository");
+    let mut options = LocationOptions::default();
+    let open = |options: &LocationOptions| location::open(place.to_str().unwrap(), options).unwrap();
+    let memory = || Arc::new(InMemory::new()) as Arc<dyn ObjectStore>;
+    keeps_its_contract(&memory(), "a").await;
+    keeps_its_contract(&open(&options), "a").await;
+    options.throttle.upload = NonZeroU64::new(50_000_000);
+    options.throttle.download = NonZeroU64::new(50_000_000);
+    keeps_its_contract(&open(&options), "b").await;
+    let harmless: Arc<dyn ObjectStore> = FaultyStore::new(memory(), Fault::Fail, usize::MAX);
+    keeps_its_contract(&harmless, "c").await;
+    assert_eq!(std::fs::read_dir(&place).unwrap().count(), 0, "empty folders are left");
 }

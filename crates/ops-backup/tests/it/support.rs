@@ -12,14 +12,18 @@ use object_store::ObjectStore;
 use ops_backup::location::{self, LocationOptions};
 use ops_backup::postgres::control::ControlFile;
 use ops_backup::wal::{self, Fetched, Pushed};
-use ops_backup::{Backup, BackupOptions, Monitor, Repository, backup};
+use ops_backup::{Backup, BackupOptions, Key, Monitor, PostgresEngine, Repository, backup};
 use ops_core::connection::ConnectionSettings;
 use ops_testkit::{NewCluster, Postgres, TestUser, public_copy};
 use tempfile::TempDir;
 
+use crate::wal::raw_key;
+
 const REPOSITORY: &str = "OPS_BACKUP_TEST_REPOSITORY";
 const PUSH: &str = "OPS_BACKUP_TEST_PUSH";
 const FETCH: &str = "OPS_BACKUP_TEST_FETCH";
+/// Set where the repository is encrypted.
+const ENCRYPTED: &str = "OPS_BACKUP_TEST_ENCRYPTED";
 /// Endpoint, key and secret of an S3 repository.
 #[cfg(feature = "s3")]
 const S3: &str = "OPS_BACKUP_TEST_S3";
@@ -31,10 +35,16 @@ fn wal_command() {
     let Ok(repository) = env::var(REPOSITORY) else { return };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let code = runtime.block_on(async {
-        let repository =
-            Repository::open_or_create(location::open(&repository, &location_options()).unwrap())
-                .await
-                .unwrap();
+        let store = location::open(&repository, &location_options()).unwrap();
+        let key = env::var(ENCRYPTED).is_ok().then(raw_key);
+        // What is not to be read is an error of its own, and never an absent file.
+        let repository = match Repository::open_or_create(store, key.as_ref()).await {
+            Ok(repository) => repository,
+            Err(error) => {
+                eprintln!("open the repository: {error}");
+                return 126;
+            }
+        };
         if let Ok(path) = env::var(PUSH) {
             let cluster = wal::cluster_of_segment(Path::new(&path)).unwrap();
             return match wal::push(&repository, &cluster, Path::new(&path)).await {
@@ -65,11 +75,21 @@ fn this_program() -> String {
 }
 
 pub(crate) fn archive_command(repository: &Path) -> String {
-    push_command(&format!("{REPOSITORY}={}", repository.display()))
+    push_command(&environment(repository, false))
 }
 
 pub(crate) fn restore_command(repository: &Path) -> String {
-    fetch_command(&format!("{REPOSITORY}={}", repository.display()))
+    fetch_command(&environment(repository, false))
+}
+
+/// For a repository that [`raw_key`] opens.
+pub(crate) fn restore_command_with_key(repository: &Path) -> String {
+    fetch_command(&environment(repository, true))
+}
+
+fn environment(repository: &Path, encrypted: bool) -> String {
+    let key = if encrypted { format!(" {ENCRYPTED}=1") } else { String::new() };
+    format!("{REPOSITORY}={}{key}", repository.display())
 }
 
 fn push_command(environment: &str) -> String {
@@ -98,7 +118,7 @@ fn location_options() -> LocationOptions {
 pub(crate) fn s3_options(endpoint: &str, key: &str, secret: &str) -> LocationOptions {
     let credentials = location::S3Credentials {
         access_key_id: key.to_owned(),
-        secret_access_key: secret.to_owned(),
+        secret_access_key: secret.into(),
         session_token: None,
     };
     let mut options = LocationOptions::default();
@@ -140,15 +160,25 @@ impl Site {
     }
 
     pub(crate) async fn start_with(change: impl FnOnce(NewCluster) -> NewCluster) -> Self {
+        Site::make(change, None).await
+    }
+
+    /// With a repository that [`raw_key`] opens.
+    pub(crate) async fn start_encrypted() -> Self {
+        Site::make(|builder| builder, Some(raw_key())).await
+    }
+
+    async fn make(change: impl FnOnce(NewCluster) -> NewCluster, key: Option<Key>) -> Self {
         let root = shared_dir();
         let place = root.path().join("repository");
         TestUser::find().unwrap().create_dir(&place).unwrap();
-        let builder = Postgres::builder().checksums(true).archive_command(archive_command(&place));
+        let archive = push_command(&environment(&place, key.is_some()));
+        let builder = Postgres::builder().checksums(true).archive_command(archive);
         let postgres = change(builder).start().unwrap();
         // The first push creates the folders that the server's user must be able to write.
         postgres.psql("SELECT pg_switch_wal()").unwrap();
         wait_until("the first segment is archived", &postgres, || place.join("pg").exists()).await;
-        let repository = Repository::open(store(&place)).await.unwrap();
+        let repository = Repository::open(store(&place), key.as_ref()).await.unwrap();
         Site { postgres, repository, root }
     }
 
@@ -160,10 +190,20 @@ impl Site {
         ConnectionSettings::parse(&self.postgres.url()).unwrap()
     }
 
+    pub(crate) fn engine(&self) -> PostgresEngine {
+        PostgresEngine::new(self.connection())
+    }
+
     pub(crate) async fn backup(&self) -> Backup {
-        backup(&self.repository, &self.connection(), &BackupOptions::default(), &Monitor::default())
-            .await
-            .unwrap()
+        self.try_backup(&BackupOptions::default(), &Monitor::default()).await.unwrap()
+    }
+
+    pub(crate) async fn try_backup(
+        &self,
+        options: &BackupOptions,
+        monitor: &Monitor,
+    ) -> Result<Backup, ops_backup::Error> {
+        backup(&self.repository, &self.engine(), options, monitor).await
     }
 
     pub(crate) fn psql(&self, sql: &str) -> String {
@@ -179,15 +219,20 @@ impl Site {
         text
     }
 
-    /// Archives everything that was written so far. A record comes first: at the very start of a segment there is nothing
-    /// to switch from, and majors disagree on the name of that place.
+    /// Archives everything that was written so far.
     pub(crate) async fn switch_wal(&self) {
-        let name =
-            self.psql("SELECT pg_walfile_name(pg_switch_wal()) FROM pg_create_restore_point('switch')");
-        let (timeline, system) = (&name[..8], self.psql("SELECT system_identifier FROM pg_control_system()"));
-        let path = self.place().join(format!("pg/{system}/wal/{timeline}/{name}"));
-        wait_until(&format!("{name} is archived"), &self.postgres, || path.exists()).await;
+        switch_wal(&self.postgres, &self.place()).await;
     }
+}
+
+/// Archives everything that `server` has written so far. A record comes first: at the very start of a segment there is
+/// nothing to switch from, and majors disagree on the name of that place.
+pub(crate) async fn switch_wal(server: &Postgres, repository: &Path) {
+    let switch = "SELECT pg_walfile_name(pg_switch_wal()) FROM pg_create_restore_point('switch')";
+    let name = server.psql(switch).unwrap();
+    let system = server.psql("SELECT system_identifier FROM pg_control_system()").unwrap();
+    let path = repository.join(format!("pg/{system}/wal/{}/{name}", &name[..8]));
+    wait_until(&format!("{name} is archived"), server, || path.exists()).await;
 }
 
 async fn wait_until(what: &str, postgres: &Postgres, mut holds: impl FnMut() -> bool) {

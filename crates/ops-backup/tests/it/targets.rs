@@ -20,13 +20,10 @@ use crate::support::Site;
 async fn only_a_repository_of_ours_is_opened() {
     for (marker, expected) in [
         (None, ErrorKind::NotARepository),
-        (Some(&b"{}"[..]), ErrorKind::NotARepository),
+        (Some(&b"{}"[..]), ErrorKind::Corrupt),
+        (Some(br#"{"format":"other","version":1,"created_at":"2026-01-01T00:00:00Z"}"#), ErrorKind::Corrupt),
         (
-            Some(br#"{"format":"other","version":1,"created_at":"2026-01-01T00:00:00Z"}"#),
-            ErrorKind::NotARepository,
-        ),
-        (
-            Some(br#"{"format":"ops-backup repository","version":2,"created_at":"2026-01-01T00:00:00Z"}"#),
+            Some(br#"{"format":"ops-backup repository","version":1,"created_at":"2026-01-01T00:00:00Z"}"#),
             ErrorKind::Unsupported,
         ),
     ] {
@@ -34,9 +31,12 @@ async fn only_a_repository_of_ours_is_opened() {
         if let Some(marker) = marker {
             store.put(&"repository.json".into(), marker.into()).await.unwrap();
             // Never written over either.
-            assert_eq!(Repository::open_or_create(Arc::clone(&store)).await.unwrap_err().kind(), expected);
+            assert_eq!(
+                Repository::open_or_create(Arc::clone(&store), None).await.unwrap_err().kind(),
+                expected
+            );
         }
-        assert_eq!(Repository::open(store).await.unwrap_err().kind(), expected);
+        assert_eq!(Repository::open(store, None).await.unwrap_err().kind(), expected);
     }
 }
 
@@ -75,7 +75,7 @@ async fn the_backup_must_end_before_the_target_and_lead_to_it() {
     tokio::time::sleep(Duration::from_millis(20)).await;
     let between = Timestamp::now();
     let second = site.backup().await;
-    let stop = |backup: &ops_backup::Backup| backup.postgres().stop_lsn;
+    let stop = |backup: &ops_backup::Backup| backup.postgres().unwrap().stop_lsn;
     let plan = |options: RestoreOptions| restore::plan(&site.repository, place(), options);
     let to = |target| RestoreOptions { target, ..RestoreOptions::default() };
     for (options, expected) in [
@@ -133,10 +133,10 @@ async fn a_full_disk_is_reported_before_and_during_a_backup_or_restore() {
 
     let store =
         location::open(small.join("repository").to_str().unwrap(), &LocationOptions::default()).unwrap();
-    let repository = Repository::open_or_create(store).await.unwrap();
+    let repository = Repository::open_or_create(store, None).await.unwrap();
     let error = ops_backup::backup(
         &repository,
-        &site.connection(),
+        &site.engine(),
         &ops_backup::BackupOptions::default(),
         &Monitor::default(),
     )

@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use object_store::memory::InMemory;
+use object_store::path::Path as ObjectPath;
+use object_store::{ObjectStore, ObjectStoreExt as _};
 use ops_backup::postgres::SegmentSize;
-use ops_backup::wal::{self, Fetched, Pushed};
-use ops_backup::{Cluster, ErrorKind, Repository, SystemIdentifier};
+use ops_backup::wal::{self, Fetched, PushOptions, Pushed};
+use ops_backup::{Cluster, Compression, ErrorKind, Key, Repository, SystemIdentifier};
 
 pub(crate) const SEGMENT: u32 = 1 << 20;
 
@@ -39,14 +41,27 @@ pub(crate) fn write(directory: &Path, name: &str, bytes: &[u8]) -> PathBuf {
     path
 }
 
-async fn repository() -> Repository {
-    Repository::open_or_create(Arc::new(InMemory::new())).await.unwrap()
+async fn repository(key: Option<&Key>) -> Repository {
+    Repository::open_or_create(Arc::new(InMemory::new()), key).await.unwrap()
+}
+
+/// A key that costs no time to use.
+pub(crate) fn raw_key() -> Key {
+    Key::Raw([7; 32].into())
 }
 
 #[tokio::test]
 async fn a_push_is_judged_by_name_and_content() {
+    a_push_is_judged(&repository(None).await).await;
+}
+
+#[tokio::test]
+async fn encrypted_too_although_no_two_objects_are_alike() {
+    a_push_is_judged(&repository(Some(&raw_key())).await).await;
+}
+
+async fn a_push_is_judged(repository: &Repository) {
     let directory = tempfile::tempdir().unwrap();
-    let repository = repository().await;
     let name = "000000020000000000000003";
     let good = segment(3, 7, 2, 1);
     let history: &[u8] = b"1\t0/3000060\tno recovery target specified\n";
@@ -79,15 +94,14 @@ async fn a_push_is_judged_by_name_and_content() {
         ("archive.tmp", &good[..], Err(ErrorKind::Configuration)),
     ] {
         let path = write(directory.path(), name, bytes);
-        let result = wal::push(&repository, &cluster(7), &path).await;
+        let result = wal::push(repository, &cluster(7), &path).await;
         assert_eq!(
             result.as_ref().map_err(ops_backup::Error::kind),
             expected.as_ref().map_err(|kind| *kind),
             "{name}: {result:?}"
         );
     }
-    let absent =
-        wal::push(&repository, &cluster(7), &directory.path().join("000000020000000000000009")).await;
+    let absent = wal::push(repository, &cluster(7), &directory.path().join("000000020000000000000009")).await;
     assert_eq!(absent.unwrap_err().kind(), ErrorKind::Io);
 
     let out = directory.path().join("out");
@@ -100,7 +114,7 @@ async fn a_push_is_judged_by_name_and_content() {
         ("00000003.history", Fetched::Absent),
     ] {
         std::fs::remove_file(&out).ok();
-        assert_eq!(wal::fetch(&repository, &cluster(7), name, &out).await.unwrap(), expected, "{name}");
+        assert_eq!(wal::fetch(repository, &cluster(7), name, &out).await.unwrap(), expected, "{name}");
         assert_eq!(out.exists(), expected == Fetched::Written, "{name}");
         let original = std::fs::read(directory.path().join(name)).ok();
         // The conflicting and damaged pushes above left their last content in these files.
@@ -109,15 +123,15 @@ async fn a_push_is_judged_by_name_and_content() {
         }
     }
     let error =
-        wal::fetch(&repository, &cluster(7), name, &directory.path().join("no/where")).await.unwrap_err();
+        wal::fetch(repository, &cluster(7), name, &directory.path().join("no/where")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Io);
-    assert!(wal::fetch(&repository, &cluster(7), "../../repository.json", &out).await.is_err());
+    assert!(wal::fetch(repository, &cluster(7), "../../repository.json", &out).await.is_err());
 }
 
 #[tokio::test]
 async fn what_was_pushed_is_fetched_and_clusters_are_kept_apart() {
     let directory = tempfile::tempdir().unwrap();
-    let repository = repository().await;
+    let repository = repository(None).await;
     let name = "000000010000000000000003";
     for system in [7, 8] {
         let path = write(directory.path(), name, &segment(3, system, 1, system as u8));
@@ -136,5 +150,66 @@ async fn what_was_pushed_is_fetched_and_clusters_are_kept_apart() {
         let error = wal::push(&repository, &other, &path).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
         assert!(wal::fetch(&repository, &other, name, &out).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_push_is_known_by_content_whatever_the_compression_was() {
+    let directory = tempfile::tempdir().unwrap();
+    let name = "000000010000000000000003";
+    let path = write(directory.path(), name, &segment(3, 7, 1, 5));
+    for key in [None, Some(raw_key())] {
+        let repository = repository(key.as_ref()).await;
+        let mut expected = Pushed::Stored;
+        for compression in [Compression::Lz4, Compression::None, Compression::Zstd(1)] {
+            let mut options = PushOptions::default();
+            options.compression = compression;
+            let pushed = wal::push_with(&repository, &cluster(7), &path, &options).await.unwrap();
+            assert_eq!(pushed, expected, "{compression:?}");
+            expected = Pushed::AlreadyThere;
+        }
+    }
+}
+
+/// A segment that is damaged, cut, or another one's object in its place is never handed to the server.
+#[tokio::test]
+async fn what_was_changed_in_the_store_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let (name, other) = ("000000010000000000000003", "000000010000000000000004");
+    for key in [None, Some(raw_key())] {
+        let memory = Arc::new(InMemory::new());
+        let store = Arc::clone(&memory) as Arc<dyn ObjectStore>;
+        let repository = Repository::open_or_create(store, key.as_ref()).await.unwrap();
+        for (name, number) in [(name, 3), (other, 4)] {
+            let path = write(directory.path(), name, &segment(number, 7, 1, 5));
+            wal::push(&repository, &cluster(7), &path).await.unwrap();
+        }
+        let place = |name: &str| ObjectPath::from(format!("pg/0000000000000007/wal/00000001/{name}"));
+        let places = [place(name), ObjectPath::from(format!("pg/7/wal/00000001/{name}"))];
+        let (mut found, mut at) = (None, None);
+        for place in places {
+            if let Ok(object) = memory.get(&place).await {
+                (found, at) = (Some(object.bytes().await.unwrap()), Some(place));
+            }
+        }
+        let (sound, at) = (found.unwrap(), at.unwrap());
+        let swapped = memory.get(&ObjectPath::from(at.as_ref().replace(name, other))).await.unwrap();
+        let mut damaged =
+            vec![swapped.bytes().await.unwrap().to_vec(), sound[..sound.len() - 1].to_vec(), Vec::new()];
+        for bit in (0..sound.len() * 8).step_by(97) {
+            let mut flipped = sound.to_vec();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            damaged.push(flipped);
+        }
+        let out = directory.path().join("out");
+        for bytes in damaged {
+            memory.put(&at, bytes.into()).await.unwrap();
+            let error = wal::fetch(&repository, &cluster(7), name, &out).await.unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported), "{error}");
+            assert!(!out.exists());
+            let path = write(directory.path(), name, &segment(3, 7, 1, 5));
+            let error = wal::push(&repository, &cluster(7), &path).await.unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported), "{error}");
+        }
     }
 }

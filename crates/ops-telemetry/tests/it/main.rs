@@ -1,12 +1,29 @@
 //! What a user of the crate sees: lines, ids, and a process that survives what happens to its logs.
 
+mod admin;
+mod allocations;
+mod audit;
+#[cfg(all(feature = "otlp", feature = "http"))]
+mod chain;
+#[cfg(feature = "otlp")]
+mod collector;
+#[cfg(feature = "http")]
+mod http;
 mod ids;
 mod lines;
+mod metrics;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod process;
+mod propagation;
 mod redaction;
+#[cfg(feature = "tokio")]
+mod run;
+mod traces;
+mod writer;
 
 use ops_telemetry::testing::Capture;
-use ops_telemetry::{LogFormat, Options};
+use ops_telemetry::{LogFormat, Options, Roots};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
@@ -59,7 +76,7 @@ fn parse(line: &str) -> Line {
 }
 
 fn options() -> Options {
-    Options { format: LogFormat::Json, filter: "trace".into(), ..Options::default() }
+    Options { format: LogFormat::Json, filter: "trace".into(), roots: Roots::Process, ..Options::default() }
 }
 
 /// Runs `body` and returns the lines that it logs.

@@ -9,7 +9,7 @@ use tracing::{info, info_span};
 use crate::{options, parse};
 
 /// Replaces one word.
-struct Word(&'static str);
+pub(crate) struct Word(pub(crate) &'static str);
 
 impl Redactor for Word {
     fn redact(&self, line: &mut Vec<u8>) {

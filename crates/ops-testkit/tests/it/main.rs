@@ -1,5 +1,6 @@
 //! The integration tests of the test kit, one module a server kind.
 
+mod azure;
 mod lifetime;
 mod postgres;
 mod redis;

@@ -1,0 +1,55 @@
+//! `backup`: of a server, or of a directory tree.
+
+use super::{Answered, Job};
+use crate::args::BackupArgs;
+use crate::failed::failed;
+use crate::progress::Reporter;
+use crate::render::Answer;
+use crate::{open, parse};
+use ops_backup::{BackupOptions, ChangeDetection, Engine, PostgresEngine, TreeEngine, backup};
+use ops_cli::{Exit, Failure};
+use std::time::Duration;
+
+pub(super) async fn run(args: &BackupArgs, job: &Job<'_>) -> Answered {
+    let options = options(args, job)?;
+    let engine = engine(args, job)?;
+    let repository = open::writable_repository(job.settings).await?;
+    let reporter = Reporter::watch(&job.monitor);
+    let done = backup(&repository, engine.as_ref(), &options, &job.monitor).await;
+    drop(reporter);
+    let done = done.map_err(|error| failed(&error))?;
+    // The backup is kept, because an older good one may be gone; but it is no success.
+    let exit = if done.bad_pages > 0 { Exit::No } else { Exit::Done };
+    Ok((Answer::Backup(Box::new(done)), exit))
+}
+
+fn options(args: &BackupArgs, job: &Job<'_>) -> Result<BackupOptions, Failure> {
+    let settings = job.settings;
+    Ok(BackupOptions {
+        workers: settings.workers.max(1),
+        compression: parse::compression(&settings.compression)?,
+        bytes_per_second: parse::rate("read_limit_mb", settings.read_limit_mb)?.map(u64::from),
+        change_detection: if args.check_all { ChangeDetection::Hash } else { ChangeDetection::Metadata },
+        allow_concurrent: args.concurrent,
+        ..BackupOptions::default()
+    })
+}
+
+fn engine(args: &BackupArgs, job: &Job<'_>) -> Result<Box<dyn Engine>, Failure> {
+    if let (Some(root), Some(name)) = (&args.tree, &args.name) {
+        // The record of the backup is read elsewhere.
+        let root = std::path::absolute(root).map_err(|error| {
+            Failure::new(Exit::Usage, format!("--tree {} is no path: {error}", root.display()))
+        })?;
+        let mut engine = TreeEngine::new(name, &root);
+        engine.exclude = args.exclude.clone();
+        return Ok(Box::new(engine));
+    }
+    let mut engine =
+        PostgresEngine::new(open::server(job.settings, &job.context.trace.trace_id.to_string())?);
+    engine.archive_timeout = Duration::from_secs(job.settings.archive_timeout_seconds);
+    if let Some(label) = &args.label {
+        engine.label.clone_from(label);
+    }
+    Ok(Box::new(engine))
+}

@@ -1,0 +1,302 @@
+//! Files of a running cluster, read with a check of their pages.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::engine::{Contents, FileList, Findings, Opener};
+use crate::error::{Error, Result};
+use crate::postgres::lsn::Lsn;
+use crate::postgres::page::{self, PageState};
+use crate::repo::catalog::BadPage;
+
+const MAX_EXAMPLES: usize = 100;
+
+/// Opens the files of one data directory.
+#[derive(Debug)]
+pub(super) struct Files {
+    pub(super) data_directory: PathBuf,
+    /// `None` where the pages carry no checksums.
+    pub(super) pages: Option<Pages>,
+    pub(super) checked: Checked,
+}
+
+/// What the checks of pages have found so far; clones share it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Checked(Arc<Mutex<Found>>);
+
+#[derive(Debug, Default)]
+struct Found {
+    findings: Findings,
+    /// Pages with a wrong checksum that claim to be newer than the begin of the backup. Few: a read is seldom torn.
+    newer: Vec<(BadPage, Lsn)>,
+}
+
+impl Checked {
+    /// Reports the pages that name a position behind `stop`, the end of the backup: the server writes no page before its
+    /// WAL, so no replay makes them whole.
+    pub(super) fn judge_newer(&self, stop: Lsn) {
+        let newer = std::mem::take(&mut self.lock().newer);
+        for (page, _) in newer.into_iter().filter(|(_, lsn)| *lsn > stop) {
+            self.report(page);
+        }
+    }
+
+    fn report(&self, page: BadPage) {
+        tracing::warn!(file = page.file, block = page.block, "a data page has a wrong checksum");
+        let findings = &mut self.lock().findings;
+        findings.bad_pages += 1;
+        if findings.examples.len() < MAX_EXAMPLES {
+            findings.examples.push(page);
+        }
+    }
+
+    fn findings(&self) -> Findings {
+        let mut findings = self.lock().findings.clone();
+        findings.examples.sort_by(|a, b| (&a.file, a.block).cmp(&(&b.file, b.block)));
+        findings
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Found> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How pages are checked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pages {
+    pub(super) size: usize,
+    pub(super) blocks_per_file: u32,
+    pub(super) backup_start: Lsn,
+}
+
+/// The tag of a file in the list: zero for a file without pages, otherwise one more than its number in its relation.
+pub(super) fn tag(relation_part: Option<u32>) -> u32 {
+    relation_part.map_or(0, |part| part + 1)
+}
+
+impl Opener for Files {
+    fn open(&self, files: &FileList, item: usize, offset: u64) -> Result<Option<Box<dyn Contents>>> {
+        let path = files.path(item);
+        let file = match File::open(self.data_directory.join(&path)) {
+            Ok(file) => file,
+            // Dropped since it was listed; replay drops it too.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io(format!("open {path:?}"), error)),
+        };
+        let facts = files.item(item);
+        let part = facts.tag.checked_sub(1);
+        let pages = self.pages.zip(part);
+        let checked = self.checked.clone();
+        Ok(Some(Box::new(RelationFile { file, path, size: facts.size, at: offset, pages, checked })))
+    }
+
+    fn findings(&self) -> Findings {
+        self.checked.findings()
+    }
+}
+
+struct RelationFile {
+    file: File,
+    path: String,
+    size: u64,
+    at: u64,
+    /// How its pages are checked, and the number of the file in its relation.
+    pages: Option<(Pages, u32)>,
+    checked: Checked,
+}
+
+impl Contents for RelationFile {
+    /// What lies behind the end of a file that shrank is zero: the server truncated it, and replay does so again.
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let left = self.size.saturating_sub(self.at);
+        let length = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let buffer = &mut buffer[..length];
+        read_or_zero(&self.file, buffer, self.at)
+            .map_err(|error| Error::io(format!("read {:?}", self.path), error))?;
+        if let Some((pages, part)) = self.pages {
+            self.check(buffer, pages, part)?;
+        }
+        self.at += length as u64;
+        Ok(length)
+    }
+}
+
+/// Fills `buffer`; what lies behind the end of the file becomes zero.
+fn read_or_zero(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    buffer[filled..].fill(0);
+    Ok(())
+}
+
+impl RelationFile {
+    /// Judges each page of `buffer`, which begins at a page; one that looks damaged is read again, because the server may
+    /// have been writing it.
+    fn check(&self, buffer: &mut [u8], pages: Pages, part: u32) -> Result<()> {
+        let first = self.at / pages.size as u64;
+        let mut all = buffer.chunks_exact_mut(pages.size);
+        for (number, bytes) in (first..).zip(&mut all) {
+            let in_file = u32::try_from(number).expect("block numbers have 32 bits");
+            let block = part.wrapping_mul(pages.blocks_per_file).wrapping_add(in_file);
+            if page::judge(bytes, block, pages.backup_start) == PageState::Good {
+                continue;
+            }
+            let mut again = vec![0; pages.size];
+            read_or_zero(&self.file, &mut again, number * pages.size as u64)
+                .map_err(|error| Error::io(format!("read {:?} again", self.path), error))?;
+            let changed = again != *bytes;
+            bytes.copy_from_slice(&again);
+            match page::judge(bytes, block, pages.backup_start) {
+                PageState::Good => {}
+                PageState::Newer(lsn) => self.checked.lock().newer.push((self.page(number), lsn)),
+                // It is being written, and its new image is in the WAL of this backup.
+                PageState::Bad if changed => {}
+                PageState::Bad => self.checked.report(self.page(number)),
+            }
+        }
+        // A file that is being extended may end within a page. The server never writes less than a sector of one.
+        let rest = all.into_remainder().len();
+        if (1..512).contains(&rest) {
+            self.checked.report(self.page(self.size / pages.size as u64));
+        }
+        Ok(())
+    }
+
+    fn page(&self, block: u64) -> BadPage {
+        BadPage { file: self.path.clone(), block }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::list::{Facts, Kind};
+    use crate::postgres::page::tests::page;
+
+    const PAGE: usize = 8192;
+    const BLOCKS: u32 = 131_072;
+    const START: Lsn = Lsn(0x5000_0000);
+    const STOP: Lsn = Lsn(0x6000_0000);
+
+    /// Reads `first` where the file holds `then` by the time of a second read, and returns the blocks reported.
+    fn check(part: u32, first: &[u8], then: &[u8]) -> (Vec<u8>, Vec<u64>) {
+        let place = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(place.path(), then).expect("it is written");
+        let checked = Checked::default();
+        let file = RelationFile {
+            file: File::open(place.path()).expect("it opens"),
+            path: "base/5/16384".to_owned(),
+            size: first.len() as u64,
+            at: 0,
+            pages: Some((Pages { size: PAGE, blocks_per_file: BLOCKS, backup_start: START }, part)),
+            checked: checked.clone(),
+        };
+        let mut buffer = first.to_vec();
+        let (pages, part) = file.pages.expect("it has pages");
+        file.check(&mut buffer, pages, part).expect("it is read again");
+        checked.judge_newer(STOP);
+        (buffer, checked.findings().examples.iter().map(|page| page.block).collect())
+    }
+
+    fn old(block: u32) -> Vec<u8> {
+        page(Lsn(START.0 - 1), block)
+    }
+
+    fn damaged(mut page: Vec<u8>) -> Vec<u8> {
+        page[5000] ^= 1;
+        page
+    }
+
+    #[test]
+    fn a_page_that_was_torn_is_read_again_and_one_that_stays_damaged_is_reported() {
+        let good = [old(0), old(1)].concat();
+        let torn = [old(0), damaged(old(1))].concat();
+        assert_eq!(check(0, &good, &good), (good.clone(), vec![]));
+        assert_eq!(check(0, &torn, &good), (good, vec![]));
+        assert_eq!(check(0, &torn, &torn), (torn.clone(), vec![1]));
+        // Still wrong but another one: it is being written.
+        let later = [old(0), damaged(page(Lsn(7), 1))].concat();
+        assert_eq!(check(0, &torn, &later).1, Vec::<u64>::new());
+    }
+
+    #[test]
+    fn the_blocks_of_later_files_are_counted_over_the_whole_relation_and_reported_in_their_file() {
+        let second = [old(BLOCKS), old(BLOCKS + 1)].concat();
+        assert_eq!(check(1, &second, &second).1, Vec::<u64>::new());
+        assert_eq!(check(0, &second, &second).1, [0, 1], "pages of another file of the relation");
+        let damaged = [old(BLOCKS), damaged(old(BLOCKS + 1))].concat();
+        assert_eq!(check(1, &damaged, &damaged).1, [1]);
+    }
+
+    #[test]
+    fn a_newer_page_may_be_torn_but_none_is_newer_than_the_end() {
+        for (lsn, expected) in [
+            (START, vec![]),
+            (STOP, vec![]),
+            (Lsn(STOP.0 + 1), vec![0]),
+            (Lsn(u64::MAX), vec![0]),
+            (Lsn(START.0 - 1), vec![0]),
+        ] {
+            let torn = damaged(page(lsn, 0));
+            assert_eq!(check(0, &torn, &torn).1, expected, "{lsn}");
+        }
+    }
+
+    fn read_all(listed: u64, content: &[u8]) -> Vec<u8> {
+        let place = tempfile::tempdir().expect("a directory");
+        std::fs::write(place.path().join("1"), content).expect("it is written");
+        let files = Files {
+            data_directory: place.path().to_owned(),
+            pages: Some(Pages { size: PAGE, blocks_per_file: BLOCKS, backup_start: START }),
+            checked: Checked::default(),
+        };
+        let mut list = FileList::default();
+        let root = list.parent("");
+        for name in ["1", "2"] {
+            let facts = Facts { kind: Kind::File, mode: 0o600, tag: tag(Some(0)), size: listed, modified: 0 };
+            list.push(root, name, facts);
+        }
+        list.sort();
+        let vanished = files.open(&list, 1, 0).expect("a file may be dropped meanwhile");
+        assert!(vanished.is_none());
+        let mut contents = files.open(&list, 0, 0).expect("it opens").expect("it is there");
+        let (mut all, mut buffer) = (Vec::new(), vec![0; 3 * PAGE]);
+        loop {
+            let read = contents.read(&mut buffer).expect("it is read");
+            all.extend(&buffer[..read]);
+            if read < buffer.len() {
+                assert_eq!(files.findings().bad_pages, 0);
+                return all;
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_has_the_length_it_was_listed_with_whatever_became_of_it() {
+        let pages: Vec<_> = (0..5).map(old).collect();
+        let five = pages.concat();
+        let three = pages[..3].concat();
+        assert_eq!(read_all(3 * PAGE as u64, &five), three, "it grew");
+        let shrunk = [&three[..], &[0; 2 * PAGE]].concat();
+        assert_eq!(read_all(5 * PAGE as u64, &three), shrunk, "it shrank, at a page");
+        assert_eq!(read_all(5 * PAGE as u64, &[]), [0; 5 * PAGE], "it was truncated");
+    }
+
+    #[test]
+    fn a_file_may_end_within_a_page_but_not_within_a_sector() {
+        let mut file = old(0);
+        file.resize(PAGE + 511, 1);
+        assert_eq!(check(0, &file, &file).1, [1]);
+        file.resize(PAGE + 512, 1);
+        assert_eq!(check(0, &file, &file).1, Vec::<u64>::new());
+    }
+}

@@ -1,0 +1,249 @@
+//! What a backup can refer to: the newest backup of the source, and the parts of jobs that were abandoned since.
+//!
+//! A base is a help, never a need: what of it cannot be read is stored anew.
+//!
+//! Packs of which the base uses little are not referred to: their blocks are stored anew, so that the packs die.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use futures_util::stream::{self, Stream, StreamExt as _};
+use tokio::runtime::Handle;
+
+use crate::engine::FileList;
+use crate::error::Result;
+use crate::repo::Repository;
+use crate::repo::catalog::Backup;
+use crate::repo::content::{
+    BLOCK, Content, Entry, Listing, ListingRef, Manifest, PartListing, Piece, PieceRef,
+};
+use crate::repo::crypt::BlockHash;
+use crate::repo::pack::{Frame, FrameRef, PackId, PackTable};
+
+/// A pack is not referred to where less than one in so many of its bytes is used.
+const SPARSE: u64 = 4;
+/// Listings that are read ahead.
+const AHEAD: usize = 4;
+
+/// The bases of one backup.
+pub(crate) struct Base {
+    repository: Repository,
+    packs: PackTable,
+    listings: Vec<ListingRef>,
+    /// Pieces of large files by path and number.
+    part_pieces: HashMap<String, BTreeMap<u32, Vec<PieceRef>>>,
+    /// Listings of small files, those of the newest job first.
+    part_listings: Vec<PartListing>,
+    usable: HashSet<PackId>,
+}
+
+impl Base {
+    /// Opens the backup `committed` and the parts of the jobs `abandoned`, the newest first.
+    #[tracing::instrument(name = "base", skip_all)]
+    pub(crate) async fn open(
+        repository: &Repository,
+        packs: &PackTable,
+        committed: Option<&Backup>,
+        abandoned: &[String],
+    ) -> Self {
+        let mut base = Base {
+            repository: repository.clone(),
+            packs: packs.clone(),
+            listings: Vec::new(),
+            part_pieces: HashMap::new(),
+            part_listings: Vec::new(),
+            usable: HashSet::new(),
+        };
+        if let Some(backup) = committed {
+            match repository.read_manifest(&backup.id, Some(&backup.manifest), packs).await {
+                Ok(manifest) => base.add_manifest(manifest),
+                Err(error) => {
+                    tracing::warn!(base = backup.id, %error, "the base cannot be read; all is stored anew");
+                }
+            }
+        }
+        for job in abandoned {
+            if let Err(error) = base.add_parts(job).await {
+                tracing::warn!(job, %error, "what an abandoned job has stored cannot all be used");
+            }
+        }
+        base
+    }
+
+    fn add_manifest(&mut self, manifest: Manifest) {
+        let is_dense = |pack, used: u64| used.saturating_mul(SPARSE) >= self.packs.get(pack).raw;
+        let dense = manifest.packs().into_iter().filter(|used| is_dense(used.pack, used.used));
+        self.usable.extend(dense.map(|used| used.pack));
+        self.listings = manifest.listings;
+    }
+
+    async fn add_parts(&mut self, job: &str) -> Result<()> {
+        for number in 0.. {
+            let Some(part) = self.repository.read_part(job, number, &self.packs).await? else { break };
+            let pieces =
+                part.pieces.iter().map(|piece| &piece.reference).map(|piece| (&piece.frame, &piece.uses));
+            let listings = part.listings.iter().map(|part| (&part.listing.frame, &part.listing.uses));
+            for (frame, uses) in pieces.chain(listings) {
+                for pack in uses.iter().map(|(pack, _)| *pack).chain([frame.frame.pack]) {
+                    // What the job built on itself may be gone; what it wrote is there.
+                    if self.packs.get(pack).backup == job {
+                        self.usable.insert(pack);
+                    }
+                }
+            }
+            for piece in part.pieces {
+                let numbers = self.part_pieces.entry(piece.path).or_default();
+                numbers.entry(piece.number).or_default().push(piece.reference);
+            }
+            self.part_listings.extend(part.listings);
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_usable(&self, pack: PackId) -> bool {
+        self.usable.contains(&pack)
+    }
+
+    pub(super) fn are_usable(&self, uses: &[(PackId, u64)]) -> bool {
+        uses.iter().all(|(pack, _)| self.is_usable(*pack))
+    }
+
+    /// Whether `reference` and all that it leads to can be referred to.
+    pub(super) fn is_piece_usable(&self, reference: &PieceRef) -> bool {
+        self.is_usable(reference.frame.frame.pack) && self.are_usable(&reference.uses)
+    }
+
+    /// Returns the listings of the backup, in order, for referring to those that are equal.
+    pub(super) fn listings(&self) -> &[ListingRef] {
+        &self.listings
+    }
+
+    /// Reads the entries of the backup, a listing at a time, in the order of paths. One that cannot be read is empty.
+    pub(super) fn entries(&self) -> impl Stream<Item = Vec<Entry>> + Send + use<> {
+        let frames: Vec<FrameRef> = self.listings.iter().map(|listing| listing.frame).collect();
+        let (repository, packs) = (self.repository.clone(), self.packs.clone());
+        stream::iter(frames)
+            .map(move |frame| {
+                let (repository, packs) = (repository.clone(), packs.clone());
+                async move { readable(repository.read_listing(frame, &packs).await).unwrap_or_default().entries }
+            })
+            .buffered(AHEAD)
+    }
+
+    /// Returns the pieces that the abandoned jobs stored of piece `number` of the file at `path`.
+    pub(super) fn part_pieces(&self, path: &str, number: u32) -> &[PieceRef] {
+        self.part_pieces.get(path).and_then(|numbers| numbers.get(&number)).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// What of a base cannot be read is no part of it.
+fn readable<T>(result: Result<T>) -> Option<T> {
+    result
+        .map_err(|error| tracing::warn!(%error, "a part of the base cannot be read; it is stored anew"))
+        .ok()
+}
+
+/// One worker's way into the base, with the listings that it has read last. Calls block.
+pub(super) struct Lookup {
+    base: Arc<Base>,
+    runtime: Handle,
+    /// Listings of the backup, then those of the parts, by their number.
+    read: BTreeMap<usize, Listing>,
+}
+
+/// One for the backup and a few for the parts that overlap it.
+const KEPT: usize = 8;
+
+impl Lookup {
+    pub(super) fn new(base: Arc<Base>, runtime: Handle) -> Self {
+        Lookup { base, runtime, read: BTreeMap::new() }
+    }
+
+    /// Returns the content of small file `item`, in the parts and in the backup.
+    pub(super) fn small(&mut self, files: &FileList, item: usize) -> Vec<Piece> {
+        let base = Arc::clone(&self.base);
+        if base.listings.is_empty() && base.part_listings.is_empty() {
+            return Vec::new();
+        }
+        let path = files.path(item);
+        let path = path.as_str();
+        let in_backup =
+            base.listings.partition_point(|listing| listing.first.as_str() <= path).checked_sub(1);
+        let in_parts = base.part_listings.iter().enumerate().filter_map(|(number, part)| {
+            let holds = part.listing.first.as_str() <= path && path <= part.last.as_str();
+            holds.then_some(base.listings.len() + number)
+        });
+        let mut pieces = Vec::new();
+        for number in in_parts.chain(in_backup) {
+            let listing = self.listing(number);
+            let found = listing.entries.binary_search_by(|entry| entry.path().cmp(path));
+            if let Ok(at) = found
+                && let Entry::File(file) = &listing.entries[at]
+                && let Content::Inline(piece) = &file.content
+            {
+                pieces.push(piece.clone());
+            }
+        }
+        pieces
+    }
+
+    fn listing(&mut self, number: usize) -> &Listing {
+        let base = &self.base;
+        if !self.read.contains_key(&number) {
+            let own = base.listings.len();
+            let frame = match number.checked_sub(own) {
+                None => base.listings[number].frame,
+                Some(part) => base.part_listings[part].listing.frame,
+            };
+            let listing = self.runtime.block_on(base.repository.read_listing(frame, &base.packs));
+            // Workers go through the paths in order: the least of the numbers is the one that is not needed again.
+            if self.read.len() == KEPT {
+                self.read.pop_first();
+            }
+            self.read.insert(number, readable(listing).unwrap_or_default());
+        }
+        &self.read[&number]
+    }
+
+    /// Returns the piece in `reference`.
+    pub(super) fn piece(&self, reference: &PieceRef) -> Option<Piece> {
+        readable(self.runtime.block_on(self.base.repository.read_piece(reference.frame, &self.base.packs)))
+    }
+}
+
+/// A piece of a base, asked block by block from front to back.
+pub(super) struct Candidate {
+    pub(super) piece: Piece,
+    /// Where it lies, if it can be referred to as a whole.
+    pub(super) reference: Option<PieceRef>,
+    extent: usize,
+    /// The first block of that extent.
+    first: u32,
+}
+
+impl Candidate {
+    pub(super) fn new(piece: Piece, reference: Option<PieceRef>) -> Self {
+        Candidate { piece, reference, extent: 0, first: 0 }
+    }
+
+    /// Whether this is the same as `piece`, in full.
+    pub(super) fn is_all_of(&self, piece: &Piece) -> bool {
+        self.piece.length == piece.length && self.piece.hashes == piece.hashes
+    }
+
+    /// Returns the frame and the place in it of block `number`, where it has this hash and size.
+    pub(super) fn find(&mut self, number: u32, hash: BlockHash, size: usize) -> Option<(Frame, u32)> {
+        let start = u64::from(number) * BLOCK as u64;
+        let same = self.piece.hashes.get(number as usize) == Some(&hash)
+            && (self.piece.length - start).min(BLOCK as u64) == size as u64;
+        if !same {
+            return None;
+        }
+        while self.first + self.piece.extents.get(self.extent)?.blocks <= number {
+            self.first += self.piece.extents[self.extent].blocks;
+            self.extent += 1;
+        }
+        let extent = &self.piece.extents[self.extent];
+        Some((extent.frame, extent.skip + (number - self.first) * BLOCK as u32))
+    }
+}

@@ -1,0 +1,314 @@
+//! One worker: takes units, reads and hashes their blocks, and fills frames and packs with those that are new.
+//!
+//! A piece is known only when its last frame lies in a pack that has a name, and a pack has a name when it is full. So
+//! finished pieces with new blocks wait: first for the open frame, then for the open pack; until then their extents say so
+//! in the place of the pack. What waits belongs to at most one pack, and a pack is closed early where very small files wait
+//! in large numbers, so it is little.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use crate::engine::{Contents, FileList, Opener};
+use crate::error::{Error, ErrorKind, Result};
+use crate::monitor::Meter;
+use crate::repo::content::{BLOCK, Extent, PIECE, Piece, PieceRef};
+use crate::repo::crypt::Secrets;
+use crate::repo::pack::{FRAME, Frame, Pack, PackId, PackTable, Packer};
+use crate::transfer::write::base::{Candidate, Lookup};
+use crate::transfer::write::plan::{Plan, Unit};
+use crate::transfer::write::survey::Compared;
+
+/// In the place of a pack: the extent lies in the frame that is being filled.
+const OPEN_FRAME: PackId = PackId(u32::MAX);
+/// In the place of a pack: the extent lies in the pack that is being filled.
+const OPEN_PACK: PackId = PackId(u32::MAX - 1);
+
+/// So many pieces wait for the name of a pack at most: files of less than two kilobytes make smaller packs.
+const WAITING: usize = 8 << 10;
+
+/// What all workers share.
+pub(super) struct Job {
+    pub(super) files: Arc<FileList>,
+    pub(super) opener: Arc<dyn Opener>,
+    pub(super) plan: Plan,
+    pub(super) meter: Meter,
+    pub(super) secrets: Secrets,
+    pub(super) packs: PackTable,
+    pub(super) compared: Compared,
+    /// Room for packs that are full.
+    pub(super) room: Arc<Semaphore>,
+}
+
+/// A full pack, and what is known once it is in the repository.
+pub(super) struct Batch {
+    pub(super) pack: Option<Pack>,
+    pub(super) done: Vec<Done>,
+    /// Held until the pack is in the repository.
+    pub(super) room: Option<OwnedSemaphorePermit>,
+}
+
+/// A piece of a file that has been read.
+pub(super) struct Done {
+    pub(super) item: u32,
+    pub(super) number: u32,
+    pub(super) outcome: Outcome,
+}
+
+pub(super) enum Outcome {
+    /// With the bytes that were not in the repository before.
+    New(Piece, u64),
+    /// A piece of a large file that the repository has as a whole.
+    Known {
+        reference: PieceRef,
+        length: u64,
+        crc32c: u32,
+    },
+    Vanished,
+}
+
+pub(super) struct Worker {
+    job: Arc<Job>,
+    packer: Packer,
+    batches: mpsc::Sender<Batch>,
+    runtime: Handle,
+    lookup: Lookup,
+    frame: Vec<u8>,
+    used: usize,
+    in_frame: Vec<Done>,
+    in_pack: Vec<Done>,
+    /// Pieces without new blocks.
+    ready: Vec<Done>,
+}
+
+impl Worker {
+    pub(super) fn new(job: Arc<Job>, packer: Packer, batches: mpsc::Sender<Batch>, runtime: Handle) -> Self {
+        let lookup = Lookup::new(Arc::clone(&job.compared.base), runtime.clone());
+        let frame = vec![0; FRAME];
+        Worker {
+            job,
+            packer,
+            batches,
+            runtime,
+            lookup,
+            frame,
+            used: 0,
+            in_frame: Vec::new(),
+            in_pack: Vec::new(),
+            ready: Vec::new(),
+        }
+    }
+
+    /// Works until no unit is left; where it fails, all workers end.
+    pub(super) fn run(self) -> Result<()> {
+        let job = Arc::clone(&self.job);
+        self.work().inspect_err(|_| job.plan.stop())
+    }
+
+    fn work(mut self) -> Result<()> {
+        let job = Arc::clone(&self.job);
+        while let Some(unit) = job.plan.next() {
+            match unit {
+                Unit::Piece { item, number } => self.piece(item, number)?,
+                Unit::Group(items) => {
+                    for item in items {
+                        self.small(*item)?;
+                    }
+                }
+            }
+        }
+        self.close_frame(None)?;
+        self.close_pack(None)
+    }
+
+    fn piece(&mut self, item: u32, number: u32) -> Result<()> {
+        let offset = u64::from(number) * PIECE;
+        let length = PIECE.min(self.job.files.item(item as usize).size - offset);
+        let outcome = match self.job.opener.open(&self.job.files, item as usize, offset)? {
+            Some(mut contents) => {
+                let mut candidates = self.candidates(item, number);
+                self.blocks(&mut *contents, length, &mut candidates)?
+            }
+            None => Outcome::Vanished,
+        };
+        self.done(Done { item, number, outcome })
+    }
+
+    /// Passes a piece on, or has it wait for the pack that its new blocks come into.
+    fn done(&mut self, done: Done) -> Result<()> {
+        if matches!(&done.outcome, Outcome::New(_, new) if *new > 0) {
+            self.in_frame.push(done);
+            if self.in_frame.len() + self.in_pack.len() >= WAITING { self.close_frame(None) } else { Ok(()) }
+        } else {
+            self.ready.push(done);
+            if self.ready.len() >= WAITING { self.send(None, Vec::new()) } else { Ok(()) }
+        }
+    }
+
+    fn candidates(&self, item: u32, number: u32) -> Vec<Candidate> {
+        let Compared { base, survey } = &self.job.compared;
+        let parts = base.part_pieces(&self.job.files.path(item as usize), number);
+        let references = parts.iter().chain(survey.piece(item, number));
+        let candidates = references.filter_map(|reference| {
+            let whole = base.is_piece_usable(reference).then(|| reference.clone());
+            Some(Candidate::new(self.lookup.piece(reference)?, whole))
+        });
+        let grown = survey.grown(item).filter(|_| number == 0);
+        candidates.chain(grown.map(|piece| Candidate::new(piece.clone(), None))).collect()
+    }
+
+    /// A small file lies in one frame, so that a restore reads one.
+    fn small(&mut self, item: u32) -> Result<()> {
+        let length = self.job.files.item(item as usize).size;
+        if length > (FRAME - self.used) as u64 {
+            self.close_frame(None)?;
+        }
+        let outcome = match self.job.opener.open(&self.job.files, item as usize, 0)? {
+            Some(mut contents) => {
+                let known = self.lookup.small(&self.job.files, item as usize);
+                // It may have been a large file before.
+                let shrunk = self.job.compared.survey.piece(item, 0);
+                let shrunk = shrunk.and_then(|reference| self.lookup.piece(reference));
+                let mut candidates: Vec<_> =
+                    known.into_iter().chain(shrunk).map(|piece| Candidate::new(piece, None)).collect();
+                self.blocks(&mut *contents, length, &mut candidates)?
+            }
+            None => Outcome::Vanished,
+        };
+        self.done(Done { item, number: 0, outcome })
+    }
+
+    /// Reads `length` bytes, or up to the end, and keeps the blocks that no candidate has.
+    fn blocks(
+        &mut self,
+        contents: &mut dyn Contents,
+        length: u64,
+        candidates: &mut [Candidate],
+    ) -> Result<Outcome> {
+        /// The largest page of any source: a page is never read in two parts.
+        const STEP: usize = 32 << 10;
+        let mut piece = Piece::default();
+        let mut new = 0;
+        while piece.length < length {
+            let left = usize::try_from(length - piece.length).expect("a piece fits into memory");
+            if left > FRAME - self.used && FRAME - self.used < 4 * STEP {
+                self.close_frame(Some(&mut piece))?;
+            }
+            let room = FRAME - self.used;
+            let wanted = if left <= room { left } else { room - room % STEP };
+            let start = self.used;
+            let read = contents.read(&mut self.frame[start..start + wanted])?;
+            piece.crc32c = crc32c::crc32c_append(piece.crc32c, &self.frame[start..start + read]);
+            let mut at = start;
+            while at < start + read {
+                let size = BLOCK.min(start + read - at);
+                if !self.refer(&mut piece, candidates, at, size) {
+                    self.keep(&mut piece, at, size);
+                    new += size as u64;
+                }
+                at += size;
+            }
+            piece.length += read as u64;
+            self.job.meter.add(read as u64)?;
+            if read < wanted {
+                break;
+            }
+        }
+        let whole = candidates.iter_mut().find(|candidate| candidate.is_all_of(&piece));
+        Ok(match whole.and_then(|candidate| candidate.reference.take()) {
+            Some(reference) => Outcome::Known { reference, length: piece.length, crc32c: piece.crc32c },
+            None => Outcome::New(piece, new),
+        })
+    }
+
+    /// Adds the hash of the block at `at` to `piece`, and refers to the block where a candidate has it.
+    fn refer(&self, piece: &mut Piece, candidates: &mut [Candidate], at: usize, size: usize) -> bool {
+        let hash = self.job.secrets.hash(&self.frame[at..at + size]);
+        let number = u32::try_from(piece.hashes.len()).expect("a piece has few blocks");
+        piece.hashes.push(hash);
+        let base = &self.job.compared.base;
+        let known = candidates.iter_mut().find_map(|candidate| {
+            candidate.find(number, hash, size).filter(|(frame, _)| base.is_usable(frame.pack))
+        });
+        if let Some((frame, skip)) = known {
+            add_block(&mut piece.extents, frame, skip);
+        }
+        known.is_some()
+    }
+
+    /// Keeps the block at `at` of the frame buffer as a part of the open frame, and of `piece`.
+    fn keep(&mut self, piece: &mut Piece, at: usize, size: usize) {
+        if at != self.used {
+            self.frame.copy_within(at..at + size, self.used);
+        }
+        let skip = u32::try_from(self.used).expect("a frame is small");
+        let open = Frame { pack: OPEN_FRAME, offset: 0, stored: 0, raw: 0 };
+        add_block(&mut piece.extents, open, skip);
+        self.used += size;
+    }
+
+    /// Puts the open frame into the open pack, and a full pack on its way.
+    fn close_frame(&mut self, mut current: Option<&mut Piece>) -> Result<()> {
+        if self.used > 0 {
+            let placed = self.packer.add(&self.frame[..self.used])?.in_pack(OPEN_PACK);
+            self.used = 0;
+            replace(&mut self.in_frame, current.as_deref_mut(), |frame| {
+                if frame.pack == OPEN_FRAME {
+                    *frame = placed;
+                }
+            });
+        }
+        self.in_pack.append(&mut self.in_frame);
+        let is_full = self.packer.is_full() || self.in_pack.len() >= WAITING;
+        if is_full { self.close_pack(current) } else { Ok(()) }
+    }
+
+    fn close_pack(&mut self, current: Option<&mut Piece>) -> Result<()> {
+        let pack = self.packer.take();
+        if let Some(pack) = &pack {
+            let id = self.job.packs.intern(pack.reference.clone());
+            replace(&mut self.in_pack, current, |frame| {
+                if frame.pack == OPEN_PACK {
+                    frame.pack = id;
+                }
+            });
+        }
+        let done = std::mem::take(&mut self.in_pack);
+        self.send(pack, done)
+    }
+
+    /// Sends a pack with what waited for it, and all that waits for none.
+    fn send(&mut self, pack: Option<Pack>, mut done: Vec<Done>) -> Result<()> {
+        done.append(&mut self.ready);
+        let room = match pack {
+            Some(_) => self.runtime.block_on(Arc::clone(&self.job.room).acquire_owned()).ok(),
+            None => None,
+        };
+        // The receiver is gone only where an upload failed, and that error is the one that is reported.
+        let batch = Batch { pack, done, room };
+        self.batches.blocking_send(batch).map_err(|_| Error::new(ErrorKind::Storage, "the upload has ended"))
+    }
+}
+
+/// Adds one block, in `frame` at `skip`, to `extents`.
+fn add_block(extents: &mut Vec<Extent>, frame: Frame, skip: u32) {
+    if let Some(last) = extents.last_mut()
+        && last.frame == frame
+        && last.skip + last.blocks * BLOCK as u32 == skip
+    {
+        last.blocks += 1;
+        return;
+    }
+    extents.push(Extent { frame, skip, blocks: 1 });
+}
+
+fn replace(waiting: &mut [Done], current: Option<&mut Piece>, mut change: impl FnMut(&mut Frame)) {
+    let pieces = waiting.iter_mut().filter_map(|done| match &mut done.outcome {
+        Outcome::New(piece, _) => Some(piece),
+        Outcome::Known { .. } | Outcome::Vanished => None,
+    });
+    for piece in pieces.chain(current) {
+        piece.extents.iter_mut().for_each(|extent| change(&mut extent.frame));
+    }
+}
