@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use ops_backup::{
-    Backup, BackupOptions, Error, ErrorKind, Key, Monitor, Repository, Retention, RetryPolicy, TreeEngine,
+    Backup, BackupOptions, Error, Key, Monitor, Repository, Retention, RetryPolicy, TreeEngine,
     VerifyOptions, backup, expire, verify,
 };
 use tempfile::TempDir;
@@ -113,16 +113,6 @@ impl Scene {
     }
 }
 
-/// What a fault may be reported as.
-fn is_honest(error: &Error, fault: Fault) -> bool {
-    match error.kind() {
-        ErrorKind::Storage => true,
-        ErrorKind::NoSpace => fault == Fault::Full,
-        ErrorKind::Corrupt => fault == Fault::Flip,
-        _ => false,
-    }
-}
-
 /// A process of its own, as far as its background work goes: what still runs at the end is cut off.
 fn process<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
@@ -160,7 +150,7 @@ fn at_every_operation<T>(
             });
             runs += 1;
             if let Err(error) = &result {
-                assert!(is_honest(error, fault), "{context}: {error:?}");
+                assert!(fault.is_told_by(error), "{context}: {error:?}");
                 assert!(!fault.is_overcome(), "{context} is not overcome: {error:?}");
             }
             let operations = faulty.operations();

@@ -24,16 +24,6 @@ async fn open(store: &Arc<FaultyStore>, key: Option<&Key>) -> Result<Repository,
     Repository::open(Arc::clone(store) as Arc<dyn ObjectStore>, key).await
 }
 
-/// What a fault may be reported as: never as an absent repository, a wrong key, a conflict.
-fn is_honest(error: &Error, fault: Fault) -> bool {
-    match error.kind() {
-        ErrorKind::Storage => true,
-        ErrorKind::NoSpace => fault == Fault::Full,
-        ErrorKind::Corrupt => fault == Fault::Flip,
-        _ => false,
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_push_that_reports_success_is_durable_and_can_always_be_repeated() {
     let directory = tempfile::tempdir().unwrap();
@@ -55,7 +45,7 @@ async fn a_push_that_reports_success_is_durable_and_can_always_be_repeated() {
                         assert_eq!(std::fs::read(&out).unwrap(), bytes);
                     }
                     Err(error) => {
-                        assert!(is_honest(error, fault), "{fault:?} at {at}: {error}");
+                        assert!(fault.is_told_by(error), "{fault:?} at {at}: {error}");
                         assert!(!fault.is_overcome(), "{fault:?} at {at} is not overcome: {error}");
                     }
                 }
@@ -92,7 +82,7 @@ async fn a_failing_store_is_never_taken_for_an_absent_segment() {
                         assert_eq!(std::fs::read(&out).unwrap(), bytes, "{fault:?} at {at}");
                     }
                     Err(error) => {
-                        assert!(is_honest(&error, fault), "{fault:?} at {at}: {error}");
+                        assert!(fault.is_told_by(&error), "{fault:?} at {at}: {error}");
                         assert!(!fault.is_overcome(), "{fault:?} at {at} is not overcome: {error}");
                         assert!(!out.exists(), "{fault:?} at {at}: a file in spite of a failure");
                     }
@@ -143,7 +133,7 @@ async fn a_creation_that_meets_a_fault_can_be_done_again() {
                 let store = Arc::clone(&faulty) as Arc<dyn ObjectStore>;
                 let created = Repository::open_or_create(store, key.as_ref()).await;
                 if let Err(error) = &created {
-                    assert!(is_honest(error, fault), "{fault:?} at {at}: {error}");
+                    assert!(fault.is_told_by(error), "{fault:?} at {at}: {error}");
                     assert!(!fault.is_overcome(), "{fault:?} at {at} is not overcome: {error}");
                 }
                 let again = Repository::open_or_create(Arc::clone(&memory), key.as_ref()).await.unwrap();

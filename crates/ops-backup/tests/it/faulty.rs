@@ -14,6 +14,7 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
     ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
+use ops_backup::ErrorKind;
 
 /// What happens at one operation: a put, a get (or a look), a list, or the deletion of one object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +50,16 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
+    /// Whether `error` may be its report: never an absent repository, a wrong key, a conflict.
+    pub(crate) fn is_told_by(self, error: &ops_backup::Error) -> bool {
+        match error.kind() {
+            ErrorKind::Storage => true,
+            ErrorKind::NoSpace => self == Fault::Full,
+            ErrorKind::Corrupt => self == Fault::Flip,
+            _ => false,
+        }
+    }
+
     /// All that one operation can meet without lasting damage to what is stored.
     pub(crate) const PASSING: [Fault; 8] = [
         Fault::Fail,
