@@ -213,11 +213,14 @@ impl Repository {
     /// # Errors
     /// `Corrupt`, `NotFound` where it is damaged or gone.
     pub(crate) async fn check_marker(&self) -> Result<()> {
-        let marker = self.marker(&self.read(&object_path(MARKER)).await?)?;
-        if marker.id == *self.id {
-            Ok(())
-        } else {
-            Err(Error::corrupt(format!("{MARKER} is of another repository")))
+        match self.marker(&self.read(&object_path(MARKER)).await?) {
+            Ok(marker) if marker.id == *self.id => Ok(()),
+            Ok(_) => Err(Error::corrupt(format!("{MARKER} is of another repository"))),
+            // It had our version when the repository was opened.
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                Err(Error::corrupt(format!("{MARKER} has been changed")).with_source(error))
+            }
+            Err(error) => Err(error),
         }
     }
 
