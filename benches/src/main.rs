@@ -6,6 +6,7 @@ mod guard;
 mod measure;
 mod orm;
 mod report;
+mod wal;
 
 use anyhow::{Context as _, Result, bail};
 use std::path::PathBuf;
@@ -43,14 +44,15 @@ pub(crate) struct Outcome {
 type Comparison = fn(&Args) -> Result<Outcome>;
 
 /// The comparisons by name; the first one runs where none is named.
-const COMPARISONS: [(&str, Comparison); 3] =
-    [("backup", backup::compare), ("guard", guard::compare), ("orm", orm::compare)];
+const COMPARISONS: [(&str, Comparison); 4] =
+    [("backup", backup::compare), ("guard", guard::compare), ("orm", orm::compare), ("wal", wal::compare)];
 
-const HELP: &str = "cargo xtask bench [backup|guard|orm] [--scale N] [--runs N] [--cache DIR] [--part NAME]…
+const HELP: &str = "cargo xtask bench [backup|guard|orm|wal|telemetry] [--scale N] [--runs N] [--cache DIR] [--part NAME]…
 
   backup   backups and restores against pgBackRest, pg_basebackup, and zstd over a tar (default)
   guard    the guard's judgements against three parsers, its client against tokio_postgres
   orm      what the guard refuses of Django's and SQLAlchemy's test suites, and of pgbench; needs Python and pip
+  wal      archiving and replaying WAL against pgBackRest's asynchronous commands and cp; parts push and replay
   telemetry   events, spans and counters against other ways to log; a program of its own
 
 Of `backup`: --scale is pgbench's (100), --runs the rounds of each part (3), --cache keeps the data for the next run in a folder
@@ -106,6 +108,9 @@ fn as_child(first: &str, rest: &[String]) -> Option<Result<String>> {
         measure::MEASURE => {
             Some(measure::parent(rest).and_then(|cost| serde_json::to_string(&cost).map_err(Into::into)))
         }
+        wal::ARCHIVE => Some(
+            wal::child(rest).and_then(|archived| serde_json::to_string(&archived).map_err(Into::into)),
+        ),
         guard::REMEMBER => Some(guard::remember()),
         _ => None,
     }

@@ -6,12 +6,12 @@
 //! archiver serves the program first that is measured.
 
 mod again;
-mod cluster;
+pub(crate) mod cluster;
 mod contest;
 mod full;
 mod growth;
 mod pages;
-mod programs;
+pub(crate) mod programs;
 mod restore;
 mod table;
 mod tree;

@@ -110,6 +110,39 @@ impl PgBackRest {
         Ok(std::fs::write(self.folder.join("pgbackrest.conf"), text)?)
     }
 
+    /// Writes its settings for the WAL of a server that does not run: asynchronous, as it is fastest.
+    pub(crate) fn configure_offline(&self, data: &Path) -> Result<()> {
+        for folder in ["repo", "log", "lock", "spool"] {
+            std::fs::create_dir_all(self.folder.join(folder))?;
+        }
+        let at = |name: &str| self.folder.join(name).display().to_string();
+        let text = format!(
+            "[global]\nrepo1-path={}\nprocess-max={WORKERS}\ncompress-type=zst\ncompress-level=3\narchive-async=y\n\
+             log-path={}\nlock-path={}\nspool-path={}\nlog-level-console=warn\n\n[bench]\npg1-path={}\n",
+            at("repo"),
+            at("log"),
+            at("lock"),
+            at("spool"),
+            data.display(),
+        );
+        Ok(std::fs::write(self.folder.join("pgbackrest.conf"), text)?)
+    }
+
+    /// Makes the repository and the spool anew, empty, for a server that does not run.
+    pub(crate) fn fresh_offline(&self) -> Result<()> {
+        for folder in ["repo", "spool"] {
+            remove(&self.folder.join(folder))?;
+            std::fs::create_dir(self.folder.join(folder))?;
+        }
+        call(&self.words(&["--no-online", "stanza-create"]))
+    }
+
+    /// The line for `restore_command` of a server in `data`.
+    pub(crate) fn get(&self, data: &Path) -> String {
+        let line = self.words(&[&format!("--pg1-path={}", data.display()), "archive-get", "%f", "%p"]);
+        line.join(" ")
+    }
+
     fn words(&self, more: &[&str]) -> Vec<String> {
         let config = format!("--config={}", self.folder.join("pgbackrest.conf").display());
         words(&[&[&self.program, &config, "--stanza=bench"], more].concat())

@@ -310,7 +310,8 @@ pub(crate) enum WalAction {
     #[command(after_help = "In postgresql.conf:
   archive_command = 'ops-backup --config /etc/ops/ops.toml wal push %p'
 
-A key file opens the repository at once; a passphrase costs time and 19 MiB of memory for each file.")]
+Where `wal serve` runs for the server, it does the work; else this command does it itself. Without the service a
+passphrase costs time and 19 MiB of memory for each file; a key file opens the repository at once.")]
     Push {
         /// The file, as %p gives it
         path: PathBuf,
@@ -322,6 +323,55 @@ A key file opens the repository at once; a passphrase costs time and 19 MiB of m
         /// Where to write it, as %p gives it
         to: PathBuf,
     },
+    /// Stay beside the server: store WAL ahead of archive_command, fetch it ahead of restore_command, watch the disk
+    Serve(ServeArgs),
+    /// Look for gaps in the archive, and say which moments can be restored
+    Check(CheckArgs),
+}
+
+/// The arguments of `wal serve`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  ops-backup --config /etc/ops/ops.toml wal serve --data-directory /var/lib/postgresql/15/main
+  ops-backup wal serve --data-directory /srv/pg15 --listen 127.0.0.1:9464
+
+Run it as the user of the server. archive_command and restore_command stay as they are: `wal push` and `wal fetch` find
+the service by the directory of the file, and do the work themselves where there is none.")]
+pub(crate) struct ServeArgs {
+    /// The data directory of the server
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_directory: PathBuf,
+    /// Store so many files at the same time
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(crate) uploads: u8,
+    /// Fetch so many segments ahead of recovery
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u8).range(0..=64))]
+    pub(crate) prefetch: u8,
+    /// zstd:LEVEL, lz4 or none [default: the setting `compression`, zstd:3]
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) compression: Option<String>,
+    /// Warn so long before what waits to be archived has filled the disk
+    #[arg(long, value_name = "AGE", default_value = "2h")]
+    pub(crate) warn_before_full: String,
+    /// Answer /metrics, /live and /ready here; whoever reaches it reads them
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<std::net::SocketAddr>,
+}
+
+/// The arguments of `wal check`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  ops-backup wal check
+  ops-backup wal check --max-age 5m        also fail where the newest segment was stored longer ago
+
+Exit codes: 0 every backup leads to the newest WAL, 20 a gap cuts one or the archive is behind, 22 there is no WAL.")]
+pub(crate) struct CheckArgs {
+    /// The cluster with this system identifier alone
+    #[arg(long, value_name = "IDENTIFIER")]
+    pub(crate) cluster: Option<String>,
+    /// Fail where the newest segment of a cluster was stored longer ago than this, for example 5m
+    #[arg(long, value_name = "AGE")]
+    pub(crate) max_age: Option<String>,
 }
 
 /// What to do with evidence.

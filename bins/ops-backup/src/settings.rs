@@ -19,6 +19,7 @@ read_limit_mb = 0
 upload_limit_mb = 0
 download_limit_mb = 0
 archive_timeout_seconds = 60
+wal_socket_dir = ""
 server_user = "postgres"
 signing_key = ""
 evidence_dir = ""
@@ -102,6 +103,8 @@ pub(crate) struct BackupSettings {
     pub(crate) download_limit_mb: f64,
     /// How long a backup waits for its last WAL segment to be archived.
     pub(crate) archive_timeout_seconds: u64,
+    /// The directory of the socket of `wal serve`, which only its user may write; empty finds one.
+    pub(crate) wal_socket_dir: String,
     /// When run as root: who owns restored files and runs rehearsal servers.
     pub(crate) server_user: String,
     /// The private key that signs rehearsal records.

@@ -51,6 +51,32 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    const ALL: [ErrorKind; 18] = [
+        ErrorKind::Configuration,
+        ErrorKind::NotARepository,
+        ErrorKind::Unsupported,
+        ErrorKind::NotFound,
+        ErrorKind::Conflict,
+        ErrorKind::WrongKey,
+        ErrorKind::Busy,
+        ErrorKind::Abandoned,
+        ErrorKind::Corrupt,
+        ErrorKind::BadTarget,
+        ErrorKind::Unreachable,
+        ErrorKind::NoSpace,
+        ErrorKind::Io,
+        ErrorKind::Storage,
+        ErrorKind::Unavailable,
+        ErrorKind::Postgres,
+        ErrorKind::Timeout,
+        ErrorKind::Cancelled,
+    ];
+
+    /// Returns the kind that `code` is of.
+    pub(crate) fn from_code(code: &str) -> Option<Self> {
+        ErrorKind::ALL.into_iter().find(|kind| kind.code() == code)
+    }
+
     /// Returns the stable code that machines match on.
     pub fn code(self) -> &'static str {
         match self {

@@ -5,7 +5,8 @@
 //!
 //! - [`Repository`]: where backups and WAL lie. [`location::open`] leads to its store.
 //! - [`backup()`]: copies a running cluster in parallel; the copy exists once its commit object does.
-//! - [`wal::push`] and [`wal::fetch`]: what `archive_command` and `restore_command` call.
+//! - [`wal::push`] and [`wal::fetch`]: what `archive_command` and `restore_command` call; [`wal::service`] makes them cheap.
+//! - [`audit_wal()`]: which moments can be restored, and which gap keeps others from it.
 //! - [`restore::plan`] and [`restore::apply`]: into a [`RestoreTarget`], which only a directory that is safe to
 //!   write to can become.
 //! - [`expire::plan`] and [`expire::apply`]: give up what a [`Retention`] does not keep, each backup with its reason.
@@ -57,6 +58,7 @@ pub mod wal;
 
 pub use engine::{Engine, PostgresEngine, TreeEngine};
 pub use error::{Error, ErrorKind};
+pub use job::audit::{self, WalAudit, audit_wal};
 pub use job::backup::{BackupOptions, BaseChoice, ChangeDetection, backup};
 pub use job::expire::{self, ExpirePlan};
 pub use job::list::{self, Inventory, list};

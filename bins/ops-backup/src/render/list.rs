@@ -131,7 +131,7 @@ fn timeline(wal: &TimelineInventory) -> String {
     )
 }
 
-fn window(window: &Window) -> String {
+pub(super) fn window(window: &Window) -> String {
     let from = words::moment(window.from);
     let until = match window.until {
         Some(until) => format!("about {} ({})", words::moment(until), window.until_lsn),

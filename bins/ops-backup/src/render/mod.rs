@@ -6,13 +6,14 @@ mod list;
 mod record;
 mod restore;
 mod verify;
+mod wal;
 mod words;
 
 use jiff::Timestamp;
 use ops_backup::catalog::Database;
 use ops_backup::expire::{ExpireSummary, Expired};
 use ops_backup::restore::{PlanSummary, Restored};
-use ops_backup::{Backup, Inventory, KeyInfo, KeyKind, TargetAction, VerifyReport};
+use ops_backup::{Backup, Inventory, KeyInfo, KeyKind, TargetAction, VerifyReport, WalAudit};
 use ops_cli::{Format, output};
 use ops_core::evidence::Record;
 use serde_json::{Value, json};
@@ -35,6 +36,7 @@ pub(crate) enum Answer {
     ExpirePlan { plan: Box<ExpireSummary>, grace: String },
     Expired { done: Expired, grace: String },
     Rehearsed { record: Box<Record>, evidence: Option<PathBuf> },
+    WalChecked { audit: WalAudit, whole: bool, late: Vec<String> },
     SigningKey { private: PathBuf, public: PathBuf, id: String },
 }
 
@@ -76,6 +78,9 @@ impl Answer {
             Answer::Rehearsed { record, evidence } => {
                 json!({ "schema": "ops-backup/rehearsal/v1", "record": record, "evidence": evidence })
             }
+            Answer::WalChecked { audit, whole, late } => {
+                json!({ "schema": "ops-backup/wal-check/v1", "whole": whole, "late": late, "clusters": audit.clusters })
+            }
             Answer::SigningKey { private, public, id } => {
                 json!({ "schema": "ops-backup/key/v1", "private": private, "public": public, "id": id })
             }
@@ -107,6 +112,7 @@ impl Answer {
             Answer::ExpirePlan { plan, grace } => expire::plan(plan, grace),
             Answer::Expired { done, grace } => expire::done(done, grace),
             Answer::Rehearsed { record, evidence } => record::text(record, evidence.as_ref()),
+            Answer::WalChecked { audit, late, .. } => wal::text(audit, late, now),
             Answer::SigningKey { private, public, id } => format!(
                 "private  {}  (keep it; mode 0600)\npublic   {}\nid       {id}",
                 private.display(),

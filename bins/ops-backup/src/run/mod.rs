@@ -7,6 +7,7 @@ mod keys;
 mod list;
 mod rehearse;
 mod restore;
+mod service;
 mod verify;
 mod wal;
 
@@ -46,6 +47,8 @@ pub(crate) async fn run(args: Args, context: Context<Settings>) -> Result<Exit, 
         Action::Rehearse(args) => rehearse::run(&args, &job).await?,
         Action::Wal(WalAction::Push { path }) => return wal::push(settings, &path).await,
         Action::Wal(WalAction::Fetch { name, to }) => return wal::fetch(settings, &name, &to).await,
+        Action::Wal(WalAction::Serve(args)) => return service::run(&args, &job).await,
+        Action::Wal(WalAction::Check(args)) => wal::check(&args, settings).await?,
         Action::Evidence(action) => evidence::run(action)?,
     };
     answer

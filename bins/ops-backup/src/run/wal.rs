@@ -1,32 +1,97 @@
-//! `wal push` and `wal fetch`: what PostgreSQL calls, once for each file. Nothing but the file itself is read.
+//! `wal push`, `wal fetch` and `wal check`. The first two are what PostgreSQL calls, once for each file: they ask a service
+//! that may run beside the server, and do the work themselves where there is none.
 
+use super::Answered;
+use crate::args::CheckArgs;
 use crate::failed::failed;
-use crate::open;
+use crate::render::Answer;
 use crate::settings::BackupSettings;
-use ops_backup::wal::{self, Fetched, Pushed};
+use crate::{open, parse};
+use jiff::Timestamp;
+use ops_backup::wal::{self, Fetched, Pushed, service::client};
+use ops_backup::{WalAudit, audit_wal};
 use ops_cli::{Exit, Failure};
 use std::path::Path;
 
 pub(super) async fn push(settings: &BackupSettings, path: &Path) -> Result<Exit, Failure> {
-    let repository = open::writable_repository(settings).await?;
-    let cluster = wal::cluster_of_segment(path).map_err(|error| failed(&error))?;
-    let pushed = wal::push(&repository, &cluster, path).await.map_err(|error| failed(&error))?;
+    let (pushed, by_service) = match client::push(path, socket_directory(settings)) {
+        Some(pushed) => (pushed, true),
+        None => (push_here(settings, path).await?, false),
+    };
+    let pushed = pushed.map_err(|error| failed(&error))?;
     let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    tracing::info!(file, stored = pushed == Pushed::Stored, "archived");
+    tracing::info!(file, stored = pushed == Pushed::Stored, by_service, "archived");
     Ok(Exit::Done)
 }
 
+async fn push_here(
+    settings: &BackupSettings,
+    path: &Path,
+) -> Result<Result<Pushed, ops_backup::Error>, Failure> {
+    let repository = open::writable_repository(settings).await?;
+    let cluster = wal::cluster_of_segment(path).map_err(|error| failed(&error))?;
+    Ok(wal::push(&repository, &cluster, path).await)
+}
+
 pub(super) async fn fetch(settings: &BackupSettings, name: &str, to: &Path) -> Result<Exit, Failure> {
-    let repository = open::repository(settings).await?;
-    let cluster = wal::cluster_of_segment(to).map_err(|error| failed(&error))?;
-    match wal::fetch(&repository, &cluster, name, to).await.map_err(|error| failed(&error))? {
+    let (fetched, by_service) = match client::fetch(name, to, socket_directory(settings)) {
+        Some(fetched) => (fetched, true),
+        None => (fetch_here(settings, name, to).await?, false),
+    };
+    match fetched.map_err(|error| failed(&error))? {
         Fetched::Written => {
-            tracing::info!(file = name, "fetched");
+            tracing::info!(file = name, by_service, "fetched");
             Ok(Exit::Done)
         }
         Fetched::Absent => {
-            tracing::info!(file = name, "not in the archive");
+            tracing::info!(file = name, by_service, "not in the archive");
             Ok(Exit::WalAbsent)
         }
     }
+}
+
+async fn fetch_here(
+    settings: &BackupSettings,
+    name: &str,
+    to: &Path,
+) -> Result<Result<Fetched, ops_backup::Error>, Failure> {
+    let repository = open::repository(settings).await?;
+    let cluster = wal::cluster_of_segment(to).map_err(|error| failed(&error))?;
+    Ok(wal::fetch(&repository, &cluster, name, to).await)
+}
+
+/// Where the socket of the service is, if not in the usual place.
+pub(super) fn socket_directory(settings: &BackupSettings) -> Option<&Path> {
+    Some(settings.wal_socket_dir.as_str()).filter(|text| !text.is_empty()).map(Path::new)
+}
+
+pub(super) async fn check(args: &CheckArgs, settings: &BackupSettings) -> Answered {
+    let age = args.max_age.as_deref().map(|text| parse::age("--max-age", text)).transpose()?;
+    let repository = open::repository(settings).await?;
+    let mut audit = audit_wal(&repository).await.map_err(|error| failed(&error))?;
+    if let Some(wanted) = parse::cluster(args.cluster.as_ref())? {
+        audit.clusters.retain(|checked| checked.cluster.system_identifier == wanted);
+    }
+    let late = age.map_or_else(Vec::new, |age| late(&audit, age, Timestamp::now()));
+    let exit = match (audit.clusters.is_empty(), audit.is_whole() && late.is_empty()) {
+        (true, _) => Exit::Nothing,
+        (false, true) => Exit::Done,
+        (false, false) => Exit::No,
+    };
+    Ok((Answer::WalChecked { whole: audit.is_whole(), audit, late }, exit))
+}
+
+/// Names the clusters whose newest segment is older than `age`.
+fn late(audit: &WalAudit, age: jiff::SignedDuration, now: Timestamp) -> Vec<String> {
+    let behind = |checked: &&ops_backup::audit::ClusterAudit| {
+        checked.last_stored_at().is_none_or(|at| now.duration_since(at) > age)
+    };
+    let named = |checked: &ops_backup::audit::ClusterAudit| {
+        let system = checked.cluster.system_identifier;
+        match checked.last_stored_at() {
+            Some(at) => format!("Cluster {system} is behind: its newest segment was stored at {at:.0}."),
+            None => format!("Cluster {system} is behind: no segment of it is archived."),
+        }
+    };
+    audit.clusters.iter().filter(behind).map(named).collect()
 }

@@ -1,5 +1,6 @@
 //! The jobs: each plans, then applies, and knows the order in which a crash does no harm. Formats live elsewhere.
 
+pub mod audit;
 pub(crate) mod backup;
 pub mod expire;
 pub mod list;

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::postgres::lsn::Lsn;
+use crate::postgres::segment::SegmentSize;
 
 /// The ancestry of one timeline, as its `.history` file tells it, oldest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,10 +38,23 @@ impl History {
         Ok(History { timeline, ancestors })
     }
 
+    /// Returns the timeline that this one left, and where.
+    pub(crate) fn fork(&self) -> Option<(u32, Lsn)> {
+        self.ancestors.last().copied()
+    }
+
     /// Whether a server that has reached `lsn` on `timeline` can follow this history.
     pub(crate) fn contains(&self, timeline: u32, lsn: Lsn) -> bool {
         timeline == self.timeline
             || self.ancestors.iter().any(|(ancestor, fork)| *ancestor == timeline && lsn <= *fork)
+    }
+
+    /// Returns the newest timeline that has begun when segment `number` is replayed: the one that recovery looks for first.
+    pub(crate) fn at_segment(&self, number: u64, size: SegmentSize) -> Option<u32> {
+        let begun = |(_, fork): &&(u32, Lsn)| size.segment_of(*fork) <= number;
+        let ended = self.ancestors.iter().take_while(begun).count();
+        let timelines = self.ancestors.iter().map(|(timeline, _)| *timeline).chain([self.timeline]);
+        timelines.skip(ended).next()
     }
 
     /// Returns each timeline from `start` on with the position where it ends; the last one is open.
@@ -73,6 +87,16 @@ mod tests {
         assert_eq!(history.spans_from(2), [(2, Some(Lsn(0x500_0000))), (4, None)]);
         assert_eq!(history.spans_from(3), []);
         assert_eq!(History::root(1).spans_from(1), [(1, None)]);
+    }
+
+    #[test]
+    fn recovery_looks_on_the_newest_timeline_that_has_begun() {
+        let history = History::parse(4, TEXT).unwrap();
+        let size = SegmentSize::new(1 << 20).unwrap();
+        // Timeline 2 begins in segment 0x30, timeline 4 in segment 0x50.
+        for (number, expected) in [(0x2F, 1), (0x30, 2), (0x4F, 2), (0x50, 4), (0x51, 4)] {
+            assert_eq!(history.at_segment(number, size), Some(expected), "{number:X}");
+        }
     }
 
     #[test]

@@ -144,6 +144,15 @@ pub(crate) async fn files(repository: &Repository, cluster: &Cluster, timeline: 
     Ok(names.into_iter().flatten().collect())
 }
 
+/// Returns the clusters that a list of the archive shows: never all for certain.
+pub(crate) async fn systems(repository: &Repository) -> Result<BTreeSet<SystemIdentifier>> {
+    let prefix = object_path("pg");
+    let listed = repository.store().list_with_delimiter(Some(&prefix)).await;
+    let listed = listed.map_err(|error| Error::storage(format!("list {prefix}"), error))?;
+    let names = listed.common_prefixes.iter().filter_map(Path::filename);
+    Ok(names.filter_map(|name| name.parse().ok()).collect())
+}
+
 /// Returns the numbers of the timelines that a list of the archive shows files of: never all for certain.
 pub(crate) async fn timelines(repository: &Repository, cluster: &Cluster) -> Result<BTreeSet<u32>> {
     let prefix = object_path(&format!("pg/{}/wal", cluster.system_identifier));

@@ -17,6 +17,7 @@
 //! ```
 
 pub(crate) mod archive;
+pub mod service;
 
 use std::io::Read as _;
 use std::path::Path;
@@ -94,36 +95,59 @@ pub async fn push_with(
     path: &Path,
     options: &PushOptions,
 ) -> Result<Pushed> {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let file = archive_file(name)?;
-    let location = archive::path(cluster.system_identifier, file.timeline(), name);
-    let (raw, stored) = {
-        let (cluster, path, name) = (*cluster, path.to_owned(), name.to_owned());
-        let (secrets, location, options) = (repository.secrets().clone(), location.clone(), *options);
+    let prepared = Prepared::read(repository, cluster, path, options).await?;
+    archive::register(repository, cluster).await?;
+    prepared.put(repository).await
+}
+
+/// A WAL file that was read and found to be what its name says, sealed for its place in the repository.
+struct Prepared {
+    name: String,
+    location: object_store::path::Path,
+    raw: Bytes,
+    sealed: Bytes,
+}
+
+impl Prepared {
+    async fn read(
+        repository: &Repository,
+        cluster: &Cluster,
+        path: &Path,
+        options: &PushOptions,
+    ) -> Result<Self> {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+        let file = archive_file(&name)?;
+        let location = archive::path(cluster.system_identifier, file.timeline(), &name);
+        let (cluster, path, secrets, options) =
+            (*cluster, path.to_owned(), repository.secrets().clone(), *options);
         let prepare = move || {
             let raw = read_limited(&path, cluster.segment_size.bytes())?;
             check(file, &name, &raw, &cluster)?;
-            let stored = secrets.seal(Kind::Wal, location.as_ref(), &raw, options.compression)?;
-            Ok::<_, Error>((raw, stored))
+            let sealed = secrets.seal(Kind::Wal, location.as_ref(), &raw, options.compression)?;
+            Ok(Prepared { name, location, raw, sealed })
         };
-        Error::joined(tokio::task::spawn_blocking(prepare).await)?
-    };
-    archive::register(repository, cluster).await?;
-    if repository.create(&location, stored).await? == Written::Created {
-        return Ok(Pushed::Stored);
+        Error::joined(tokio::task::spawn_blocking(prepare).await)
     }
-    // The answer to an earlier push was lost, or this is another file: only the content tells. The stored bytes do not:
-    // they depend on the compression, and each sealing has a salt of its own.
-    let present = repository.read(&location).await?;
-    let secrets = repository.secrets().clone();
-    let compare = move || Ok::<_, Error>(secrets.unseal(Kind::Wal, location.as_ref(), &present)? == raw);
-    if Error::joined(tokio::task::spawn_blocking(compare).await)? {
-        return Ok(Pushed::AlreadyThere);
+
+    /// Stores it; the cluster is registered.
+    async fn put(self, repository: &Repository) -> Result<Pushed> {
+        let Prepared { name, location, raw, sealed } = self;
+        if repository.create(&location, sealed).await? == Written::Created {
+            return Ok(Pushed::Stored);
+        }
+        // The answer to an earlier push was lost, or this is another file: only the content tells. The stored bytes do not:
+        // they depend on the compression, and each sealing has a salt of its own.
+        let present = repository.read(&location).await?;
+        let secrets = repository.secrets().clone();
+        let compare = move || Ok::<_, Error>(secrets.unseal(Kind::Wal, location.as_ref(), &present)? == raw);
+        if Error::joined(tokio::task::spawn_blocking(compare).await)? {
+            return Ok(Pushed::AlreadyThere);
+        }
+        Err(Error::new(
+            ErrorKind::Conflict,
+            format!("{name} is already archived with other content; two servers archive into one repository"),
+        ))
     }
-    Err(Error::new(
-        ErrorKind::Conflict,
-        format!("{name} is already archived with other content; two servers archive into one repository"),
-    ))
 }
 
 /// Writes the WAL file `name` to `destination`, whole or not at all.

@@ -30,6 +30,7 @@ mod rehearse;
 mod resume;
 #[cfg(feature = "s3")]
 mod s3;
+mod service;
 mod store;
 mod stranger;
 mod support;

@@ -5,12 +5,14 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use object_store::ObjectStore;
 use ops_backup::location::{self, LocationOptions};
 use ops_backup::postgres::control::ControlFile;
+use ops_backup::wal::service::{Service, ServiceOptions, client};
 use ops_backup::wal::{self, Fetched, Pushed};
 use ops_backup::{Backup, BackupOptions, Key, Monitor, PostgresEngine, Repository, backup};
 use ops_core::connection::ConnectionSettings;
@@ -22,6 +24,7 @@ use crate::wal::raw_key;
 const REPOSITORY: &str = "OPS_BACKUP_TEST_REPOSITORY";
 const PUSH: &str = "OPS_BACKUP_TEST_PUSH";
 const FETCH: &str = "OPS_BACKUP_TEST_FETCH";
+const SERVE: &str = "OPS_BACKUP_TEST_SERVE";
 /// Set where the repository is encrypted.
 const ENCRYPTED: &str = "OPS_BACKUP_TEST_ENCRYPTED";
 /// Endpoint, key and secret of an S3 repository.
@@ -45,9 +48,18 @@ fn wal_command() {
                 return 126;
             }
         };
+        if let Ok(data_directory) = env::var(SERVE) {
+            let service = Service::bind(repository, &ServiceOptions::new(data_directory)).await.unwrap();
+            service.run(tokio_util::sync::CancellationToken::new()).await.unwrap();
+            return 0;
+        }
         if let Ok(path) = env::var(PUSH) {
-            let cluster = wal::cluster_of_segment(Path::new(&path)).unwrap();
-            return match wal::push(&repository, &cluster, Path::new(&path)).await {
+            let path = Path::new(&path);
+            let pushed = match client::push(path, None) {
+                Some(pushed) => pushed,
+                None => wal::push(&repository, &wal::cluster_of_segment(path).unwrap(), path).await,
+            };
+            return match pushed {
                 Ok(Pushed::Stored | Pushed::AlreadyThere) => 0,
                 Err(error) => {
                     eprintln!("wal push: {error}");
@@ -57,8 +69,15 @@ fn wal_command() {
         }
         let request = env::var(FETCH).unwrap();
         let (name, path) = request.split_once(' ').unwrap();
-        let cluster = ControlFile::read(Path::new(".")).unwrap().cluster;
-        match wal::fetch(&repository, &cluster, name, Path::new(path)).await {
+        let path = Path::new(path);
+        let fetched = match client::fetch(name, path, None) {
+            Some(fetched) => fetched,
+            None => {
+                let cluster = ControlFile::read(Path::new(".")).unwrap().cluster;
+                wal::fetch(&repository, &cluster, name, path).await
+            }
+        };
+        match fetched {
             Ok(Fetched::Written) => 0,
             Ok(Fetched::Absent) => 1,
             Err(error) => {
@@ -76,6 +95,14 @@ fn this_program() -> String {
 
 pub(crate) fn archive_command(repository: &Path) -> String {
     push_command(&environment(repository, false))
+}
+
+/// A service for the server in `data_directory`.
+pub(crate) fn serve_command(data_directory: &Path, repository: &Path) -> Command {
+    let mut command = Command::new(this_program());
+    command.args(["--exact", "support::wal_command", "-q", "--nocapture"]);
+    command.env(REPOSITORY, repository).env(SERVE, data_directory);
+    command
 }
 
 pub(crate) fn restore_command(repository: &Path) -> String {
@@ -160,19 +187,31 @@ impl Site {
     }
 
     pub(crate) async fn start_with(change: impl FnOnce(NewCluster) -> NewCluster) -> Self {
-        Site::make(change, None).await
+        Site::make(change, str::to_owned, None).await
+    }
+
+    /// With an archive command that is made of the usual one.
+    pub(crate) async fn start_with_command(
+        change: impl FnOnce(NewCluster) -> NewCluster,
+        command: impl FnOnce(&str) -> String,
+    ) -> Self {
+        Site::make(change, command, None).await
     }
 
     /// With a repository that [`raw_key`] opens.
     pub(crate) async fn start_encrypted() -> Self {
-        Site::make(|builder| builder, Some(raw_key())).await
+        Site::make(|builder| builder, str::to_owned, Some(raw_key())).await
     }
 
-    async fn make(change: impl FnOnce(NewCluster) -> NewCluster, key: Option<Key>) -> Self {
+    async fn make(
+        change: impl FnOnce(NewCluster) -> NewCluster,
+        command: impl FnOnce(&str) -> String,
+        key: Option<Key>,
+    ) -> Self {
         let root = shared_dir();
         let place = root.path().join("repository");
         TestUser::find().unwrap().create_dir(&place).unwrap();
-        let archive = push_command(&environment(&place, key.is_some()));
+        let archive = command(&push_command(&environment(&place, key.is_some())));
         let builder = Postgres::builder().checksums(true).archive_command(archive);
         let postgres = change(builder).start().unwrap();
         // The first push creates the folders that the server's user must be able to write.
