@@ -108,9 +108,9 @@ fn as_child(first: &str, rest: &[String]) -> Option<Result<String>> {
         measure::MEASURE => {
             Some(measure::parent(rest).and_then(|cost| serde_json::to_string(&cost).map_err(Into::into)))
         }
-        wal::ARCHIVE => Some(
-            wal::child(rest).and_then(|archived| serde_json::to_string(&archived).map_err(Into::into)),
-        ),
+        wal::ARCHIVE => {
+            Some(wal::child(rest).and_then(|archived| serde_json::to_string(&archived).map_err(Into::into)))
+        }
         guard::REMEMBER => Some(guard::remember()),
         _ => None,
     }

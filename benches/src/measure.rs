@@ -69,11 +69,7 @@ pub(crate) fn parent(command: &[String]) -> Result<Cost> {
     }
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN).context("the kernel tells no usage")?;
     let largest = u64::try_from(usage.max_rss()).unwrap_or(0) * 1024;
-    Ok(Cost {
-        wall,
-        cpu: seconds(&usage),
-        memory: largest.max(together),
-    })
+    Ok(Cost { wall, cpu: seconds(&usage), memory: largest.max(together) })
 }
 
 fn seconds(usage: &nix::sys::resource::Usage) -> f64 {
@@ -92,7 +88,8 @@ pub(crate) fn cpu_of_children() -> Result<f64> {
 pub(crate) fn peak(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    peak.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).map_or(0, |kilobytes| kilobytes * 1024)
+    peak.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok())
+        .map_or(0, |kilobytes| kilobytes * 1024)
 }
 
 /// The most that a process and its descendants had together.

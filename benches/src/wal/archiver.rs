@@ -96,7 +96,10 @@ pub(crate) fn child(words: &[String]) -> Result<Archived> {
     let mut memory = 0;
     if let Some(service) = &mut service {
         memory = measure::peak(service.id());
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(service.id().cast_signed()), nix::sys::signal::SIGTERM)?;
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(service.id().cast_signed()),
+            nix::sys::signal::SIGTERM,
+        )?;
         service.wait()?;
     }
     let cpu = measure::cpu_of_children()?;
@@ -106,7 +109,8 @@ pub(crate) fn child(words: &[String]) -> Result<Archived> {
 
 fn start(words: &[String]) -> Result<std::process::Child> {
     let (program, arguments) = words.split_first().context("no service")?;
-    let mut service = Command::new(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let mut service =
+        Command::new(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).spawn()?;
     super::started(&mut service)?;
     Ok(service)
 }
@@ -123,7 +127,11 @@ fn call(data: &Path, command: &str, name: &str) -> Result<f64> {
             std::fs::rename(note("ready"), note("done"))?;
             return Ok(seconds);
         }
-        eprintln!("{line}: {}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+        eprintln!(
+            "{line}: {}{}",
+            String::from_utf8_lossy(&done.stdout),
+            String::from_utf8_lossy(&done.stderr)
+        );
         std::thread::sleep(Duration::from_secs(1));
     }
     bail!("{line} fails")

@@ -92,12 +92,12 @@ impl Site {
         let mut seed = 0;
         while waiting(server.data_dir())?.len() < begin + SEGMENTS {
             seed += 1;
-            bench(&server, &["-n", "-c", "4", "-t", "2500", "--random-seed", &seed.to_string()])?;
+            bench(&server, &["-n", "-c", "4", "-t", "500", "--random-seed", &seed.to_string()])?;
             sql(
                 &server,
                 "INSERT INTO text_of_chance SELECT i, repeat(md5(i::text), 2) FROM generate_series(
                      (SELECT coalesce(max(id), 0) + 1 FROM text_of_chance),
-                     (SELECT coalesce(max(id), 0) + 60000 FROM text_of_chance)) AS i",
+                     (SELECT coalesce(max(id), 0) + 500000 FROM text_of_chance)) AS i",
             )?;
         }
         sql(&server, "SELECT pg_switch_wal()")?;

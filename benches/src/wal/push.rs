@@ -1,7 +1,7 @@
 //! A backlog of segments is archived.
 
-use super::archiver::{Archived, archive};
 use super::Site;
+use super::archiver::{Archived, archive};
 use crate::backup::cluster::sync;
 use crate::backup::programs::remove;
 use crate::report::Row;
@@ -53,7 +53,13 @@ pub(super) fn run(site: &Site) -> Result<Vec<Row>> {
             }
             sync(&site.home)?;
             let run = archive(&site.data, &way.command, way.service.as_deref(), way.head_start)?;
-            eprintln!("push, round {}: {} in {:.2} s, CPU {:.2} s", round + 1, way.name, run.seconds, run.cpu);
+            eprintln!(
+                "push, round {}: {} in {:.2} s, CPU {:.2} s",
+                round + 1,
+                way.name,
+                run.seconds,
+                run.cpu
+            );
             way.runs.push(run);
         }
     }
@@ -75,16 +81,28 @@ fn rows(ways: &[Way], count: f64) -> Vec<Row> {
     let seconds: fn(&Archived) -> f64 = |run| run.seconds;
     let cpu: fn(&Archived) -> f64 = |run| run.cpu;
     vec![
-        beside(Row::new("push: time for a segment, service", "ms", ours.seconds / count * 1e3), seconds, 1e3 / count)
-            .ratio_at_most(1.0 / 1.5),
-        Row::new("push: time for a segment, service", "ms", ours.seconds / count * 1e3)
-            .beside("cp, not durable", cp.seconds / count * 1e3, None),
-        Row::new("push: time for a segment, service", "ms", ours.seconds / count * 1e3)
-            .beside("commands alone", alone.seconds / count * 1e3, None),
+        beside(
+            Row::new("push: time for a segment, service", "ms", ours.seconds / count * 1e3),
+            seconds,
+            1e3 / count,
+        )
+        .ratio_at_most(1.0 / 1.5),
+        Row::new("push: time for a segment, service", "ms", ours.seconds / count * 1e3).beside(
+            "cp, not durable",
+            cp.seconds / count * 1e3,
+            None,
+        ),
+        Row::new("push: time for a segment, service", "ms", ours.seconds / count * 1e3).beside(
+            "commands alone",
+            alone.seconds / count * 1e3,
+            None,
+        ),
         beside(Row::new("push: CPU for a segment, service", "ms", ours.cpu / count * 1e3), cpu, 1e3 / count)
             .ratio_at_most(0.7),
-        Row::new("push: a call that finds its segment stored, p50", "ms", ahead.quantile(0.5) * 1e3).at_most(5.0),
-        Row::new("push: a call that finds its segment stored, p99", "ms", ahead.quantile(0.99) * 1e3).at_most(25.0),
+        Row::new("push: a call that finds its segment stored, p50", "ms", ahead.quantile(0.5) * 1e3)
+            .at_most(5.0),
+        Row::new("push: a call that finds its segment stored, p99", "ms", ahead.quantile(0.99) * 1e3)
+            .at_most(25.0),
         Row::new("push: peak memory of the service", "MB", ours.memory as f64 / 1e6),
     ]
 }

@@ -59,7 +59,9 @@ pub(super) fn run(site: &Site) -> Result<Vec<Row>> {
         }
     }
     let of = |at: usize| ways.get(at).map(|way| median(way.seconds.iter().copied()));
-    let (Some(place), Some(ours), Some(alone), Some(cp)) = (of(0), of(1), of(2), of(3)) else { return Ok(Vec::new()) };
+    let (Some(place), Some(ours), Some(alone), Some(cp)) = (of(0), of(1), of(2), of(3)) else {
+        return Ok(Vec::new());
+    };
     let row = |ours: f64| Row::new("replay of 128 segments, service", "s", ours);
     let peer = match (ways.get(4), of(4)) {
         (Some(way), Some(theirs)) => row(ours).beside(way.name.clone(), theirs, None),
@@ -120,7 +122,8 @@ fn replay(site: &Site, way: &Way, copies: &Path) -> Result<f64> {
 fn serve(site: &Site, copy: &Path) -> Result<Child> {
     let words = site.ours.words(&["wal", "serve", "--data-directory", &copy.display().to_string()]);
     let (program, arguments) = words.split_first().context("no command")?;
-    let mut service = Command::new(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let mut service =
+        Command::new(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).spawn()?;
     super::started(&mut service)?;
     Ok(service)
 }

@@ -47,11 +47,16 @@ fn cluster(checked: &ClusterAudit, now: Timestamp, lines: &mut Vec<String>) {
 
 fn timeline(checked: &TimelineAudit, now: Timestamp, lines: &mut Vec<String>) {
     let TimelineAudit { timeline, fork, segments, first, last, last_stored_at, gaps, .. } = checked;
-    let origin = fork.map(|fork| format!(", left timeline {} at {}", fork.parent, fork.at)).unwrap_or_default();
+    let origin =
+        fork.map(|fork| format!(", left timeline {} at {}", fork.parent, fork.at)).unwrap_or_default();
     let held = match (first, last) {
         (Some(first), Some(last)) => {
             let stored = last_stored_at.map(|at| format!(", the last one {} ago", words::age(at, now)));
-            format!("{first} to {last}, {}{}", words::things(*segments, "segment"), stored.unwrap_or_default())
+            format!(
+                "{first} to {last}, {}{}",
+                words::things(*segments, "segment"),
+                stored.unwrap_or_default()
+            )
         }
         _ => "no segments".into(),
     };
@@ -75,7 +80,9 @@ fn gap(gap: &Gap) -> String {
 fn reach(backup: &BackupReach) -> Option<String> {
     let BackupReach { id, restorable, until, timeline, gap } = backup;
     match (restorable, gap) {
-        (false, _) => Some(format!("  Backup {id} CANNOT BE RESTORED: it is damaged, or WAL from its own time is missing")),
+        (false, _) => Some(format!(
+            "  Backup {id} CANNOT BE RESTORED: it is damaged, or WAL from its own time is missing"
+        )),
         (true, Some(gap)) => {
             Some(format!("  Backup {id} leads to {until} on timeline {timeline} only: {gap} is missing"))
         }

@@ -15,7 +15,8 @@ pub(super) async fn run(args: &ServeArgs, job: &Job<'_>) -> Result<Exit, Failure
     options.socket_directory = wal::socket_directory(settings).map(Into::into);
     options.uploads = usize::from(args.uploads);
     options.prefetch = usize::from(args.prefetch);
-    options.push.compression = parse::compression(args.compression.as_deref().unwrap_or(&settings.compression))?;
+    options.push.compression =
+        parse::compression(args.compression.as_deref().unwrap_or(&settings.compression))?;
     options.warn_before_full = parse::age("--warn-before-full", &args.warn_before_full)?.unsigned_abs();
     let repository = open::writable_repository(settings).await?;
     let service = Service::bind(repository, &options).await.map_err(|error| failed(&error))?;
@@ -62,9 +63,12 @@ const COUNTERS: [(&str, &str, Unit, Read); 9] = [
     ("ops_wal_fetch_failures_total", "Calls of restore_command that failed.", Unit::Count, |s| {
         count(s.totals.fetch_failures)
     }),
-    ("ops_wal_fetch_wait_seconds_total", "What the calls of restore_command waited in all.", Unit::Seconds, |s| {
-        Some(s.totals.fetch_seconds)
-    }),
+    (
+        "ops_wal_fetch_wait_seconds_total",
+        "What the calls of restore_command waited in all.",
+        Unit::Seconds,
+        |s| Some(s.totals.fetch_seconds),
+    ),
 ];
 
 /// What is so now. A value that is not known has no sample.

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 /// A repository of the server's user, and a copy of the binary that this user can execute; as root, all commands run as
 /// this user too, as they would on a server.
-struct Place {
-    folder: tempfile::TempDir,
+pub(crate) struct Place {
+    pub(crate) folder: tempfile::TempDir,
     program: PathBuf,
     user: TestUser,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("ops-").tempdir_in("/tmp").unwrap();
         let user = TestUser::find().unwrap();
         let program = public_copy(Path::new(env!("CARGO_BIN_EXE_ops-backup"))).unwrap();
@@ -36,7 +36,7 @@ impl Place {
         format!("{program} --repo {repo} --key-file {key} wal push %p")
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = command_of(&self.program, self.folder.path(), args);
         self.user.apply(&mut command);
         command.env("OPS_BACKUP_REPO", self.path("repo")).env("OPS_LOG_FORMAT", "human").env(
@@ -50,20 +50,20 @@ impl Place {
     }
 
     /// Exit code and text, without log lines.
-    fn run(&self, args: &[&str]) -> (i32, String) {
+    pub(crate) fn run(&self, args: &[&str]) -> (i32, String) {
         let done = self.command(&[&["--log-level", "error"], args].concat()).output().unwrap();
         (done.status.code().unwrap(), shown(&done, self.folder.path()))
     }
 
     /// Runs the command and returns its answer; anything but exit code 0 fails the test.
-    fn json(&self, args: &[&str]) -> Value {
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
         let done = self.command(&[&["--format", "json"], args].concat()).output().unwrap();
         assert_eq!(done.status.code(), Some(0), "{}", shown(&done, self.folder.path()));
         serde_json::from_slice(&done.stdout).unwrap()
     }
 
     /// A server that archives into the repository, with a ledger of a thousand rows and a database beside it.
-    fn server(&self) -> Postgres {
+    pub(crate) fn server(&self) -> Postgres {
         let server = Postgres::builder().durable(true).archive_command(self.push()).start().unwrap();
         server.psql("CREATE TABLE ledger AS SELECT n AS amount FROM generate_series(1, 1000) n").unwrap();
         server.psql("CREATE DATABASE other").unwrap();

@@ -142,13 +142,11 @@ async fn audit(repository: &Repository, cluster: Cluster, inventory: &Inventory)
     let listed = inventory.clusters.iter().find(|listed| listed.cluster == cluster);
     let state = repository.state().await?;
     let given_up = state.wal_expired.get(&cluster.system_identifier).copied();
-    let backups: Vec<BackupReach> = listed.map_or_else(Vec::new, |listed| {
-        listed.backups.iter().filter_map(reach).collect()
-    });
+    let backups: Vec<BackupReach> =
+        listed.map_or_else(Vec::new, |listed| listed.backups.iter().filter_map(reach).collect());
     let mut timelines = Vec::new();
     for timeline in archive::timelines(repository, &cluster).await? {
-        let found =
-            Timeline { repository, cluster: &cluster, timeline, given_up: given_up.unwrap_or(0) };
+        let found = Timeline { repository, cluster: &cluster, timeline, given_up: given_up.unwrap_or(0) };
         timelines.push(found.audit(listed).await?);
     }
     // Any timeline will do: what is given up is given up on all of them.
@@ -189,7 +187,8 @@ impl Timeline<'_> {
         let segments = numbers.len() as u64;
         numbers.retain(|number| *number >= self.given_up);
         let history = archive::history(repository, cluster, timeline).await?;
-        let fork = history.as_ref().and_then(|history| history.fork()).map(|(parent, at)| Fork { parent, at });
+        let fork =
+            history.as_ref().and_then(|history| history.fork()).map(|(parent, at)| Fork { parent, at });
         let mut runs = Vec::new();
         if let (Some(fork), Some(first)) = (fork, numbers.first()) {
             let begin = size.segment_of(fork.at).max(self.given_up);
@@ -265,5 +264,51 @@ impl Timeline<'_> {
             segments: run.end - run.start,
             cuts: backups.filter(is_cut).map(|item| item.backup.id.clone()).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::ObjectStoreExt as _;
+
+    use super::*;
+    use crate::repo::fake;
+    use crate::wal::sample::{archived, archived_history, cluster, name};
+
+    /// Each gap as its first and last segment.
+    fn gaps(timeline: &TimelineAudit) -> Vec<(String, String, u64)> {
+        timeline.gaps.iter().map(|gap| (gap.first.clone(), gap.last.clone(), gap.segments)).collect()
+    }
+
+    #[tokio::test]
+    async fn gaps_are_found_within_a_timeline_and_at_its_fork() {
+        let repository = fake::repository().await;
+        assert!(audit_wal(&repository).await.unwrap().clusters.is_empty());
+        archived(&repository, 1, 1..=2).await;
+        archived(&repository, 1, 5..=5).await;
+        archived(&repository, 1, 7..=8).await;
+        // Timeline 2 left in segment 6, which is missing; timeline 3 left it in segment 9, and nobody knows its history.
+        archived_history(&repository, 2, "1\t0/600100\tno reason\n").await;
+        archived(&repository, 2, 7..=9).await;
+        archived(&repository, 3, 9..=9).await;
+
+        let audit = audit_wal(&repository).await.unwrap();
+        let [checked] = &audit.clusters[..] else { panic!("{audit:?}") };
+        let [one, two, three] = &checked.timelines[..] else { panic!("{audit:?}") };
+        assert_eq!(gaps(one), [(name(1, 3), name(1, 4), 2), (name(1, 6), name(1, 6), 1)]);
+        assert_eq!(
+            (one.first.clone(), one.last.clone(), one.segments),
+            (Some(name(1, 1)), Some(name(1, 8)), 5)
+        );
+        assert_eq!(gaps(two), [(name(2, 6), name(2, 6), 1)]);
+        assert_eq!(two.fork, Some(Fork { parent: 1, at: Lsn(0x60_0100) }));
+        assert_eq!((gaps(three), three.fork), (Vec::new(), None));
+        // Without a backup nothing is proven, and nothing can be restored.
+        assert!(!audit.is_whole() && checked.windows.is_empty());
+
+        let path = archive::path(cluster().system_identifier, 1, &name(1, 1));
+        repository.store().delete(&path).await.unwrap();
+        let audit = audit_wal(&repository).await.unwrap();
+        assert_eq!(audit.clusters[0].timelines[0].first, Some(name(1, 2)), "an end is no gap");
     }
 }

@@ -72,7 +72,8 @@ struct Marker {
     version: u32,
     /// Random; two repositories never share it.
     id: String,
-    created_at: Timestamp,
+    /// A time, kept as it was written: the hash is over the text, and one time can be written in several ways.
+    created_at: String,
     encryption: Encryption,
     /// BLAKE3 of the other fields, in this order, each followed by a newline.
     blake3: String,
@@ -156,7 +157,7 @@ impl Repository {
             format: FORMAT.to_owned(),
             version: VERSION,
             id: format!("{:032x}", u128::from_le_bytes(crypt::random()?)),
-            created_at: Timestamp::now(),
+            created_at: Timestamp::now().to_string(),
             encryption,
             blake3: String::new(),
         };

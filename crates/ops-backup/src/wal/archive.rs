@@ -29,7 +29,7 @@ struct Registration {
 }
 
 /// Returns the place of the WAL file `name`.
-pub(super) fn path(system: SystemIdentifier, timeline: u32, name: &str) -> Path {
+pub(crate) fn path(system: SystemIdentifier, timeline: u32, name: &str) -> Path {
     object_path(&format!("pg/{system}/wal/{timeline:08X}/{name}"))
 }
 

@@ -17,6 +17,8 @@
 //! ```
 
 pub(crate) mod archive;
+#[cfg(test)]
+pub(crate) mod sample;
 pub mod service;
 
 use std::io::Read as _;
@@ -87,7 +89,8 @@ pub async fn push(repository: &Repository, cluster: &Cluster, path: &Path) -> Re
 ///
 /// # Errors
 /// `Conflict` where another file of the same name is archived, or another cluster uses the same identifier;
-/// `Corrupt` where the file is not what its name says; `Configuration` where the name is none of a WAL archive.
+/// `Corrupt` where the file is not what its name says; `Configuration` where the name is none of a WAL archive, or where
+/// the file is in a server's own WAL directory and the server has not finished it.
 #[tracing::instrument(skip_all, fields(file = ?path.file_name().unwrap_or_default()))]
 pub async fn push_with(
     repository: &Repository,
@@ -121,6 +124,7 @@ impl Prepared {
         let (cluster, path, secrets, options) =
             (*cluster, path.to_owned(), repository.secrets().clone(), *options);
         let prepare = move || {
+            refuse_unfinished(file, &path)?;
             let raw = read_limited(&path, cluster.segment_size.bytes())?;
             check(file, &name, &raw, &cluster)?;
             let sealed = secrets.seal(Kind::Wal, location.as_ref(), &raw, options.compression)?;
@@ -174,6 +178,17 @@ pub async fn fetch(
     };
     Error::joined(tokio::task::spawn_blocking(write).await)?;
     Ok(Fetched::Written)
+}
+
+/// A segment that its server still writes would take the place of the finished one, and archiving would stop for ever.
+fn refuse_unfinished(file: ArchiveFile, path: &Path) -> Result<()> {
+    let notes = path.with_file_name("archive_status");
+    let (ArchiveFile::Segment(name), true) = (file, notes.is_dir()) else { return Ok(()) };
+    if ["ready", "done"].iter().any(|end| notes.join(format!("{name}.{end}")).exists()) {
+        return Ok(());
+    }
+    let message = format!("the server has not finished WAL segment {name}: it says when, in {notes:?}");
+    Err(Error::new(ErrorKind::Configuration, message))
 }
 
 fn archive_file(name: &str) -> Result<ArchiveFile> {

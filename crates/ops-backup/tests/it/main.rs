@@ -19,6 +19,7 @@ mod faults;
 mod faulty;
 mod format;
 mod fuzz;
+mod gaps;
 mod incremental;
 mod keys;
 mod load;

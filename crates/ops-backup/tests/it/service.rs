@@ -79,7 +79,8 @@ async fn killed_two_hundred_times_it_loses_nothing_that_was_acknowledged() {
     let taken = site.try_backup(&BackupOptions::default(), &Monitor::default()).await.unwrap();
     let mut state = 7;
     let mut served = Some(Served::start(&data, &place));
-    let insert = "INSERT INTO load (filler) SELECT repeat(md5(i::text), 30) FROM generate_series(1, 400) AS i";
+    let insert =
+        "INSERT INTO load (filler) SELECT repeat(md5(i::text), 30) FROM generate_series(1, 400) AS i";
     let mut rows: u64 = 0;
     for kill in 0..KILLS {
         site.psql(insert);
@@ -147,10 +148,9 @@ async fn killed_two_hundred_times_it_loses_nothing_that_was_acknowledged() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_service_serves_a_server_and_a_client_does_without_it() {
-    let mut site = Site::start_with(|builder| {
-        builder.initdb_arg("--wal-segsize=1").setting("wal_keep_size", "64MB")
-    })
-    .await;
+    let mut site =
+        Site::start_with(|builder| builder.initdb_arg("--wal-segsize=1").setting("wal_keep_size", "64MB"))
+            .await;
     let data = site.postgres.data_dir().to_owned();
     let first = data.join("pg_wal").join(site.psql("SELECT pg_walfile_name(pg_switch_wal())"));
     site.switch_wal().await;

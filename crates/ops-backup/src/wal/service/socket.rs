@@ -52,7 +52,8 @@ pub(super) struct Endpoint {
 impl Endpoint {
     pub(super) fn bind(wal_directory: &Path, configured: Option<&Path>) -> Result<Self> {
         let directory = directory(configured)?;
-        let name = name(wal_directory).map_err(|error| Error::io(format!("look at {wal_directory:?}"), error))?;
+        let name =
+            name(wal_directory).map_err(|error| Error::io(format!("look at {wal_directory:?}"), error))?;
         let path = directory.join(name);
         let lock = lock(&path.with_extension("lock"), wal_directory)?;
         match fs::remove_file(&path) {
@@ -74,9 +75,11 @@ impl Endpoint {
 
     /// Returns the next client; `None` for one that has no business here.
     pub(super) async fn accept(&self) -> Result<Option<UnixStream>> {
-        let (stream, _) = self.listener.accept().await.map_err(|error| {
-            Error::io(format!("accept a client on {:?}", self.path), error)
-        })?;
+        let (stream, _) = self
+            .listener
+            .accept()
+            .await
+            .map_err(|error| Error::io(format!("accept a client on {:?}", self.path), error))?;
         let user = stream.peer_cred().map(|peer| peer.uid()).ok();
         if user.is_some_and(is_trusted) {
             return Ok(Some(stream));

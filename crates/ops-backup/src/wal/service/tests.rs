@@ -11,37 +11,10 @@ use super::fetching::Fetching;
 use super::pushing::Pushing;
 use super::status::StatusHandle;
 use crate::error::ErrorKind;
-use crate::postgres::lsn::SystemIdentifier;
-use crate::postgres::segment::{Cluster, SegmentSize};
 use crate::repo::Repository;
 use crate::repo::fake::{self, Fault, FaultyStore};
+use crate::wal::sample::{archived, archived_history, cluster, name, segment};
 use crate::wal::{self, Fetched, PushOptions, Pushed, archive};
-
-const SEGMENT: u32 = 1 << 20;
-
-fn cluster() -> Cluster {
-    let segment_size = SegmentSize::new(SEGMENT).unwrap();
-    Cluster { system_identifier: SystemIdentifier(7), major: 15, segment_size }
-}
-
-fn name(timeline: u32, number: u64) -> String {
-    crate::postgres::segment::SegmentName::new(timeline, number, cluster().segment_size).to_string()
-}
-
-/// Segment `number` of `timeline`, filled with `filler`.
-fn segment(timeline: u32, number: u64, filler: u8) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    bytes.extend(0xD110_u16.to_le_bytes());
-    bytes.extend(2_u16.to_le_bytes());
-    bytes.extend(timeline.to_le_bytes());
-    bytes.extend((number * u64::from(SEGMENT)).to_le_bytes());
-    bytes.extend([0; 8]);
-    bytes.extend(7_u64.to_le_bytes());
-    bytes.extend(SEGMENT.to_le_bytes());
-    bytes.extend(8192_u32.to_le_bytes());
-    bytes.resize(SEGMENT as usize, filler);
-    bytes
-}
 
 /// A WAL directory with segments 1 to `last` of timeline 1, which wait to be archived.
 fn wal_directory(last: u64) -> TempDir {
@@ -84,10 +57,12 @@ async fn what_is_acknowledged_is_durable_whatever_the_store_does() {
     for fault in [Fault::Fail, Fault::Break, Fault::LoseAnswer] {
         for at in 0.. {
             let memory = Arc::new(InMemory::new());
-            let sound = Repository::open_or_create(Arc::clone(&memory) as Arc<dyn ObjectStore>, None).await.unwrap();
+            let sound =
+                Repository::open_or_create(Arc::clone(&memory) as Arc<dyn ObjectStore>, None).await.unwrap();
             archive::register(&sound, &cluster()).await.unwrap();
             let faulty = FaultyStore::new(&memory, fault, at);
-            let Ok(repository) = Repository::open(Arc::clone(&faulty) as Arc<dyn ObjectStore>, None).await else {
+            let Ok(repository) = Repository::open(Arc::clone(&faulty) as Arc<dyn ObjectStore>, None).await
+            else {
                 continue;
             };
             let directory = wal_directory(LAST);
@@ -100,7 +75,11 @@ async fn what_is_acknowledged_is_durable_whatever_the_store_does() {
                         continue;
                     }
                     let fetched = wal::fetch(&sound, &cluster(), &name(1, number), &out).await.unwrap();
-                    assert_eq!(fetched, Fetched::Written, "{fault:?} at {at}: {number} was acknowledged and lost");
+                    assert_eq!(
+                        fetched,
+                        Fetched::Written,
+                        "{fault:?} at {at}: {number} was acknowledged and lost"
+                    );
                     assert_eq!(std::fs::read(&out).unwrap(), segment(1, number, number as u8));
                     acknowledged += 1;
                     continue 'files;
@@ -108,7 +87,10 @@ async fn what_is_acknowledged_is_durable_whatever_the_store_does() {
                 break;
             }
             let overcome = fault != Fault::Break && fault != Fault::LoseAnswer;
-            assert!(acknowledged == LAST || !overcome, "{fault:?} at {at}: only {acknowledged} were acknowledged");
+            assert!(
+                acknowledged == LAST || !overcome,
+                "{fault:?} at {at}: only {acknowledged} were acknowledged"
+            );
             if faulty.operations() <= at {
                 assert!(at > LAST as usize && acknowledged == LAST, "{fault:?}: only {at} operations");
                 break;
@@ -156,25 +138,17 @@ async fn nothing_is_stored_ahead_that_the_server_has_not_finished() {
     assert_eq!(archive::segments(&repository, &cluster(), 1).await.unwrap(), [1, 2].into());
 }
 
-/// Puts segments `numbers` of `timeline` into the repository.
-async fn archived(repository: &Repository, timeline: u32, numbers: std::ops::RangeInclusive<u64>) {
-    let directory = tempfile::tempdir().unwrap();
-    for number in numbers {
-        let path = directory.path().join(name(timeline, number));
-        std::fs::write(&path, segment(timeline, number, number as u8)).unwrap();
-        wal::push(repository, &cluster(), &path).await.unwrap();
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn recovery_is_never_told_that_a_file_is_absent_because_the_store_fails() {
     for fault in [Fault::Fail, Fault::Break] {
         for at in 0.. {
             let memory = Arc::new(InMemory::new());
-            let sound = Repository::open_or_create(Arc::clone(&memory) as Arc<dyn ObjectStore>, None).await.unwrap();
+            let sound =
+                Repository::open_or_create(Arc::clone(&memory) as Arc<dyn ObjectStore>, None).await.unwrap();
             archived(&sound, 1, 1..=4).await;
             let faulty = FaultyStore::new(&memory, fault, at);
-            let Ok(repository) = Repository::open(Arc::clone(&faulty) as Arc<dyn ObjectStore>, None).await else {
+            let Ok(repository) = Repository::open(Arc::clone(&faulty) as Arc<dyn ObjectStore>, None).await
+            else {
                 continue;
             };
             let directory = tempfile::tempdir().unwrap();
@@ -194,7 +168,8 @@ async fn recovery_is_never_told_that_a_file_is_absent_because_the_store_fails() 
                 }
             }
             fetching.clear().await;
-            let left: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+            let left: Vec<_> =
+                std::fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
             assert!(left.iter().all(|file| file == "RECOVERYXLOG"), "{left:?}");
             if faulty.operations() <= at {
                 break;
@@ -209,9 +184,7 @@ async fn files_are_fetched_ahead_across_a_fork_and_an_absent_one_may_still_arriv
     archived(&repository, 1, 1..=5).await;
     // Timeline 2 begins in segment 4.
     archived(&repository, 2, 4..=6).await;
-    let history = tempfile::tempdir().unwrap();
-    std::fs::write(history.path().join("00000002.history"), "1\t0/400100\tno reason\n").unwrap();
-    wal::push(&repository, &cluster(), &history.path().join("00000002.history")).await.unwrap();
+    archived_history(&repository, 2, "1\t0/400100\tno reason\n").await;
 
     let directory = tempfile::tempdir().unwrap();
     let status = StatusHandle::default();

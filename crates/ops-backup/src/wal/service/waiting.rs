@@ -23,7 +23,13 @@ pub(super) struct Watcher {
 
 impl Watcher {
     pub(super) fn new(wal_directory: PathBuf, warn_before: Duration) -> Self {
-        Watcher { wal_directory, warn_before, begun: Instant::now(), growth: Growth::default(), warned: false }
+        Watcher {
+            wal_directory,
+            warn_before,
+            begun: Instant::now(),
+            growth: Growth::default(),
+            warned: false,
+        }
     }
 
     /// Looks, tells `status`, and warns where something has changed.
@@ -53,7 +59,11 @@ impl Watcher {
         });
         let disk = rustix::fs::statvfs(&self.wal_directory).ok().map(|file_system| {
             let free = file_system.f_bavail * file_system.f_frsize;
-            Disk { size: file_system.f_blocks * file_system.f_frsize, free, full_in: self.growth.full_in(free) }
+            Disk {
+                size: file_system.f_blocks * file_system.f_frsize,
+                free,
+                full_in: self.growth.full_in(free),
+            }
         });
         status.waiting(waiting, since, disk);
         if let Some(disk) = disk {
