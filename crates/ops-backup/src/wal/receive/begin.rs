@@ -30,36 +30,44 @@ const INVALIDATED: &str = "55000";
 impl Receiver<'_> {
     /// Receives until the connection is lost, or cancellation: only then without an error.
     pub(super) async fn session(&mut self) -> Result<()> {
-        let Some(opened) = self.stop.run_until_cancelled(self.open()).await else { return Ok(()) };
+        let stop = self.stop.clone();
+        let Some(opened) = stop.run_until_cancelled(self.open()).await else { return Ok(()) };
         let (mut session, store, mut position, floor) = opened?;
         loop {
-            let size = store.cluster.segment_size;
-            let number = size.segment_of(position.lsn);
-            let start = Lsn(number * size.bytes());
-            let incoming = self.incoming(&store, position.timeline, number).await?;
-            let slot = Some(self.options.slot.as_str());
-            let started = session.start_replication(slot, start, position.timeline).await;
-            let next = match started
-                .map_err(|error| self.explain(error, position.timeline, number, &store.cluster))?
-            {
-                Started::Ended(again, next) => {
-                    session = again;
-                    next
-                }
+            let started = stop.run_until_cancelled(self.start(session, &store, position)).await;
+            let Some(started) = started else { return Ok(()) };
+            let (started, incoming) = started?;
+            let (mut again, next) = match started {
+                Started::Ended(again, next) => (again, next),
                 Started::Streaming(stream) => {
                     self.begin(&store.cluster, position.timeline);
                     let pump = Pump::new(self, store.clone(), incoming, floor);
                     match pump.run(stream).await? {
                         Flow::Cancelled => return Ok(()),
-                        Flow::Ended(again, next) => {
-                            session = again;
-                            next
-                        }
+                        Flow::Ended(again, next) => (again, next),
                     }
                 }
             };
-            position = follow(&mut session, &store, position, next).await?;
+            let followed = stop.run_until_cancelled(follow(&mut again, &store, position, next)).await;
+            let Some(followed) = followed else { return Ok(()) };
+            (session, position) = (again, followed?);
         }
+    }
+
+    /// Asks for the WAL from the begin of the segment in which `position` lies.
+    async fn start(
+        &self,
+        session: Replication,
+        store: &Store,
+        position: Position,
+    ) -> Result<(Started, Incoming)> {
+        let (size, Position { timeline, lsn }) = (store.cluster.segment_size, position);
+        let number = size.segment_of(lsn);
+        let incoming = self.incoming(store, timeline, number).await?;
+        let slot = Some(self.options.slot.as_str());
+        let started = session.start_replication(slot, Lsn(number * size.bytes()), timeline).await;
+        let started = started.map_err(|error| explain(error, incoming.name, &self.options.slot))?;
+        Ok((started, incoming))
     }
 
     fn begin(&mut self, cluster: &Cluster, timeline: u32) {
@@ -97,11 +105,12 @@ impl Receiver<'_> {
             create(&mut session, &self.options.slot).await?;
         }
         let restart = restart(&mut session, self.server, &self.options.slot, &history).await?;
-        let begun = Position { timeline: identity.timeline, lsn: identity.lsn };
         let floor = restart.map_or(Lsn(0), |restart| restart.lsn);
-        let position = match self.last {
-            Some(last) => go_on(last, &history, &self.server.target())?,
-            None => restart.unwrap_or(begun),
+        let position = match (self.last, restart) {
+            (Some(last), _) => go_on(last, &history, &self.server.target())?,
+            (None, Some(restart)) => restart,
+            // Where to begin is a guess then, and a wrong one would be a gap that nobody hears of.
+            (None, None) => return Err(keeps_nothing(&self.options.slot)),
         };
         if position.timeline > 1 && position.timeline != identity.timeline {
             let content = session.timeline_history(position.timeline).await?;
@@ -129,20 +138,26 @@ impl Receiver<'_> {
         incoming.resume(&tail::read(self.repository, &store.cluster, incoming.name).await?);
         Ok(incoming)
     }
+}
 
-    /// Says what a server's refusal means for whoever relies on the archive.
-    fn explain(&self, error: Error, timeline: u32, number: u64, cluster: &Cluster) -> Error {
-        if !matches!(sqlstate(&error), Some(REMOVED | INVALIDATED)) {
-            return error;
-        }
-        let (name, slot) = (SegmentName::new(timeline, number, cluster.segment_size), &self.options.slot);
-        let message = format!(
-            "the server has removed WAL from segment {name} on, which slot {slot:?} was to keep: nothing behind it can be \
-             recovered but from a new backup, unless archive_command has stored it; drop the slot, begin again with a new \
-             one, and take a backup"
-        );
-        Error::new(ErrorKind::NotFound, message).with_source(error)
+/// Says what a server's refusal means for whoever relies on the archive. It may come with the first message of a stream.
+pub(super) fn explain(error: Error, segment: SegmentName, slot: &str) -> Error {
+    if !matches!(sqlstate(&error), Some(REMOVED | INVALIDATED)) {
+        return error;
     }
+    let message = format!(
+        "the server has removed WAL from segment {segment} on, which slot {slot:?} was to keep: nothing behind it can be \
+         recovered but from a new backup, unless archive_command has stored it; drop the slot, begin again with a new one, \
+         and take a backup"
+    );
+    Error::new(ErrorKind::NotFound, message).with_source(error)
+}
+
+fn keeps_nothing(slot: &str) -> Error {
+    let message = format!(
+        "slot {slot:?} keeps no WAL: it was made without reserving any, or the server has given it up because it kept more          than it may, and WAL is lost; drop the slot, let it be made again, and take a backup"
+    );
+    Error::new(ErrorKind::NotFound, message)
 }
 
 async fn create(session: &mut Replication, slot: &str) -> Result<()> {

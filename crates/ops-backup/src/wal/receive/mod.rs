@@ -215,7 +215,9 @@ impl Told {
 fn may_pass(error: &Error) -> bool {
     const IN_USE: &str = "55006";
     match error.kind() {
-        ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Storage => true,
+        ErrorKind::Unavailable | ErrorKind::Timeout => true,
+        // The store failed before there was anything to keep.
+        ErrorKind::Storage | ErrorKind::NoSpace | ErrorKind::Io => true,
         ErrorKind::Postgres => sqlstate(error) == Some(IN_USE),
         _ => false,
     }

@@ -10,20 +10,27 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
-use super::begin::Position;
+use super::begin::{Position, explain};
 use super::segment::Incoming;
 use super::store::{Done, Store};
 use super::{LAST_PATIENCE, Place, Receiver};
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::lsn::Lsn;
 use crate::postgres::replication::{NextTimeline, Replication, Streamed, WalMessage, WalStream};
-use crate::wal::tail::Kept;
+use crate::wal::tail::{Kept, LARGEST};
 
 /// How often the server hears from us where it does not ask. Its own patience (`wal_sender_timeout`) is a minute, and what
 /// it asks is answered at once while we read.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// A server that shuts down asks again and again until everything is flushed: not more often than this is it answered.
 const ANSWER_AFTER: Duration = Duration::from_millis(50);
+
+/// A server that says nothing for so long is asked for a sign of life, and after the longer time is taken for gone: a dead
+/// network may not say so for a quarter of an hour.
+const ASK_AFTER: Duration = Duration::from_secs(20);
+const GONE_AFTER: Duration = Duration::from_secs(60);
+/// No byte waits longer to be stored, whatever the options say.
+const LONGEST_WAIT: Duration = Duration::from_secs(86_400);
 
 /// How a stream ended.
 pub(super) enum Flow {
@@ -46,6 +53,8 @@ pub(super) struct Pump<'r, 'a> {
     buffer: Vec<u8>,
     /// Since when a byte waits to be stored.
     waiting: Option<Instant>,
+    /// What waits is stored at once.
+    hurry: bool,
     durable: Lsn,
     /// The slot stands here: a lower position is not reported.
     floor: Lsn,
@@ -53,6 +62,7 @@ pub(super) struct Pump<'r, 'a> {
     last_report: Instant,
     /// The server wants to hear from us.
     asked: bool,
+    last_heard: Instant,
     server_end: Lsn,
 }
 
@@ -68,10 +78,12 @@ impl<'r, 'a> Pump<'r, 'a> {
             pending: Bytes::new(),
             buffer: Vec::new(),
             waiting: None,
+            hurry: false,
             floor,
             reported: Lsn(0),
             last_report: Instant::now(),
             asked: false,
+            last_heard: Instant::now(),
             server_end: Lsn(0),
         }
     }
@@ -88,13 +100,13 @@ impl<'r, 'a> Pump<'r, 'a> {
                 Ok(Flow::Cancelled)
             }
             Ok(false) => self.end(stream).await,
-            Err(error) if error.kind() == ErrorKind::Unavailable => {
+            Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Postgres) => {
                 if timeout(LAST_PATIENCE, self.flush(None)).await.is_err() {
                     tracing::warn!(
                         "the store does not take what was received before the connection was lost"
                     );
                 }
-                Err(error)
+                Err(explain(error, self.incoming.name, &self.receiver.options.slot))
             }
             Err(error) => Err(error),
         }
@@ -109,6 +121,10 @@ impl<'r, 'a> Pump<'r, 'a> {
             let can_read = self.pending.is_empty() && !self.incoming.is_full();
             let (flush_at, flush_waits) = (self.flush_at(), self.flush_waits());
             let (answer, asked) = (self.last_report + ANSWER_AFTER, self.asked);
+            if !can_read {
+                // Whoever does not listen cannot tell silence.
+                self.last_heard = Instant::now();
+            }
             tokio::select! {
                 () = stop.cancelled() => return Ok(true),
                 done = finished(&mut self.job), if self.job.is_some() => {
@@ -131,6 +147,7 @@ impl<'r, 'a> Pump<'r, 'a> {
     }
 
     fn message(&mut self, message: WalMessage) -> Result<()> {
+        self.last_heard = Instant::now();
         match message {
             WalMessage::Data { start, server_end, bytes } => {
                 let expected = self.incoming.position();
@@ -151,7 +168,7 @@ impl<'r, 'a> Pump<'r, 'a> {
                     self.asked = true;
                     // A server that shuts down waits until it hears that everything is flushed.
                     if self.incoming.unsealed().is_some() {
-                        self.waiting = Some(Instant::now() - self.receiver.options.flush_interval);
+                        self.hurry = true;
                     }
                 }
             }
@@ -170,7 +187,8 @@ impl<'r, 'a> Pump<'r, 'a> {
     }
 
     fn flush_at(&self) -> Instant {
-        self.waiting.map_or_else(Instant::now, |since| since + self.receiver.options.flush_interval)
+        let wait = if self.hurry { Duration::ZERO } else { self.receiver.options.flush_interval };
+        self.waiting.map_or_else(Instant::now, |since| since + wait.min(LONGEST_WAIT))
     }
 
     fn flush_waits(&self) -> bool {
@@ -197,10 +215,10 @@ impl<'r, 'a> Pump<'r, 'a> {
             );
             let full = std::mem::replace(&mut self.incoming, next);
             self.pushing = Some(full.durable());
-            self.waiting = None;
+            (self.waiting, self.hurry) = (None, false);
             self.job = Some(Box::pin(self.store.clone().push(full)));
         } else if flush {
-            self.waiting = None;
+            (self.waiting, self.hurry) = (None, false);
             let Some((offset, bytes)) = self.incoming.unsealed() else { return };
             let place = Place { name: self.incoming.name, number: self.incoming.pieces };
             let bytes = Bytes::copy_from_slice(bytes);
@@ -222,9 +240,10 @@ impl<'r, 'a> Pump<'r, 'a> {
                     Kept::Ours => self.incoming.keep(length),
                     Kept::Theirs(theirs) => self.incoming.adopt(&theirs)?,
                 }
-                // What came in the meantime waits since then.
                 if self.incoming.unsealed().is_some() {
                     self.waiting.get_or_insert_with(Instant::now);
+                    // What did not fit into the piece has waited long enough.
+                    self.hurry |= length == LARGEST;
                 }
                 told.status.send_modify(|status| status.pieces += 1);
             }
@@ -285,7 +304,12 @@ impl<'r, 'a> Pump<'r, 'a> {
         }
         self.asked = false;
         self.last_report = Instant::now();
-        stream.standby_status(self.reported, self.reported, Lsn(0), false).await
+        let silent = self.last_heard.elapsed();
+        if silent > GONE_AFTER {
+            let message = format!("the server has been silent for {} s", silent.as_secs());
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
+        stream.standby_status(self.reported, self.reported, Lsn(0), silent > ASK_AFTER).await
     }
 
     /// Makes all that has come durable.

@@ -3,7 +3,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::lsn::Lsn;
 use crate::postgres::segment::{Cluster, SegmentName};
-use crate::wal::tail::{SHORTEST, Tail};
+use crate::wal::tail::{LARGEST, SHORTEST, Tail};
 
 /// A segment that fills up.
 #[derive(Debug)]
@@ -80,7 +80,8 @@ impl Incoming {
     /// What is worth a piece: its offset and bytes.
     pub(super) fn unsealed(&self) -> Option<(usize, &[u8])> {
         let worth = !self.archived && self.received > self.sealed && self.received >= SHORTEST;
-        worth.then(|| (self.sealed, &self.bytes[self.sealed..self.received]))
+        let end = self.received.min(self.sealed.saturating_add(LARGEST));
+        worth.then(|| (self.sealed, &self.bytes[self.sealed..end]))
     }
 
     /// So many bytes more are durable, in one more piece.

@@ -33,6 +33,9 @@ const OFFSET: usize = 8;
 /// No piece is made before the header of the segment is there, by which it is checked.
 pub(crate) const SHORTEST: usize = 40;
 
+/// No piece is larger: the receiver holds several copies of one, beside two segments.
+pub(crate) const LARGEST: usize = 4 << 20;
+
 /// A beginning of a segment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Tail {
