@@ -33,10 +33,17 @@ async fn push_here(
     Ok(wal::push(&repository, &cluster, path).await)
 }
 
-pub(super) async fn fetch(settings: &BackupSettings, name: &str, to: &Path) -> Result<Exit, Failure> {
+pub(super) async fn fetch(
+    settings: &BackupSettings,
+    name: &str,
+    to: &Path,
+    tail: bool,
+) -> Result<Exit, Failure> {
     let (fetched, by_service) = match client::fetch(name, to, socket_directory(settings)) {
+        // The service serves whole files alone.
+        Some(Ok(Fetched::Absent)) | None if tail => (fetch_here(settings, name, to, true).await?, false),
         Some(fetched) => (fetched, true),
-        None => (fetch_here(settings, name, to).await?, false),
+        None => (fetch_here(settings, name, to, false).await?, false),
     };
     match fetched.map_err(|error| failed(&error))? {
         Fetched::Written => {
@@ -54,10 +61,14 @@ async fn fetch_here(
     settings: &BackupSettings,
     name: &str,
     to: &Path,
+    tail: bool,
 ) -> Result<Result<Fetched, ops_backup::Error>, Failure> {
     let repository = open::repository(settings).await?;
     let cluster = wal::cluster_of_segment(to).map_err(|error| failed(&error))?;
-    Ok(wal::fetch(&repository, &cluster, name, to).await)
+    Ok(match tail {
+        true => wal::tail::fetch(&repository, &cluster, name, to).await,
+        false => wal::fetch(&repository, &cluster, name, to).await,
+    })
 }
 
 /// Where the socket of the service is, if not in the usual place.

@@ -6,6 +6,7 @@ pub(crate) mod lsn;
 pub(crate) mod manifest;
 pub(crate) mod page;
 pub(crate) mod recovery;
+pub(crate) mod replication;
 pub(crate) mod segment;
 pub(crate) mod session;
 pub(crate) mod timeline;

@@ -17,9 +17,11 @@
 //! ```
 
 pub(crate) mod archive;
+pub mod receive;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod service;
+pub mod tail;
 
 use std::io::Read as _;
 use std::path::Path;

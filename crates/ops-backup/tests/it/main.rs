@@ -26,6 +26,7 @@ mod load;
 mod majors;
 mod mistakes;
 mod postgres;
+mod receive;
 mod referees;
 mod rehearse;
 mod resume;

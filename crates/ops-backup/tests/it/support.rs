@@ -25,6 +25,8 @@ const REPOSITORY: &str = "OPS_BACKUP_TEST_REPOSITORY";
 const PUSH: &str = "OPS_BACKUP_TEST_PUSH";
 const FETCH: &str = "OPS_BACKUP_TEST_FETCH";
 const SERVE: &str = "OPS_BACKUP_TEST_SERVE";
+/// Set where a segment that is not complete is fetched too.
+const TAIL: &str = "OPS_BACKUP_TEST_TAIL";
 /// Set where the repository is encrypted.
 const ENCRYPTED: &str = "OPS_BACKUP_TEST_ENCRYPTED";
 /// Endpoint, key and secret of an S3 repository.
@@ -70,11 +72,15 @@ fn wal_command() {
         let request = env::var(FETCH).unwrap();
         let (name, path) = request.split_once(' ').unwrap();
         let path = Path::new(path);
+        let tail = env::var(TAIL).is_ok();
         let fetched = match client::fetch(name, path, None) {
-            Some(fetched) => fetched,
-            None => {
+            Some(fetched) if !tail => fetched,
+            _ => {
                 let cluster = ControlFile::read(Path::new(".")).unwrap().cluster;
-                wal::fetch(&repository, &cluster, name, path).await
+                match tail {
+                    true => wal::tail::fetch(&repository, &cluster, name, path).await,
+                    false => wal::fetch(&repository, &cluster, name, path).await,
+                }
             }
         };
         match fetched {
@@ -107,6 +113,11 @@ pub(crate) fn serve_command(data_directory: &Path, repository: &Path) -> Command
 
 pub(crate) fn restore_command(repository: &Path) -> String {
     fetch_command(&environment(repository, false))
+}
+
+/// Also gives segments that are not complete.
+pub(crate) fn restore_command_with_tail(repository: &Path) -> String {
+    format!("{TAIL}=1 {}", restore_command(repository))
 }
 
 /// For a repository that [`raw_key`] opens.
