@@ -105,15 +105,15 @@ pub async fn push_with(
     prepared.put(repository).await
 }
 
-/// A WAL file that was read and found to be what its name says, sealed for its place in the repository.
-struct Prepared {
+/// A WAL file that is what its name says, sealed for its place in the repository.
+struct Prepared<R> {
     name: String,
     location: object_store::path::Path,
-    raw: Bytes,
+    raw: R,
     sealed: Bytes,
 }
 
-impl Prepared {
+impl Prepared<Bytes> {
     async fn read(
         repository: &Repository,
         cluster: &Cluster,
@@ -122,14 +122,31 @@ impl Prepared {
     ) -> Result<Self> {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
         let file = archive_file(&name)?;
-        let location = archive::path(cluster.system_identifier, file.timeline(), &name);
-        let (cluster, path, secrets, options) =
-            (*cluster, path.to_owned(), repository.secrets().clone(), *options);
-        let prepare = move || {
+        let (path, limit) = (path.to_owned(), cluster.segment_size.bytes());
+        let read = move || {
             refuse_unfinished(file, &path)?;
-            let raw = read_limited(&path, cluster.segment_size.bytes())?;
-            check(file, &name, &raw, &cluster)?;
-            let sealed = secrets.seal(Kind::Wal, location.as_ref(), &raw, options.compression)?;
+            read_limited(&path, limit)
+        };
+        Prepared::seal(repository, cluster, name, read, options.compression).await
+    }
+}
+
+impl<R: AsRef<[u8]> + Send + 'static> Prepared<R> {
+    /// Checks and seals what `read` returns, on a thread that may block.
+    async fn seal(
+        repository: &Repository,
+        cluster: &Cluster,
+        name: String,
+        read: impl FnOnce() -> Result<R> + Send + 'static,
+        compression: Compression,
+    ) -> Result<Self> {
+        let file = archive_file(&name)?;
+        let location = archive::path(cluster.system_identifier, file.timeline(), &name);
+        let (cluster, secrets) = (*cluster, repository.secrets().clone());
+        let prepare = move || {
+            let raw = read()?;
+            check(file, &name, raw.as_ref(), &cluster)?;
+            let sealed = secrets.seal(Kind::Wal, location.as_ref(), raw.as_ref(), compression)?;
             Ok(Prepared { name, location, raw, sealed })
         };
         Error::joined(tokio::task::spawn_blocking(prepare).await)
@@ -145,7 +162,8 @@ impl Prepared {
         // they depend on the compression, and each sealing has a salt of its own.
         let present = repository.read(&location).await?;
         let secrets = repository.secrets().clone();
-        let compare = move || Ok::<_, Error>(secrets.unseal(Kind::Wal, location.as_ref(), &present)? == raw);
+        let compare =
+            move || Ok::<_, Error>(secrets.unseal(Kind::Wal, location.as_ref(), &present)? == raw.as_ref());
         if Error::joined(tokio::task::spawn_blocking(compare).await)? {
             return Ok(Pushed::AlreadyThere);
         }

@@ -160,7 +160,8 @@ impl Repository {
     /// Finds the wrapped key that `key` unlocks, and returns the repository key and its id.
     ///
     /// # Errors
-    /// `WrongKey` where it unlocks none; `Corrupt` where all of them are damaged.
+    /// `WrongKey` where it unlocks none; `Corrupt` where all of them are damaged, `Unsupported` where one is of a newer
+    /// program.
     pub(super) async fn unwrap_key(&self, key: &Key) -> Result<(Zeroizing<[u8; 32]>, String)> {
         let (readable, damaged) = self.readable_keys().await?;
         let tried = readable.len();
@@ -184,6 +185,11 @@ impl Repository {
             return Err(Error::new(ErrorKind::WrongKey, message));
         }
         message += &format!("; {} of its key objects cannot be read", damaged.len());
+        if let Some((_, newer)) =
+            damaged.into_iter().find(|(_, error)| error.kind() == ErrorKind::Unsupported)
+        {
+            return Err(newer);
+        }
         let kind = if tried == 0 { ErrorKind::Corrupt } else { ErrorKind::WrongKey };
         Err(Error::new(kind, message))
     }
@@ -218,7 +224,15 @@ impl Repository {
             Err(error) => Err(error),
         };
         match result {
-            Err(error) if !matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => Err(error),
+            // One that is of a newer program, or looks like it for a flipped bit, does not shut out the other keys.
+            Err(error)
+                if !matches!(
+                    error.kind(),
+                    ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Unsupported
+                ) =>
+            {
+                Err(error)
+            }
             result => Ok((path, result)),
         }
     }

@@ -79,10 +79,13 @@ async fn a_damaged_key_object_is_no_matter_while_another_opens() {
     let (memory, repository) = encrypted().await;
     let id = repository.add_key(&raw(2)).await.unwrap();
     memory.put(&path(&id), Bytes::from_static(b"{\"version\":2}").into()).await.unwrap();
+    memory.put(&path("00"), Bytes::from_static(b"{\"version\":3}").into()).await.unwrap();
     memory.put(&object_path("keys/planted.json"), Bytes::from(vec![b' '; 1 << 20]).into()).await.unwrap();
     let repository = open(&memory, &raw(1)).await.unwrap();
     let (count, damaged) = repository.check_keys().await.unwrap();
-    assert_eq!((count, damaged.len()), (3, 2));
+    assert_eq!((count, damaged.len()), (4, 3));
+    assert_eq!(open(&memory, &raw(2)).await.unwrap_err().kind(), ErrorKind::Unsupported);
+    memory.delete(&path("00")).await.unwrap();
     let error = open(&memory, &raw(2)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WrongKey);
     assert!(error.to_string().contains("2 of its key objects cannot be read"), "{error}");

@@ -11,11 +11,10 @@ use super::segment::Incoming;
 use super::status::Troubles;
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::segment::Cluster;
+use crate::repo::Repository;
 use crate::repo::compress::Compression;
-use crate::repo::seal::Kind;
-use crate::repo::{Repository, Written};
 use crate::wal::tail::{self, Kept};
-use crate::wal::{self, archive};
+use crate::wal::{self, Prepared};
 
 /// Where WAL goes.
 #[derive(Debug, Clone)]
@@ -25,6 +24,15 @@ pub(super) struct Store {
     pub(super) compression: Compression,
     pub(super) retry_pause: Duration,
     pub(super) troubles: watch::Sender<Troubles>,
+}
+
+/// A complete segment, shared by the attempts to store it.
+struct Whole(Arc<Incoming>);
+
+impl AsRef<[u8]> for Whole {
+    fn as_ref(&self) -> &[u8] {
+        self.0.bytes()
+    }
 }
 
 /// What a job has done.
@@ -41,7 +49,7 @@ impl Store {
     pub(super) async fn push(self, segment: Incoming) -> Result<Done> {
         let name = segment.name.to_string();
         let segment = Arc::new(segment);
-        self.insist(&name, || self.put(&name, &segment)).await?;
+        self.insist(&name, || self.put(&name, Whole(Arc::clone(&segment)))).await?;
         let segment = Arc::into_inner(segment).expect("whatever shared it has ended");
         let system = self.cluster.system_identifier;
         // Pieces that stay cost room alone: the segment is there, and expiry takes them with it.
@@ -71,51 +79,14 @@ impl Store {
     /// Stores the history file of a timeline.
     pub(super) async fn history(&self, timeline: u32, content: Bytes) -> Result<()> {
         let name = format!("{timeline:08X}.history");
-        self.insist(&name, || self.put_raw(&name, content.clone())).await
+        self.insist(&name, || self.put(&name, content.clone())).await
     }
 
-    async fn put(&self, name: &str, segment: &Arc<Incoming>) -> Result<()> {
-        let file = wal::archive_file(name)?;
-        let location = archive::path(self.cluster.system_identifier, file.timeline(), name);
-        let sealed = {
-            let (segment, store, name) = (Arc::clone(segment), self.clone(), name.to_owned());
-            let location = location.clone();
-            let seal = move || {
-                wal::check(file, &name, segment.bytes(), &store.cluster)?;
-                store.repository.secrets().seal(
-                    Kind::Wal,
-                    location.as_ref(),
-                    segment.bytes(),
-                    store.compression,
-                )
-            };
-            Error::joined(tokio::task::spawn_blocking(seal).await)?
-        };
-        if self.repository.create(&location, sealed).await? == Written::Created {
-            return Ok(());
-        }
-        let present = self.repository.read(&location).await?;
-        let (segment, store, name) = (Arc::clone(segment), self.clone(), name.to_owned());
-        let compare = move || {
-            let same = store.repository.secrets().unseal(Kind::Wal, location.as_ref(), &present)?;
-            if same == segment.bytes() { Ok(()) } else { Err(conflict(&name)) }
-        };
-        Error::joined(tokio::task::spawn_blocking(compare).await)
-    }
-
-    /// Stores a small file.
-    async fn put_raw(&self, name: &str, content: Bytes) -> Result<()> {
-        let file = wal::archive_file(name)?;
-        wal::check(file, name, &content, &self.cluster)?;
-        let location = archive::path(self.cluster.system_identifier, file.timeline(), name);
-        let secrets = self.repository.secrets();
-        let sealed = secrets.seal(Kind::Wal, location.as_ref(), &content, self.compression)?;
-        if self.repository.create(&location, sealed).await? == Written::Created {
-            return Ok(());
-        }
-        let present = self.repository.read(&location).await?;
-        let same = secrets.unseal(Kind::Wal, location.as_ref(), &present)? == content;
-        if same { Ok(()) } else { Err(conflict(name)) }
+    async fn put<R: AsRef<[u8]> + Send + 'static>(&self, name: &str, content: R) -> Result<()> {
+        let Store { repository, cluster, compression, .. } = self;
+        let prepared =
+            Prepared::seal(repository, cluster, name.to_owned(), move || Ok(content), *compression).await?;
+        prepared.put(repository).await.map(drop)
     }
 
     /// Does `work` until it is done, or cannot be: a store that is away comes back, and the server keeps its WAL.
@@ -149,10 +120,4 @@ fn may_pass(error: &Error) -> bool {
         error.kind(),
         ErrorKind::Storage | ErrorKind::NoSpace | ErrorKind::Io | ErrorKind::Timeout | ErrorKind::NotFound
     )
-}
-
-fn conflict(name: &str) -> Error {
-    let message =
-        format!("{name} is already archived with other content; two servers archive into one repository");
-    Error::new(ErrorKind::Conflict, message)
 }

@@ -123,6 +123,30 @@ async fn files_are_stored_ahead_and_acknowledged_only_while_they_are_the_same() 
     }
 }
 
+/// Primary and standby may both archive the same files. A stray copy that writes others under the same names may not.
+#[tokio::test]
+async fn two_hosts_that_archive_agree_and_a_stray_copy_is_refused() {
+    let primary = fake::repository().await;
+    archive::register(&primary, &cluster()).await.unwrap();
+    let standby = fake::another(&primary).await;
+    let directories = [wal_directory(8), wal_directory(8)];
+    let services = [pushing(&primary, directories[0].path()), pushing(&standby, directories[1].path())];
+    for number in 1..=8 {
+        let file = name(1, number);
+        let [one, other] = [services[0].push(&file), services[1].push(&file)];
+        let (one, other) = futures_util::join!(one, other);
+        assert!(one.is_ok() && other.is_ok(), "{number}: {one:?} {other:?}");
+    }
+    let stray = tempfile::tempdir().unwrap();
+    std::fs::create_dir(stray.path().join("archive_status")).unwrap();
+    put(stray.path(), &name(1, 8), &segment(1, 8, 99));
+    put(stray.path(), &name(2, 9), &segment(1, 9, 99));
+    let stray = pushing(&fake::another(&primary).await, stray.path());
+    assert_eq!(stray.push(&name(1, 8)).await.unwrap_err().kind(), ErrorKind::Conflict);
+    // On a timeline of its own it is kept apart.
+    assert!(stray.push(&name(2, 9)).await.is_ok());
+}
+
 #[tokio::test]
 async fn nothing_is_stored_ahead_that_the_server_has_not_finished() {
     let repository = fake::repository().await;
