@@ -205,6 +205,8 @@ where
         let Some(span) = ctx.span(&id) else { return };
         let Some(state) = span.extensions_mut().remove::<SpanState>() else { return };
         let (context, parent, opened) = (state.observe(), state.parent(), state.opened());
+        let came_with = self.shared.carried(context, state.carried());
+        let tracestate = opened.and(came_with).and_then(|carried| carried.tracestate.clone());
         let (fields, links) = state.into_parts();
         if let (Some(sink), Some((start, clock))) = (&self.shared.sink, opened) {
             let mut members = fields.text().to_vec();
@@ -212,6 +214,7 @@ where
             sink.span(SpanRecord {
                 context,
                 parent,
+                tracestate,
                 name: span.name(),
                 target: span.metadata().target(),
                 start,

@@ -7,6 +7,8 @@ mod audit;
 mod chain;
 #[cfg(feature = "otlp")]
 mod collector;
+#[cfg(feature = "otlp-grpc")]
+mod grpc;
 #[cfg(feature = "http")]
 mod http;
 mod ids;
@@ -19,6 +21,8 @@ mod propagation;
 mod redaction;
 #[cfg(feature = "tokio")]
 mod run;
+#[cfg(all(feature = "otlp-grpc", feature = "otlp-tls"))]
+mod tls;
 mod traces;
 mod writer;
 
