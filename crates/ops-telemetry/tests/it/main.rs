@@ -7,6 +7,7 @@ mod audit;
 mod chain;
 #[cfg(feature = "otlp")]
 mod collector;
+mod fuzz;
 #[cfg(feature = "otlp-grpc")]
 mod grpc;
 #[cfg(feature = "http")]

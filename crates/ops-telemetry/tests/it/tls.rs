@@ -45,6 +45,9 @@ while True:
     threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
 "#;
 
+/// [`Otlp::to`] or [`Otlp::to_grpc`].
+type Way = fn(&str) -> Otlp;
+
 /// Certificates of one test, and the processes that use them.
 struct Tls {
     home: tempfile::TempDir,
@@ -100,7 +103,7 @@ impl Tls {
     }
 
     /// Sends five spans and lines to a port of this machine by a name, trusting the authority of a file.
-    fn send(&self, to: fn(&str) -> Otlp, host: &str, port: u16, authority: &str) -> ShutdownReport {
+    fn send(&self, to: Way, host: &str, port: u16, authority: &str) -> ShutdownReport {
         let mut options = to_collector(to(&format!("https://{host}:{port}")));
         let otlp = options.otlp.as_mut().expect("set");
         for collector in [&mut otlp.spans, &mut otlp.logs, &mut otlp.metrics].into_iter().flatten() {
@@ -130,7 +133,7 @@ fn a_collector_behind_tls_is_verified_and_takes_everything() {
     let by_grpc = grpc::StandIn::start(|_, _| grpc::OK);
     let count_http = || http.requests("/v1/logs").len();
     let count_grpc = || by_grpc.calls(grpc::LOGS).len();
-    let ways: [(fn(&str) -> Otlp, SocketAddr, &str, &dyn Fn() -> usize); 2] = [
+    let ways: [(Way, SocketAddr, &str, &dyn Fn() -> usize); 2] = [
         (Otlp::to, http.address(), "http/1.1", &count_http),
         (Otlp::to_grpc, by_grpc.address(), "h2", &count_grpc),
     ];
@@ -156,7 +159,7 @@ fn a_collector_behind_tls_is_verified_and_takes_everything() {
 fn a_real_collector_behind_tls_takes_both() {
     let Some(collector) = Real::rotel() else { ops_testkit::skip!("rotel is not installed") };
     let Some(mut tls) = Tls::new() else { ops_testkit::skip!("openssl or python3 is not installed") };
-    let ways: [(fn(&str) -> Otlp, SocketAddr, &str); 2] =
+    let ways: [(Way, SocketAddr, &str); 2] =
         [(Otlp::to, collector.address(), "http/1.1"), (Otlp::to_grpc, collector.grpc_address(), "h2")];
     for (to, address, protocol) in ways {
         let port = tls.before(address, protocol);
