@@ -22,6 +22,7 @@ mod propagation;
 mod redaction;
 #[cfg(feature = "tokio")]
 mod run;
+mod servers;
 #[cfg(all(feature = "otlp-grpc", feature = "otlp-tls"))]
 mod tls;
 mod traces;
