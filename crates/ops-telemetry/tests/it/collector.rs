@@ -193,6 +193,7 @@ impl Real {
         }
     }
 
+    #[cfg(any(feature = "http", feature = "otlp-grpc"))]
     pub(crate) fn kill(&mut self) {
         self.process.kill().expect("is a child");
         self.process.wait().expect("ends");
