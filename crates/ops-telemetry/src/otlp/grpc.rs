@@ -6,6 +6,7 @@
 //! collector gave up meanwhile is noticed at the next request, which is then made on a new one.
 
 use std::io;
+#[cfg(feature = "otlp-tls")]
 use std::sync::Arc;
 use std::time::Instant;
 

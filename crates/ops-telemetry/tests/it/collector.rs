@@ -54,7 +54,7 @@ impl StandIn {
         format!("http://{}", self.address)
     }
 
-    #[cfg(feature = "otlp-tls")]
+    #[cfg(all(feature = "otlp-grpc", feature = "otlp-tls"))]
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -171,7 +171,7 @@ impl Real {
         (Ipv4Addr::LOCALHOST, self.grpc.expect("it takes gRPC")).into()
     }
 
-    #[cfg(feature = "otlp-tls")]
+    #[cfg(all(feature = "otlp-grpc", feature = "otlp-tls"))]
     pub(crate) fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }
