@@ -15,6 +15,9 @@ use std::time::Instant;
 /// The libraries that others link, each of which must build on its own.
 const LIBRARIES: [&str; 5] = ["ops-backup", "ops-core", "ops-gates", "ops-secrets", "ops-telemetry"];
 
+/// Features that a service takes one by one, while the workspace has them all.
+const LONE_FEATURES: [&str; 3] = ["otlp", "otlp-grpc", "otlp-tls"];
+
 /// The programs under examples/, each run as a user would.
 const EXAMPLES: [&str; 6] = ["telemetry", "http-client", "secrets", "core", "embed-backup", "gates"];
 
@@ -75,6 +78,10 @@ fn steps() -> Vec<Step> {
             &format!("{library} alone, no default features"),
             Work::Cargo(words(&format!("check -p {library} --no-default-features"))),
         ));
+    }
+    for feature in LONE_FEATURES {
+        let line = format!("check -p ops-telemetry --no-default-features --features {feature}");
+        list.push(step(&format!("ops-telemetry with {feature} alone"), Work::Cargo(words(&line))));
     }
     for example in EXAMPLES {
         list.push(step(&format!("example {example}"), Work::Example(example)));

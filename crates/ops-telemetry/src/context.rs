@@ -17,7 +17,12 @@ pub struct TraceId(NonZeroU128);
 impl TraceId {
     /// Draws a new id from the thread's cryptographic generator.
     pub fn random() -> Self {
-        TraceContext::random().trace_id
+        loop {
+            let [high, low] = random::next();
+            if let Some(id) = Self::new(u128::from(high) << 64 | u128::from(low)) {
+                return id;
+            }
+        }
     }
 
     /// Returns the id with this value, or `None` for zero, which W3C forbids.
@@ -67,6 +72,9 @@ impl TraceFlags {
     /// The low 56 bits of the trace id are random.
     pub const RANDOM: Self = Self(0x02);
 
+    /// Those of a trace that begins here, until it is known whether it is recorded.
+    pub(crate) const NEW: Self = Self(Self::SAMPLED.0 | Self::RANDOM.0);
+
     /// Returns the defined bits of `bits`.
     pub fn from_bits(bits: u8) -> Self {
         Self(bits & (Self::SAMPLED.0 | Self::RANDOM.0))
@@ -103,14 +111,7 @@ pub struct TraceContext {
 impl TraceContext {
     /// Starts a new trace, sampled, with random ids.
     pub fn random() -> Self {
-        let flags = TraceFlags(TraceFlags::SAMPLED.0 | TraceFlags::RANDOM.0);
-        loop {
-            let [high, low, span] = random::next();
-            let trace_id = TraceId::new(u128::from(high) << 64 | u128::from(low));
-            if let (Some(trace_id), Some(span_id)) = (trace_id, SpanId::new(span)) {
-                return Self { trace_id, span_id, flags };
-            }
-        }
+        Self { trace_id: TraceId::random(), span_id: SpanId::random(), flags: TraceFlags::NEW }
     }
 
     /// Returns the context of a new span below this one: same trace and flags, a fresh span id.

@@ -34,11 +34,7 @@ impl RemoteParent {
                 let extensions = span.extensions();
                 let state = extensions.get::<SpanState>()?;
                 let context = state.observe();
-                let process = &layer.shared().process;
-                // A trace of its own does not carry what the caller of the process sent along.
-                let inherited = (context.trace_id == process.context.trace_id).then_some(process);
-                let carried = state.carried().map(|carried| &**carried).or(inherited);
-                Some(match carried {
+                Some(match layer.shared().carried(context, state.carried()) {
                     Some(carried) => Self { context, ..carried.clone() },
                     None => context.into(),
                 })

@@ -7,6 +7,7 @@ use crate::filter::Filter;
 use crate::options::Options;
 #[cfg(feature = "otlp")]
 use crate::otlp::Otlp;
+use crate::propagate::TraceState;
 use crate::sampling::Sampling;
 
 impl Options {
@@ -20,8 +21,8 @@ impl Options {
     /// | `OTEL_SERVICE_NAME` | the service's name, before that of the next one |
     /// | `OTEL_RESOURCE_ATTRIBUTES` | name, version and more: `service.version=1.2,deployment.environment.name=prod` |
     /// | `OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG` | which traces are recorded |
-    /// | `OTEL_EXPORTER_OTLP_ENDPOINT`, `_HEADERS`, `_TIMEOUT`, `_CERTIFICATE`; `OTEL_METRIC_EXPORT_INTERVAL` | with the feature `otlp`: the collector |
-    /// | the same with `_TRACES`, `_LOGS` or `_METRICS` after `OTLP`; `OTEL_TRACES_EXPORTER` and so on: `none` | that of one kind |
+    /// | `OTEL_EXPORTER_OTLP_ENDPOINT`, `_PROTOCOL` (`http/protobuf`, `grpc`), `_HEADERS`, `_TIMEOUT`, `_CERTIFICATE`, `_INSECURE`; `OTEL_METRIC_EXPORT_INTERVAL` | with the feature `otlp`: the collector |
+    /// | the same with `_TRACES`, `_LOGS` or `_METRICS` after `OTLP`; `OTEL_TRACES_EXPORTER` and so on: `none`, or `otlp` for a collector on this machine | that of one kind |
     /// | `OTEL_SDK_DISABLED` | `true`: no collector |
     ///
     /// A malformed `TRACEPARENT` counts as none, and `TRACESTATE` with it, as W3C demands. So does a `LOG_LEVEL` or
@@ -49,7 +50,9 @@ impl Options {
         self.filter = filter.unwrap_or(self.filter);
         self.no_color = lookup("NO_COLOR").is_some_and(|value| !value.is_empty());
         self.parent = text("TRACEPARENT").and_then(|value| TraceContext::parse(&value).ok());
-        self.tracestate = self.parent.and_then(|_| text("TRACESTATE"));
+        // A malformed one must not be handed on, and does not invalidate the parent.
+        let is_valid = |text: &String| TraceState::parse([text.as_str()]).is_ok();
+        self.tracestate = self.parent.and_then(|_| text("TRACESTATE")).filter(is_valid);
         self.baggage = text("BAGGAGE");
         for (name, value) in attributes(&text("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default()) {
             match name.as_str() {
@@ -147,6 +150,14 @@ mod tests {
         let options = options(&[("TRACEPARENT", "00-bad"), ("TRACESTATE", "a=b"), ("BAGGAGE", "k=v")]);
         assert_eq!((options.parent, options.tracestate), (None, None));
         assert_eq!(options.baggage.as_deref(), Some("k=v"));
+    }
+
+    #[test]
+    fn a_bad_tracestate_goes_alone() {
+        let tracestate = |text| options(&[("TRACEPARENT", PARENT), ("TRACESTATE", text)]).tracestate;
+        assert_eq!(tracestate("a=b,c=d").as_deref(), Some("a=b,c=d"));
+        assert_eq!(tracestate("a=b\nc"), None);
+        assert!(options(&[("TRACEPARENT", PARENT), ("TRACESTATE", "\n")]).parent.is_some());
     }
 
     #[test]

@@ -94,11 +94,45 @@ pub(crate) fn write_i64(out: &mut Vec<u8>, value: i64) {
 
 /// Appends a float; JSON has no word for infinities and NaN, so they become `null`.
 pub(crate) fn write_f64(out: &mut Vec<u8>, value: f64) {
-    if value.is_finite() {
+    if let Some((whole, fraction, digits)) = short_decimal(value) {
+        if value < 0.0 {
+            out.push(b'-');
+        }
+        write_u64(out, whole);
+        out.push(b'.');
+        let start = out.len();
+        out.resize(start + digits, b'0');
+        let mut rest = fraction;
+        for digit in out[start..].iter_mut().rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+    } else if value.is_finite() {
         write!(out, "{value:?}").expect("writing to memory cannot fail");
     } else {
         out.extend_from_slice(b"null");
     }
+}
+
+/// Returns the parts of a number that has few digits, as most have: before the point, after it, and how many stand after
+/// it. The result is the shortest text that reads back as the number: up to 15 digits no two texts mean the same one, and a
+/// whole number below 2^53 divided by a power of ten up to 10^22 is rounded once, as a reader rounds it (Clinger, 1990).
+fn short_decimal(value: f64) -> Option<(u64, u64, usize)> {
+    // Below and above, others write an exponent; minus zero has a sign that a comparison does not see.
+    if !(1e-4..1e9).contains(&value.abs()) {
+        return None;
+    }
+    let magnitude = value.abs();
+    let mut power = 1_u64;
+    for digits in 1..=6 {
+        power *= 10;
+        let scaled = (magnitude * power as f64).round();
+        if scaled / power as f64 == magnitude {
+            let scaled = scaled as u64;
+            return Some((scaled / power, scaled % power, digits));
+        }
+    }
+    None
 }
 
 /// Returns the longest prefix of the inside of a JSON string, at most `limit` bytes, that splits neither an escape nor
@@ -261,6 +295,20 @@ mod tests {
         }
 
         #[test]
+        fn floats_are_written_as_others_write_them(
+            any: f64, bits: u64, whole in -2_000_000_000_i64..2_000_000_000, digits in 0..9,
+        ) {
+            let short = whole as f64 / 10_f64.powi(digits);
+            let near = f64::from_bits(short.to_bits().wrapping_add(bits % 3).wrapping_sub(1));
+            for value in [any, f64::from_bits(bits), short, near, -short] {
+                let mut out = Vec::new();
+                write_f64(&mut out, value);
+                let expected = if value.is_finite() { format!("{value:?}") } else { "null".into() };
+                prop_assert_eq!(String::from_utf8(out).expect("ascii"), expected);
+            }
+        }
+
+        #[test]
         fn a_prefix_is_still_a_string(text: String, limit in 0usize..40) {
             let inside = escaped(&text);
             let end = fitting_prefix(inside.as_bytes(), limit);
@@ -319,6 +367,13 @@ mod tests {
             assert_eq!(out, expected.as_bytes());
             serde_json::from_slice::<serde_json::Value>(&out).expect("valid JSON");
         };
+        check(0.0, "0.0");
+        check(-0.0, "-0.0");
+        check(12.5, "12.5");
+        check(0.3, "0.3");
+        check(1.1, "1.1");
+        check(0.1 + 0.2, "0.30000000000000004");
+        check(1e-4, "0.0001");
         check(1.0, "1.0");
         check(-0.25, "-0.25");
         check(1e300, "1e300");

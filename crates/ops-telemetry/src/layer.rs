@@ -11,7 +11,7 @@ use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::context::TraceContext;
+use crate::context::{TraceContext, TraceFlags, TraceId};
 use crate::error::Error;
 use crate::fields::{Fields, Recorder};
 use crate::level::AUDIT_TARGET;
@@ -86,31 +86,24 @@ impl TelemetryLayer {
     fn place_root(&self, remote: Option<RemoteParent>) -> Place {
         let Shared { sampling, roots, process, .. } = &*self.shared;
         if let Some(remote) = remote {
-            let caller = remote.context;
-            let sampled = sampling.decide(caller.trace_id, Some(caller.flags));
-            let child = caller.child();
-            let context = TraceContext { flags: child.flags.with_sampled(sampled), ..child };
-            let parent = Some(caller.span_id);
-            return Place { context, parent, carried: Some(Arc::new(remote)), link: None };
+            let TraceContext { trace_id, span_id, flags } = remote.context;
+            let flags = flags.with_sampled(sampling.decide(trace_id, Some(flags)));
+            let (parent, carried) = (Some(span_id), Some(Arc::new(remote)));
+            return Place { trace_id, flags, parent, carried, link: None };
         }
         match roots {
             Roots::Own => {
-                let context = TraceContext::random();
-                let sampled = sampling.decide(context.trace_id, None);
-                let context = TraceContext { flags: context.flags.with_sampled(sampled), ..context };
+                let trace_id = TraceId::random();
+                let flags = TraceFlags::NEW.with_sampled(sampling.decide(trace_id, None));
                 // Whoever looks at the trace finds the job that it is part of.
                 let link = self.shared.sink.is_some().then_some(process.context);
-                Place { context, parent: None, carried: None, link }
+                Place { trace_id, flags, parent: None, carried: None, link }
             }
             Roots::Auto | Roots::Process => {
-                let context = process.context.child();
-                Place { context, parent: Some(process.context.span_id), carried: None, link: None }
+                let TraceContext { trace_id, span_id, flags } = process.context;
+                Place { trace_id, flags, parent: Some(span_id), carried: None, link: None }
             }
         }
-    }
-
-    fn is_recorded(&self, context: TraceContext) -> bool {
-        self.shared.sink.is_some() && context.flags.is_sampled()
     }
 }
 
@@ -123,10 +116,9 @@ impl Shared {
 
     /// Starts a new trace with a span, unless that is too late.
     pub(crate) fn start_trace(&self, state: &mut SpanState) {
-        let context = TraceContext::random();
-        let sampled = self.sampling.decide(context.trace_id, None);
-        let context = TraceContext { flags: context.flags.with_sampled(sampled), ..context };
-        state.restart(context, sampled && self.sink.is_some());
+        let trace_id = TraceId::random();
+        let sampled = self.sampling.decide(trace_id, None);
+        state.restart(trace_id, TraceFlags::NEW.with_sampled(sampled), sampled && self.sink.is_some());
     }
 }
 
@@ -151,10 +143,11 @@ where
         let inherit = |parent: tracing_subscriber::registry::SpanRef<'_, S>| {
             let extensions = parent.extensions();
             let state = extensions.get::<SpanState>()?;
-            let above = state.observe();
+            let TraceContext { trace_id, span_id, flags } = state.observe();
             Some(Place {
-                context: above.child(),
-                parent: Some(above.span_id),
+                trace_id,
+                flags,
+                parent: Some(span_id),
                 carried: state.carried().cloned(),
                 link: None,
             })
@@ -163,13 +156,13 @@ where
             Some(remote) => self.place_root(Some(remote)),
             None => span.parent().and_then(inherit).unwrap_or_else(|| self.place_root(None)),
         };
-        let is_sampled = place.context.flags.is_sampled();
+        let is_sampled = place.flags.is_sampled();
         let fields = if is_sampled || self.shared.sampling.lines == UnsampledLines::All {
             self.record(|recorder| attributes.record(recorder))
         } else {
             Fields::default()
         };
-        let is_recorded = self.is_recorded(place.context);
+        let is_recorded = is_sampled && self.shared.sink.is_some();
         span.extensions_mut().insert(SpanState::new(place, fields, is_recorded));
     }
 
@@ -202,24 +195,32 @@ where
     }
 
     fn on_close(&self, id: Id, ctx: Context<'_, S>) {
+        // Without anybody who is told of it a span just goes, and to look for it would cost more than all the rest.
+        let Some(sink) = &self.shared.sink else { return };
         let Some(span) = ctx.span(&id) else { return };
-        let Some(state) = span.extensions_mut().remove::<SpanState>() else { return };
-        let (context, parent, opened) = (state.observe(), state.parent(), state.opened());
-        let (fields, links) = state.into_parts();
-        if let (Some(sink), Some((start, clock))) = (&self.shared.sink, opened) {
-            let mut members = fields.text().to_vec();
-            self.shared.redaction.redact_line(&mut Vec::new(), &mut members, &mut Vec::new());
-            sink.span(SpanRecord {
-                context,
-                parent,
-                name: span.name(),
-                target: span.metadata().target(),
-                start,
-                end: start + Duration::from_nanos(clock.elapsed().as_nanos().try_into().unwrap_or(u64::MAX)),
-                fields: RecordFields::new(&members),
-                links,
-            });
-        }
+        let mut extensions = span.extensions_mut();
+        // The state itself goes with the span: to take it out would cost more.
+        let Some(state) = extensions.get_mut::<SpanState>() else { return };
+        let Some((start, clock)) = state.opened() else { return };
+        let (context, parent) = (state.observe(), state.parent());
+        let came_with = self.shared.carried(context, state.carried());
+        let tracestate = came_with.and_then(|carried| carried.tracestate.clone());
+        let (fields, links) = state.take();
+        // Nothing is locked while the sink takes it.
+        drop(extensions);
+        let mut members = fields.text().to_vec();
+        self.shared.redaction.redact_line(&mut Vec::new(), &mut members, &mut Vec::new());
+        sink.span(SpanRecord {
+            context,
+            parent,
+            tracestate,
+            name: span.name(),
+            target: span.metadata().target(),
+            start,
+            end: start + Duration::from_nanos(clock.elapsed().as_nanos().try_into().unwrap_or(u64::MAX)),
+            fields: RecordFields::new(&members),
+            links,
+        });
         fields.recycle();
     }
 }

@@ -55,11 +55,13 @@
 //! - `tokio`: `run`, `spawn`, `spawn_blocking`.
 //! - `http`: layers of `tower` for servers and clients, header maps as carriers, problem bodies, the admin service.
 //! - `otlp`: spans, log records and metrics to an OpenTelemetry collector, over HTTP with protobuf. Takes no package.
+//! - `otlp-grpc`: the same over gRPC. Takes an implementation of HTTP/2, and nothing of the program's runtime.
 //! - `otlp-tls`: a collector behind `https`.
 //!
 //! # Limits
-//! A collector is spoken to over OTLP/HTTP alone, not gRPC, and not through a proxy. `std::process::exit` on another thread than the one that called [`init!`] may lose the
-//! lines of the last two milliseconds below ERROR; [`Telemetry::shutdown`] before it does not.
+//! A collector is not spoken to through a proxy, and nothing is compressed. `std::process::exit` on another thread than the one
+//! that called [`init!`] may lose the lines of the last two milliseconds below ERROR; [`Telemetry::shutdown`] before it does
+//! not.
 
 pub mod admin;
 pub mod audit;
@@ -111,7 +113,7 @@ pub use level::CurrentLevel;
 pub use line::Schema;
 pub use options::{LogFormat, Options, PanicHook, Roots};
 #[cfg(feature = "otlp")]
-pub use otlp::{Collector, Otlp};
+pub use otlp::{Collector, Otlp, Protocol};
 pub use propagate::environment::child_env;
 pub use record::Undelivered;
 pub use redact::{Redactor, Sensitive};

@@ -98,6 +98,21 @@ pub struct Options {
 }
 
 impl Options {
+    /// Returns these settings with a redactor, for all that leaves the process.
+    ///
+    /// ```
+    /// # struct Masker;
+    /// # impl ops_telemetry::Redactor for Masker {
+    /// #     fn redact(&self, line: &mut Vec<u8>) {}
+    /// # }
+    /// let options = ops_telemetry::Options::for_service("orders", "1.4.0").with_redactor(Masker);
+    /// # let _ = options;
+    /// ```
+    #[must_use]
+    pub fn with_redactor(self, redactor: impl Redactor + 'static) -> Self {
+        Self { redactor: Some(Arc::new(redactor)), ..self }
+    }
+
     /// Returns what describes the service on every line, the same name only once.
     pub(crate) fn resource_members(&self) -> Vec<(String, String)> {
         let named = [("service.name", &self.service), ("service.version", &self.version)];

@@ -3,6 +3,7 @@
 //! Nothing is collected for it where no sink is installed.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crate::context::{SpanId, TraceContext};
@@ -45,6 +46,8 @@ pub struct SpanRecord {
     pub context: TraceContext,
     /// The span above it, in this process or another one.
     pub parent: Option<SpanId>,
+    /// The `tracestate` that its trace came with.
+    pub tracestate: Option<Arc<str>>,
     /// The name.
     pub name: &'static str,
     /// The module, or what the code said instead.
@@ -120,7 +123,10 @@ impl RecordFields {
 impl SpanRecord {
     /// Returns about how many bytes it takes while it waits.
     pub(crate) fn size(&self) -> usize {
-        size_of::<Self>() + self.fields.members.len() + size_of_val(&*self.links)
+        size_of::<Self>()
+            + self.fields.members.len()
+            + size_of_val(&*self.links)
+            + self.tracestate.as_deref().map_or(0, str::len)
     }
 }
 

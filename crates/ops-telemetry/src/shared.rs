@@ -137,6 +137,7 @@ impl Shared {
         sink.span(SpanRecord {
             context: self.process.context,
             parent: *parent,
+            tracestate: self.process.tracestate.clone(),
             name: "process",
             target: OWN_TARGET,
             start: *start,
@@ -144,6 +145,17 @@ impl Shared {
             fields: RecordFields::new(format!(r#","process.pid":{process}"#).as_bytes()),
             links: Vec::new(),
         });
+    }
+
+    /// Returns what the trace of a span came with: what is `carried` with it, or what the process was given, for spans of
+    /// the same trace. A trace of its own does not carry what the caller of the process sent along.
+    pub(crate) fn carried<'a>(
+        &'a self,
+        context: TraceContext,
+        carried: Option<&'a Arc<RemoteParent>>,
+    ) -> Option<&'a RemoteParent> {
+        let inherited = (context.trace_id == self.process.context.trace_id).then_some(&self.process);
+        carried.map(|carried| &**carried).or(inherited)
     }
 
     /// Waits until every line so far is written, and sent where there is somebody to send it to.

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use super::schema::{Names, Schema};
 use super::{Body, Head, MAX_LINE_LEN};
-use crate::context::{SpanId, TraceContext};
+use crate::context::TraceContext;
 use crate::json;
 use crate::severity::Severity;
 use crate::timestamp::Stamp;
@@ -32,24 +32,23 @@ pub(crate) struct JsonStyle {
     levels: [Vec<u8>; 6],
     /// `,"target":"`
     target: Vec<u8>,
-    /// `","trace_id":"`
-    trace: Vec<u8>,
-    /// `","span_id":"`
-    span: Vec<u8>,
-    ids: Ids,
-    /// `","trace_flags":"`, or nothing.
-    flags: Vec<u8>,
+    /// `","trace_id":"…` with zeros for digits, up to what differs between the schemas.
+    ids: Vec<u8>,
+    /// Where the digits of the trace begin there.
+    trace: usize,
+    tail: Tail,
     /// `,"service.name":"orders"` and so on.
     resource: Vec<u8>,
 }
 
 /// How the last two ids are written.
 #[derive(Clone, Copy, Debug)]
-enum Ids {
-    /// The span in hexadecimal, the flags as two digits.
-    Hexadecimal,
+enum Tail {
+    /// The span in hexadecimal, the flags as two digits; with where they begin. All digits have their place, so that the
+    /// rest of the line up to the fields is copied at once.
+    Hexadecimal { span: usize, flags: usize },
     /// The span in hexadecimal, the sampled flag as a truth value.
-    Sampled,
+    Sampled { span: usize },
     /// The span as a decimal number, no flags.
     Decimal,
 }
@@ -65,23 +64,36 @@ impl JsonStyle {
             Schema::Gcp { project: Some(project) } => escaped(&format!("projects/{project}/traces/")),
             _ => String::new(),
         };
-        let (ids, flags) = match schema {
-            Schema::Gcp { .. } => (Ids::Sampled, format!(r#"","{flags}":"#)),
-            Schema::Datadog => (Ids::Decimal, "\"".to_owned()),
-            _ => (Ids::Hexadecimal, format!(r#"","{flags}":""#)),
-        };
         let members = resource.iter().map(|(name, value)| {
             format!(r#","{}":"{}""#, escaped(schema.resource_name(name)), escaped(value))
         });
+        let resource: String = members.collect();
+        let mut ids = format!(r#"","{trace}":"{prefix}"#);
+        let trace = ids.len();
+        ids.push_str(&"0".repeat(32));
+        ids.push_str(&format!(r#"","{span}":""#));
+        let span = ids.len();
+        let tail = match schema {
+            Schema::Gcp { .. } => {
+                ids.push_str(&format!(r#"{}","{flags}":"#, "0".repeat(16)));
+                Tail::Sampled { span }
+            }
+            Schema::Datadog => Tail::Decimal,
+            _ => {
+                ids.push_str(&format!(r#"{}","{flags}":""#, "0".repeat(16)));
+                let flags = ids.len();
+                ids.push_str(&format!(r#"00"{resource}"#));
+                Tail::Hexadecimal { span, flags }
+            }
+        };
         Self {
             time: format!(r#"{{"{time}":""#).into_bytes(),
             levels,
             target: format!(r#","{target}":""#).into_bytes(),
-            trace: format!(r#"","{trace}":"{prefix}"#).into_bytes(),
-            span: format!(r#"","{span}":""#).into_bytes(),
-            ids,
-            flags: flags.into_bytes(),
-            resource: members.collect::<String>().into_bytes(),
+            ids: ids.into_bytes(),
+            trace,
+            tail,
+            resource: resource.into_bytes(),
         }
     }
 
@@ -103,7 +115,6 @@ impl JsonStyle {
         out.extend_from_slice(&self.target);
         json::escape(out, head.target);
         self.write_ids(out, head.context);
-        out.extend_from_slice(&self.resource);
         let mut truncated = body.truncated;
         let room = MAX_LINE_LEN.saturating_sub(out.len() + TRUNCATED.len() + b"}\n".len());
         if body.members.len() <= room {
@@ -125,31 +136,36 @@ impl JsonStyle {
         out.extend_from_slice(b"}\n");
     }
 
+    /// Writes the ids and the resource.
     fn write_ids(&self, out: &mut Vec<u8>, context: TraceContext) {
         let TraceContext { trace_id, span_id, flags } = context;
-        out.extend_from_slice(&self.trace);
-        push_hex(out, &trace_id.get().to_be_bytes());
-        out.extend_from_slice(&self.span);
-        match self.ids {
-            Ids::Hexadecimal | Ids::Sampled => push_hex(out, &SpanId::get(span_id).to_be_bytes()),
-            Ids::Decimal => json::write_u64(out, span_id.get()),
-        }
-        out.extend_from_slice(&self.flags);
-        match self.ids {
-            Ids::Hexadecimal => {
-                push_hex(out, &[flags.bits()]);
+        let start = out.len();
+        out.extend_from_slice(&self.ids);
+        let piece = &mut out[start..];
+        put_hex(piece, self.trace, &trace_id.get().to_be_bytes());
+        match self.tail {
+            Tail::Hexadecimal { span, flags: at } => {
+                put_hex(piece, span, &span_id.get().to_be_bytes());
+                put_hex(piece, at, &[flags.bits()]);
+                return;
+            }
+            Tail::Sampled { span } => {
+                put_hex(piece, span, &span_id.get().to_be_bytes());
+                out.extend_from_slice(if flags.is_sampled() { b"true" } else { b"false" });
+            }
+            Tail::Decimal => {
+                json::write_u64(out, span_id.get());
                 out.push(b'"');
             }
-            Ids::Sampled => out.extend_from_slice(if flags.is_sampled() { b"true" } else { b"false" }),
-            Ids::Decimal => {}
         }
+        out.extend_from_slice(&self.resource);
     }
 }
 
-/// Appends lower-case hexadecimal.
-fn push_hex<const N: usize>(out: &mut Vec<u8>, bytes: &[u8; N]) {
+/// Puts lower-case hexadecimal where its place is.
+fn put_hex<const N: usize>(piece: &mut [u8], at: usize, bytes: &[u8; N]) {
     let digits: [[u8; 2]; N] = bytes.map(|byte| HEX[usize::from(byte)]);
-    out.extend_from_slice(digits.as_flattened());
+    piece[at..at + 2 * N].copy_from_slice(digits.as_flattened());
 }
 
 fn escaped(text: &str) -> String {
@@ -161,7 +177,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::context::{TraceFlags, TraceId};
+    use crate::context::{SpanId, TraceFlags, TraceId};
     use crate::line::Style;
 
     fn head() -> Head<'static> {

@@ -1,17 +1,26 @@
 //! One delivery, with the retries that OTLP asks for ("OTLP/HTTP Response", "OTLP/HTTP Throttling").
 //!
-//! A collector that cannot be reached, or that answers 429, 502, 503 or 504, is asked again after a while that doubles, or
-//! after the time that it names; anything else that is no success is final. All of it ends after a minute, and at once
-//! where the process is about to end.
+//! A collector that cannot be reached, or that answers that it may take the records later, is asked again after a while
+//! that doubles, or after the time that it names; anything else that is no success is final. All of it ends after a minute,
+//! and at once where the process is about to end.
 
 use std::time::{Duration, Instant};
 
-use super::http::Client;
 use crate::random;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const MAX_ELAPSED: Duration = Duration::from_secs(60);
+
+/// One way to a collector.
+pub(super) trait Client: Send {
+    /// Sends one request and returns what became of it, at the latest then. Called by one thread that does nothing else, so
+    /// it may block; what it holds is used for the next request where that is possible.
+    fn post(&mut self, body: &[u8], until: Instant) -> Sent;
+
+    /// Returns the collector's name and port.
+    fn address(&self) -> String;
+}
 
 /// What became of one request.
 #[derive(Debug, PartialEq)]
@@ -36,7 +45,7 @@ pub(super) trait Pause {
 }
 
 pub(super) struct Courier {
-    client: Client,
+    client: Box<dyn Client>,
     timeout: Duration,
     /// The name of what is delivered, in messages.
     what: &'static str,
@@ -45,7 +54,7 @@ pub(super) struct Courier {
 }
 
 impl Courier {
-    pub(super) fn new(client: Client, timeout: Duration, what: &'static str) -> Self {
+    pub(super) fn new(client: Box<dyn Client>, timeout: Duration, what: &'static str) -> Self {
         Self { client, timeout, what, is_failing: false }
     }
 
@@ -80,7 +89,8 @@ impl Courier {
             self.failed(&why);
             let pause = after.unwrap_or_else(|| jittered(longest));
             let end = wait.closing().unwrap_or(began + MAX_ELAPSED);
-            if Instant::now() + pause >= end {
+            // A collector may name a time that no clock has.
+            if Instant::now().checked_add(pause).is_none_or(|again| again >= end) {
                 return count;
             }
             wait.pause(pause);

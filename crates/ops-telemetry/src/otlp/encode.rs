@@ -81,6 +81,7 @@ fn span(out: &mut Message, span: &SpanRecord) {
         _ => 1,
     };
     ids(out, (1, 2), span.context);
+    out.text(3, span.tracestate.as_deref().unwrap_or_default());
     if let Some(parent) = span.parent {
         out.bytes(4, &parent.get().to_be_bytes());
     }

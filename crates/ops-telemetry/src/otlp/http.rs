@@ -1,19 +1,17 @@
 //! A client for one address: HTTP/1.1 (RFC 9112), blocking, one connection that is kept, everything within a deadline.
 
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use super::courier::Sent;
-use super::options::Collector;
-use super::protobuf::{self, Value};
+use super::answer::{MAX_ANSWER, partial_success};
+use super::courier::{Client, Sent};
+use super::options::{Collector, no_header};
+use super::socket::{dial, in_time, left};
 use super::url::Url;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 
-/// The longest answer that is read.
-const MAX_ANSWER: usize = 1 << 20;
-
-pub(super) struct Client {
+pub(super) struct HttpClient {
     url: Url,
     /// Everything of a request above its length.
     head: String,
@@ -44,9 +42,9 @@ struct Answer {
     is_kept: bool,
 }
 
-impl Client {
+impl HttpClient {
     pub(super) fn new(collector: &Collector) -> Result<Self, Error> {
-        let url = Url::parse(&collector.url)?;
+        let url = Url::parse(&collector.url, None)?;
         let mut head = format!(
             "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/x-protobuf\r\nUser-Agent: ops-telemetry/{}\r\n",
             url.path,
@@ -57,44 +55,23 @@ impl Client {
             let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
             let is_name = !name.is_empty() && name.bytes().all(is_token);
             if !is_name || value.contains(['\r', '\n', '\0']) {
-                return Err(Error::new(
-                    ErrorKind::InvalidCollector,
-                    format!("header {name:?} for the collector is no header"),
-                ));
+                return Err(no_header(name));
             }
             head.push_str(&format!("{name}: {value}\r\n"));
         }
         Ok(Self {
             #[cfg(feature = "otlp-tls")]
-            tls: if url.is_tls { Some(super::tls::config(collector)?) } else { None },
+            tls: if url.is_tls { Some(super::tls::config(collector, b"http/1.1")?) } else { None },
             url,
             head,
             kept: None,
         })
     }
 
-    /// Returns the collector's name and port.
-    pub(super) fn address(&self) -> String {
-        self.url.authority()
-    }
-
-    pub(super) fn post(&mut self, body: &[u8], until: Instant) -> Sent {
-        let is_used = self.kept.is_some();
-        let mut answer = self.exchange(body, until);
-        // The other side may close a connection that rests at any time: that is no answer yet.
-        if is_used && answer.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::TimedOut) {
-            answer = self.exchange(body, until);
-        }
-        match answer {
-            Ok(answer) => answer.judge(),
-            Err(error) => Sent::Unanswered(error.to_string()),
-        }
-    }
-
     fn exchange(&mut self, body: &[u8], until: Instant) -> io::Result<Answer> {
         let mut connection = match self.kept.take() {
             Some(connection) => connection,
-            None => self.connect(until)?,
+            None => self.secured(Timed { stream: dial(&self.url, until)?, until })?,
         };
         connection.timed().until = until;
         let mut request = format!("{}Content-Length: {}\r\n\r\n", self.head, body.len()).into_bytes();
@@ -105,20 +82,6 @@ impl Client {
             self.kept = Some(connection);
         }
         Ok(answer)
-    }
-
-    fn connect(&self, until: Instant) -> io::Result<Connection> {
-        let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in (self.url.host.as_str(), self.url.port).to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, left(until)?) {
-                Ok(stream) => {
-                    stream.set_nodelay(true)?;
-                    return self.secured(Timed { stream, until });
-                }
-                Err(error) => failure = error,
-            }
-        }
-        Err(in_time(failure))
     }
 
     #[cfg(feature = "otlp-tls")]
@@ -138,6 +101,25 @@ impl Client {
     }
 }
 
+impl Client for HttpClient {
+    fn address(&self) -> String {
+        self.url.authority()
+    }
+
+    fn post(&mut self, body: &[u8], until: Instant) -> Sent {
+        let is_used = self.kept.is_some();
+        let mut answer = self.exchange(body, until);
+        // The other side may close a connection that rests at any time: that is no answer yet.
+        if is_used && answer.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::TimedOut) {
+            answer = self.exchange(body, until);
+        }
+        match answer {
+            Ok(answer) => answer.judge(),
+            Err(error) => Sent::Unanswered(error.to_string()),
+        }
+    }
+}
+
 impl Answer {
     /// Decides as the tables of OTLP/HTTP do.
     fn judge(self) -> Sent {
@@ -152,22 +134,6 @@ impl Answer {
             status => Sent::Refused(format!("it answers with status {status}")),
         }
     }
-}
-
-/// Reads how many records an `Export…ServiceResponse` rejects, and why.
-fn partial_success(body: &[u8]) -> (u64, String) {
-    let (mut rejected, mut why) = (0, String::new());
-    for (field, value) in protobuf::fields(body) {
-        let (1, Value::Bytes(inner)) = (field, value) else { continue };
-        for inside in protobuf::fields(inner) {
-            match inside {
-                (1, Value::Number(count)) => rejected = count,
-                (2, Value::Bytes(text)) => why = String::from_utf8_lossy(text).chars().take(200).collect(),
-                _ => {}
-            }
-        }
-    }
-    (rejected, why)
 }
 
 /// Reads one answer, the body included, so that the connection can be used again.
@@ -268,23 +234,6 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
 
 fn broken(why: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
-}
-
-/// A time-out of the socket has another name than one of ours.
-fn in_time(error: io::Error) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-            io::Error::new(io::ErrorKind::TimedOut, "it does not answer in time")
-        }
-        _ => error,
-    }
-}
-
-fn left(until: Instant) -> io::Result<Duration> {
-    match until.saturating_duration_since(Instant::now()) {
-        Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
-        left => Ok(left),
-    }
 }
 
 impl Connection {
@@ -394,16 +343,5 @@ mod tests {
         for status in [301, 400, 401, 404, 413, 500, 501] {
             assert!(matches!(judged(status, ""), Sent::Refused(_)), "{status}");
         }
-    }
-
-    #[test]
-    fn a_partial_success_is_not_a_success() {
-        let mut message = protobuf::Message::default();
-        message.message(1, |inner| {
-            inner.varint(1, 3);
-            inner.text(2, "too old");
-        });
-        assert_eq!(partial_success(&message.0), (3, "too old".into()));
-        assert_eq!(partial_success(b""), (0, String::new()));
     }
 }

@@ -39,6 +39,8 @@ type Encode<T> = Box<dyn Fn(&mut [T]) -> Vec<u8> + Send>;
 pub(super) struct Way<T> {
     /// How the thread is called, and the records in messages.
     pub(super) name: &'static str,
+    /// The service of gRPC that takes them.
+    pub(super) service: &'static str,
     pub(super) source: Source<T>,
     /// How long the first record of a request waits for more of them, or how much time lies between two readings.
     pub(super) delay: Duration,
@@ -82,7 +84,7 @@ struct State<T> {
 
 impl<T: Send + 'static> Lane<T> {
     pub(super) fn start(way: Way<T>, courier: Courier) -> io::Result<Self> {
-        let Way { name, source, delay, encode, count } = way;
+        let Way { name, source, delay, encode, count, .. } = way;
         let state = State {
             queue: VecDeque::new(),
             bytes: 0,

@@ -1,16 +1,22 @@
-//! Spans, log records and metrics to an OpenTelemetry collector, over OTLP/HTTP with protobuf. Feature `otlp`.
+//! Spans, log records and metrics to an OpenTelemetry collector, over OTLP with protobuf. Feature `otlp`.
 //!
 //! No package of OpenTelemetry is part of it: the messages are few and fixed, and are written here ([`encode`],
-//! [`metrics`]). gRPC would take a runtime and an implementation of HTTP/2 for the same bytes; every collector that takes
-//! the one takes the other, on port 4318.
+//! [`metrics`]). Over HTTP ([`http`]) nothing else is needed either; gRPC takes an implementation of HTTP/2, so it is a
+//! feature of its own (`otlp-grpc`).
 
+mod answer;
 mod courier;
 mod encode;
+#[cfg(feature = "otlp-grpc")]
+mod grpc;
 mod http;
 mod lane;
 mod metrics;
 mod options;
 mod protobuf;
+mod socket;
+#[cfg(feature = "otlp-grpc")]
+mod status;
 #[cfg(feature = "otlp-tls")]
 mod tls;
 mod url;
@@ -20,12 +26,14 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use self::courier::Courier;
+use self::courier::{Client, Courier};
 use self::encode::Resource;
-use self::http::Client;
+#[cfg(feature = "otlp-grpc")]
+use self::grpc::GrpcClient;
+use self::http::HttpClient;
 use self::lane::{Lane, Source, Way};
 use self::metrics::Snapshot;
-pub use self::options::{Collector, Otlp};
+pub use self::options::{Collector, Otlp, Protocol};
 use crate::error::{Error, ErrorKind};
 use crate::metrics::{Desc, Registry};
 use crate::record::{LogRecord, Sink, SpanRecord, Undelivered};
@@ -51,6 +59,7 @@ impl Exporter {
         let of = Arc::clone(&resource);
         let spans = lane(otlp.spans.as_ref(), || Way {
             name: "spans",
+            service: "opentelemetry.proto.collector.trace.v1.TraceService",
             source: Source::Queue { capacity: otlp.capacity },
             delay: DELAY,
             encode: Box::new(move |batch: &mut [SpanRecord]| encode::spans(&of, batch)),
@@ -59,6 +68,7 @@ impl Exporter {
         let of = Arc::clone(&resource);
         let logs = lane(otlp.logs.as_ref(), || Way {
             name: "logs",
+            service: "opentelemetry.proto.collector.logs.v1.LogsService",
             source: Source::Queue { capacity: otlp.capacity },
             delay: DELAY,
             encode: Box::new(move |batch: &mut [LogRecord]| encode::logs(&of, batch)),
@@ -69,6 +79,7 @@ impl Exporter {
             None => None,
             Some(registry) => lane(otlp.metrics.as_ref(), || Way {
                 name: "metrics",
+                service: "opentelemetry.proto.collector.metrics.v1.MetricsService",
                 source: Source::Read(Box::new(move || {
                     vec![Snapshot { since, time: SystemTime::now(), metrics: registry.read() }]
                 })),
@@ -115,11 +126,27 @@ fn lane<T: Send + 'static>(
 ) -> Result<Option<Lane<T>>, Error> {
     let Some(collector) = collector else { return Ok(None) };
     let way = way();
-    let courier = Courier::new(Client::new(collector)?, collector.timeout, way.name);
+    let courier = Courier::new(client(collector, way.service)?, collector.timeout, way.name);
     let cannot = |error: io::Error| {
         Error::new(ErrorKind::InvalidCollector, format!("cannot start the thread for the collector: {error}"))
     };
     Lane::start(way, courier).map(Some).map_err(cannot)
+}
+
+fn client(collector: &Collector, service: &str) -> Result<Box<dyn Client>, Error> {
+    let cannot = |why: String| Err(Error::new(ErrorKind::InvalidCollector, why));
+    match &collector.protocol {
+        Protocol::Http => Ok(Box::new(HttpClient::new(collector)?)),
+        #[cfg(feature = "otlp-grpc")]
+        Protocol::Grpc => Ok(Box::new(GrpcClient::new(collector, service)?)),
+        #[cfg(not(feature = "otlp-grpc"))]
+        Protocol::Grpc => {
+            cannot(format!("{service} of the collector is gRPC, which needs the feature `otlp-grpc`"))
+        }
+        Protocol::Other(name) => {
+            cannot(format!("protocol {name:?} for the collector is neither `http/protobuf` nor `grpc`"))
+        }
+    }
 }
 
 impl Sink for Exporter {

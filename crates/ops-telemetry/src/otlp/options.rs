@@ -4,8 +4,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Collectors to which everything is sent over OTLP/HTTP with protobuf, without ever delaying the program: each kind has a
-/// bounded queue and a thread of its own, and what a collector does not take is counted. Feature `otlp`.
+use crate::error::{Error, ErrorKind};
+
+/// Collectors to which everything is sent, over HTTP or gRPC, without ever delaying the program: each kind has a bounded
+/// queue and a thread of its own, and what a collector does not take is counted. Feature `otlp`.
 #[derive(Clone, Debug)]
 pub struct Otlp {
     /// Where recorded spans go, if they do.
@@ -23,9 +25,12 @@ pub struct Otlp {
 /// An endpoint that takes one kind of record.
 #[derive(Clone)]
 pub struct Collector {
-    /// The whole address, path included: `http://localhost:4318/v1/traces`. `https` needs the feature `otlp-tls`.
+    /// The whole address, path included: `http://localhost:4318/v1/traces`; for gRPC without a path, and on port 4317 where
+    /// it names none. `https` needs the feature `otlp-tls`.
     pub url: String,
-    /// Headers of each request, for example `authorization`. Never shown.
+    /// What the collector speaks there.
+    pub protocol: Protocol,
+    /// Headers (for gRPC: metadata) of each request, for example `authorization`. Never shown.
     pub headers: Vec<(String, String)>,
     /// How long one attempt may take.
     pub timeout: Duration,
@@ -33,12 +38,40 @@ pub struct Collector {
     pub certificates: Option<PathBuf>,
 }
 
+/// A transport of OTLP.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// `http/protobuf`.
+    #[default]
+    Http,
+    /// `grpc`; needs the feature `otlp-grpc`.
+    Grpc,
+    /// What the environment names and this crate does not speak: refused at the start, rather than taken for another.
+    Other(String),
+}
+
 impl Otlp {
-    /// Sends everything to the collector at this address, to the paths of OTLP: `http://localhost:4318`.
+    /// Sends everything over HTTP to the collector at this address, to the paths of OTLP: `http://localhost:4318`.
     pub fn to(endpoint: &str) -> Self {
+        let url = |path: &str| format!("{}/{path}", endpoint.trim_end_matches('/'));
+        Self::each(&Protocol::Http, url)
+    }
+
+    /// Sends everything over gRPC to the collector at this address: `http://localhost:4317`. Needs the feature `otlp-grpc`.
+    pub fn to_grpc(endpoint: &str) -> Self {
+        Self::each(&Protocol::Grpc, |_| endpoint.to_owned())
+    }
+
+    fn each(protocol: &Protocol, url: impl Fn(&str) -> String) -> Self {
         let collector = |path: &str| {
-            let url = format!("{}/{path}", endpoint.trim_end_matches('/'));
-            Some(Collector { url, headers: Vec::new(), timeout: Duration::from_secs(10), certificates: None })
+            Some(Collector {
+                url: url(path),
+                protocol: protocol.clone(),
+                headers: Vec::new(),
+                timeout: Duration::from_secs(10),
+                certificates: None,
+            })
         };
         Self {
             spans: collector("v1/traces"),
@@ -55,37 +88,74 @@ impl Otlp {
             return None;
         }
         let base = lookup("OTEL_EXPORTER_OTLP_ENDPOINT");
-        let defaults = Self::to(base.as_deref().unwrap_or_default());
         let milliseconds = |name: &str| {
             lookup(name)?.parse::<u64>().ok().filter(|time| *time > 0).map(Duration::from_millis)
         };
-        let collector = |signal: &str, default: Option<Collector>| {
-            if lookup(&format!("OTEL_{signal}_EXPORTER")).is_some_and(|exporter| exporter == "none") {
+        let collector = |signal: &str, path: &str| {
+            let exporter = lookup(&format!("OTEL_{signal}_EXPORTER"));
+            if exporter.as_deref() == Some("none") {
                 return None;
             }
             let name = |what: &str| format!("OTEL_EXPORTER_OTLP_{signal}_{what}");
             let either =
                 |what: &str| lookup(&name(what)).or_else(|| lookup(&format!("OTEL_EXPORTER_OTLP_{what}")));
-            let default = default.filter(|_| base.is_some());
-            let url = lookup(&name("ENDPOINT")).or_else(|| default.map(|default| default.url))?;
+            let protocol = either("PROTOCOL").map_or(Protocol::Http, |name| Protocol::named(&name));
+            let own = lookup(&name("ENDPOINT"));
+            // Who asks for it by name and names no address means the one on this machine.
+            let base = base.as_deref().or((exporter.as_deref() == Some("otlp")).then_some(match protocol {
+                Protocol::Grpc => "http://localhost:4317",
+                _ => "http://localhost:4318",
+            }));
+            let url = match protocol {
+                Protocol::Grpc => {
+                    let is_insecure = either("INSECURE").is_some_and(|it| it.eq_ignore_ascii_case("true"));
+                    with_scheme(&own.or_else(|| base.map(str::to_owned))?, is_insecure)
+                }
+                _ => own.or_else(|| Some(format!("{}/{path}", base?.trim_end_matches('/'))))?,
+            };
             let timeout =
                 milliseconds(&name("TIMEOUT")).or_else(|| milliseconds("OTEL_EXPORTER_OTLP_TIMEOUT"));
             Some(Collector {
                 url,
+                protocol,
                 headers: either("HEADERS").map(|text| headers(&text)).unwrap_or_default(),
                 timeout: timeout.unwrap_or(Duration::from_secs(10)),
                 certificates: either("CERTIFICATE").map(PathBuf::from),
             })
         };
+        let defaults = Self::to("");
         let otlp = Self {
-            spans: collector("TRACES", defaults.spans.clone()),
-            logs: collector("LOGS", defaults.logs.clone()),
-            metrics: collector("METRICS", defaults.metrics.clone()),
+            spans: collector("TRACES", "v1/traces"),
+            logs: collector("LOGS", "v1/logs"),
+            metrics: collector("METRICS", "v1/metrics"),
             interval: milliseconds("OTEL_METRIC_EXPORT_INTERVAL").unwrap_or(defaults.interval),
-            ..defaults
+            capacity: defaults.capacity,
         };
         (otlp.spans.is_some() || otlp.logs.is_some() || otlp.metrics.is_some()).then_some(otlp)
     }
+}
+
+impl Protocol {
+    fn named(name: &str) -> Self {
+        match name {
+            "http/protobuf" => Self::Http,
+            "grpc" => Self::Grpc,
+            other => Self::Other(other.to_owned()),
+        }
+    }
+}
+
+/// The target of a gRPC client may stand without a scheme; then it is secure unless it was said that it is not.
+fn with_scheme(target: &str, is_insecure: bool) -> String {
+    match target.contains("://") {
+        true => target.to_owned(),
+        false => format!("{}://{target}", if is_insecure { "http" } else { "https" }),
+    }
+}
+
+/// Says that a header cannot be sent. Its value is not repeated.
+pub(super) fn no_header(name: &str) -> Error {
+    Error::new(ErrorKind::InvalidCollector, format!("header {name:?} for the collector is no header"))
 }
 
 /// Reads `name=value,name=value`, values percent-encoded.
@@ -94,7 +164,8 @@ fn headers(text: &str) -> Vec<(String, String)> {
     members.map(|(name, value)| (name.trim().to_owned(), decoded(value.trim()))).collect()
 }
 
-fn decoded(text: &str) -> String {
+/// Decodes what is percent-encoded, and leaves what only looks so.
+pub(super) fn decoded(text: &str) -> String {
     let mut out = Vec::new();
     let mut rest = text.as_bytes();
     while let [byte, tail @ ..] = rest {
@@ -117,6 +188,7 @@ impl fmt::Debug for Collector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Collector")
             .field("url", &self.url)
+            .field("protocol", &self.protocol)
             .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }
@@ -167,5 +239,47 @@ mod tests {
         assert_eq!((spans.timeout.as_millis(), logs.timeout.as_millis()), (1500, 7));
         assert!(otlp.metrics.is_none() && otlp.interval.as_millis() == 250);
         assert!(!format!("{spans:?}").contains("Basic"));
+    }
+
+    #[test]
+    fn a_protocol_is_chosen_for_all_or_for_one() {
+        let check = |vars: &[(&str, &str)], expected: [(&str, Protocol); 3]| {
+            let otlp = read(vars).expect("an endpoint is named");
+            let found = [otlp.spans, otlp.logs, otlp.metrics].map(|one| {
+                let one = one.expect("on");
+                (one.url, one.protocol)
+            });
+            assert_eq!(found, expected.map(|(url, protocol)| (url.to_owned(), protocol)), "{vars:?}");
+        };
+        let base = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317");
+        let grpc = ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+        let all = || ("http://c:4317", Protocol::Grpc);
+        check(&[base, grpc], [all(), all(), all()]);
+        let logs = ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "http/protobuf");
+        check(&[base, grpc, logs], [all(), ("http://c:4317/v1/logs", Protocol::Http), all()]);
+        let json = || Protocol::Other("http/json".into());
+        check(
+            &[base, ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")],
+            [
+                ("http://c:4317/v1/traces", json()),
+                ("http://c:4317/v1/logs", json()),
+                ("http://c:4317/v1/metrics", json()),
+            ],
+        );
+        let bare = ("OTEL_EXPORTER_OTLP_ENDPOINT", "c:4317");
+        let secure = || ("https://c:4317", Protocol::Grpc);
+        check(&[bare, grpc, ("OTEL_EXPORTER_OTLP_LOGS_INSECURE", "true")], [secure(), all(), secure()]);
+    }
+
+    #[test]
+    fn who_asks_for_it_by_name_gets_the_collector_of_this_machine() {
+        let asked = ("OTEL_TRACES_EXPORTER", "otlp");
+        let url = |vars: &[(&str, &str)]| {
+            let otlp = read(vars).expect("asked for");
+            assert!(otlp.logs.is_none() && otlp.metrics.is_none());
+            otlp.spans.expect("on").url
+        };
+        assert_eq!(url(&[asked]), "http://localhost:4318/v1/traces");
+        assert_eq!(url(&[asked, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]), "http://localhost:4317");
     }
 }

@@ -9,8 +9,8 @@ use rustls::{ClientConfig, RootCertStore};
 use super::options::Collector;
 use crate::error::{Error, ErrorKind};
 
-/// Trusts the certificates of the collector's own file, else those of the system.
-pub(super) fn config(collector: &Collector) -> Result<Arc<ClientConfig>, Error> {
+/// Trusts the certificates of the collector's own file, else those of the system; speaks only `protocol` (ALPN).
+pub(super) fn config(collector: &Collector, protocol: &[u8]) -> Result<Arc<ClientConfig>, Error> {
     let invalid = |why: String| Error::new(ErrorKind::InvalidCollector, why);
     let mut roots = RootCertStore::empty();
     match &collector.certificates {
@@ -37,5 +37,7 @@ pub(super) fn config(collector: &Collector) -> Result<Arc<ClientConfig>, Error> 
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| invalid(error.to_string()))?;
-    Ok(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
+    let mut config = config.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![protocol.to_vec()];
+    Ok(Arc::new(config))
 }

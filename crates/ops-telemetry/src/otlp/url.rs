@@ -13,8 +13,9 @@ pub(super) struct Url {
 }
 
 impl Url {
-    /// Reads `http://host:port/path` or `https://…`, without a user and a fragment.
-    pub(super) fn parse(text: &str) -> Result<Self, Error> {
+    /// Reads `http://host:port/path` or `https://…`, without a user and a fragment. Where no port stands it is that of the
+    /// scheme, or `port`.
+    pub(super) fn parse(text: &str, port_unless_named: Option<u16>) -> Result<Self, Error> {
         // The text is not repeated: it may hold what was meant to be a password.
         let invalid =
             |why: &str| Error::new(ErrorKind::InvalidCollector, format!("address of the collector {why}"));
@@ -44,7 +45,7 @@ impl Url {
         let port = match port {
             Some(port) => port.parse().ok().filter(|port| *port != 0),
             None if authority.starts_with('[') && !authority.ends_with(']') => None,
-            None => Some(if is_tls { 443 } else { 80 }),
+            None => port_unless_named.or(Some(if is_tls { 443 } else { 80 })),
         };
         let port = port.ok_or_else(|| invalid("has a port that is none"))?;
         if host.is_empty() || host.contains(['[', ']']) {
@@ -68,7 +69,7 @@ mod tests {
     #[test]
     fn addresses_are_read_or_refused() {
         let check = |text: &str, expected: Option<(&str, u16, &str)>| {
-            let found = Url::parse(text).ok().map(|url| (url.authority(), url.port, url.path));
+            let found = Url::parse(text, None).ok().map(|url| (url.authority(), url.port, url.path));
             let expected = expected.map(|(host, port, path)| (host.to_owned(), port, path.to_owned()));
             assert_eq!(found, expected, "{text}");
         };
@@ -77,6 +78,8 @@ mod tests {
         check("http://c?x=1", Some(("c:80", 80, "/?x=1")));
         check("http://[::1]:4318/a", Some(("[::1]:4318", 4318, "/a")));
         check("http://[::1]", Some(("[::1]:80", 80, "/")));
+        let with_port = |text: &str| Url::parse(text, Some(4317)).ok().map(|url| url.port);
+        assert_eq!((with_port("http://c"), with_port("http://c:1")), (Some(4317), Some(1)));
         for bad in [
             "localhost:4318",
             "ftp://c",
@@ -95,8 +98,8 @@ mod tests {
         ] {
             check(bad, None);
         }
-        assert_eq!(Url::parse("https://c").is_ok(), cfg!(feature = "otlp-tls"));
-        let error = Url::parse("http://user:secret@c").expect_err("has a user");
+        assert_eq!(Url::parse("https://c", None).is_ok(), cfg!(feature = "otlp-tls"));
+        let error = Url::parse("http://user:secret@c", None).expect_err("has a user");
         assert!(!error.to_string().contains("secret"));
     }
 }

@@ -22,8 +22,10 @@ pub fn application_name(service: &str, version: &str) -> String {
 pub fn set_local(service: &str, context: &TraceContext) -> String {
     let mut name = printable(service);
     name.truncate(MAX_APPLICATION_NAME - 33);
-    // A backslash is no escape between plain quotes, whatever the client's encoding: all is ASCII.
-    format!("SET LOCAL application_name = '{}:{}'", name.replace('\'', "''"), context.trace_id)
+    // A session may still read backslashes as escapes (`standard_conforming_strings`), and one before a quote would undo
+    // its doubling.
+    let name = name.replace('\\', "?").replace('\'', "''");
+    format!("SET LOCAL application_name = '{name}:{}'", context.trace_id)
 }
 
 /// Appends `traceparent`, `tracestate` and `tags` to a statement as a comment, as sqlcommenter's specification says:
@@ -95,6 +97,7 @@ mod tests {
         };
         check("orders", "orders");
         check("o'brien", "o''brien");
+        check("o\\'brien", "o?''brien");
         check(&"x".repeat(40), &"x".repeat(30));
     }
 

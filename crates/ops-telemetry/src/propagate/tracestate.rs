@@ -98,7 +98,7 @@ impl TraceState {
         // From the end, for the front was changed last.
         for at in (0..members.len()).rev() {
             if len > limit && members[at].len() > LARGE_MEMBER {
-                len -= members.remove(at).len() + 1;
+                len = len.saturating_sub(members.remove(at).len() + 1);
             }
         }
         while len > limit
@@ -246,6 +246,8 @@ mod tests {
         check(3, Some("a=1"));
         check(2, None);
         check(0, None);
+        let alone = TraceState::parse([format!("big={large}").as_str()]).expect("valid");
+        assert_eq!(alone.to_header_within(100), None);
     }
 
     proptest! {

@@ -54,6 +54,11 @@ impl StandIn {
         format!("http://{}", self.address)
     }
 
+    #[cfg(all(feature = "otlp-grpc", feature = "otlp-tls"))]
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Returns the requests on a path so far.
     pub(crate) fn requests(&self, path: &str) -> Vec<Request> {
         let requests = self.requests.lock().expect("no panic");
@@ -102,6 +107,9 @@ fn serve(stream: TcpStream, kept: &Mutex<Vec<Request>>, script: &(impl Fn(usize,
 pub(crate) struct Real {
     process: Child,
     port: u16,
+    /// Where it takes gRPC, if it does.
+    #[cfg_attr(not(feature = "otlp-grpc"), expect(dead_code, reason = "nobody speaks it"))]
+    grpc: Option<u16>,
     home: PathBuf,
 }
 
@@ -113,7 +121,7 @@ impl Real {
         let port = free_port();
         let mut command = Command::new("python3");
         command.args(["-m", "oteltap", "--port", &port.to_string()]).env("PYTHONPATH", package);
-        Some(Self::start(command, port))
+        Some(Self::start(command, port, None))
     }
 
     /// Starts rotel, which prints each record that arrives for people. `None` where it is not installed.
@@ -128,19 +136,20 @@ impl Real {
         }
         command.args(["--otlp-http-endpoint", &format!("127.0.0.1:{port}")]);
         command.args(["--otlp-grpc-endpoint", &format!("127.0.0.1:{other}")]);
-        Some(Self::start(command, port))
+        Some(Self::start(command, port, Some(other)))
     }
 
-    fn start(mut command: Command, port: u16) -> Self {
+    fn start(mut command: Command, port: u16, grpc: Option<u16>) -> Self {
         let home =
             std::env::temp_dir().join(format!("ops-telemetry-collector-{}-{port}", std::process::id()));
         fs::create_dir_all(&home).expect("a folder");
         let output = fs::File::create(home.join("output")).expect("a file");
         command.stdin(Stdio::null()).stdout(output.try_clone().expect("the same file")).stderr(output);
         let process = command.spawn().expect("starts");
-        let mut collector = Self { process, port, home };
+        let mut collector = Self { process, port, grpc, home };
         let end = Instant::now() + Duration::from_secs(60);
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+        let is_there = |port| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
+        while !is_there(port) || grpc.is_some_and(|port| !is_there(port)) {
             let gone = collector.process.try_wait().expect("is a child");
             assert!(gone.is_none() && Instant::now() < end, "no collector: {gone:?} {}", collector.output());
             std::thread::sleep(Duration::from_millis(20));
@@ -150,6 +159,21 @@ impl Real {
 
     pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    #[cfg(feature = "otlp-grpc")]
+    pub(crate) fn grpc_url(&self) -> String {
+        format!("http://{}", self.grpc_address())
+    }
+
+    #[cfg(feature = "otlp-grpc")]
+    pub(crate) fn grpc_address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.grpc.expect("it takes gRPC")).into()
+    }
+
+    #[cfg(all(feature = "otlp-grpc", feature = "otlp-tls"))]
+    pub(crate) fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
     pub(crate) fn output(&self) -> String {
@@ -169,6 +193,7 @@ impl Real {
         }
     }
 
+    #[cfg(any(feature = "http", feature = "otlp-grpc"))]
     pub(crate) fn kill(&mut self) {
         self.process.kill().expect("is a child");
         self.process.wait().expect("ends");

@@ -123,3 +123,29 @@ fn ids_follow_a_future_that_moves_between_polls() {
     assert_eq!(span_of("b first"), span_of("b second"));
     assert_ne!(span_of("a first"), span_of("b first"));
 }
+
+/// The id of a span is drawn when somebody asks for it.
+#[test]
+fn threads_that_ask_for_an_id_at_the_same_time_are_told_the_same_one() {
+    let capture = Capture::default();
+    let asked = capture.run(options(), || {
+        let dispatch = tracing::dispatcher::get_default(Clone::clone);
+        for _ in 0..300 {
+            let span = info_span!("shared");
+            let barrier = std::sync::Barrier::new(2);
+            let ask = || {
+                tracing::dispatcher::with_default(&dispatch, || {
+                    let _span = span.enter();
+                    barrier.wait();
+                    TraceContext::current().expect("telemetry is there")
+                })
+            };
+            let (one, other) = std::thread::scope(|scope| {
+                let other = scope.spawn(ask);
+                (ask(), other.join().expect("no panic"))
+            });
+            assert_eq!(one, other);
+        }
+    });
+    asked.expect("valid options");
+}

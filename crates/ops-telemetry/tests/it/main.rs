@@ -7,6 +7,9 @@ mod audit;
 mod chain;
 #[cfg(feature = "otlp")]
 mod collector;
+mod fuzz;
+#[cfg(feature = "otlp-grpc")]
+mod grpc;
 #[cfg(feature = "http")]
 mod http;
 mod ids;
@@ -19,6 +22,9 @@ mod propagation;
 mod redaction;
 #[cfg(feature = "tokio")]
 mod run;
+mod servers;
+#[cfg(all(feature = "otlp-grpc", feature = "otlp-tls"))]
+mod tls;
 mod traces;
 mod writer;
 

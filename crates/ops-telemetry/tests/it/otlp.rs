@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use ops_telemetry::metrics::{Buckets, Desc, Exposition, Unit};
 use ops_telemetry::testing::scoped;
-use ops_telemetry::{ErrorKind, Options, Otlp, Roots, ShutdownReport, Telemetry, TraceContext, Undelivered};
+use ops_telemetry::{
+    ErrorKind, Options, Otlp, Protocol, Roots, ShutdownReport, Telemetry, TraceContext, Undelivered,
+};
 use serde_json::Value;
 
 use crate::collector::{OK, Real, Reply, StandIn};
@@ -14,22 +16,26 @@ use crate::parse;
 use crate::process::{is_program, program_of, stderr_lines};
 use crate::redaction::Word;
 
-const LONG: Duration = Duration::from_secs(60);
-const SHORT: Duration = Duration::from_millis(300);
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+pub(crate) const SHORT: Duration = Duration::from_millis(300);
 
 fn to(url: &str) -> Options {
+    to_collector(Otlp::to(url))
+}
+
+pub(crate) fn to_collector(otlp: Otlp) -> Options {
     let writer = Arc::new(ops_telemetry::testing::Capture::default());
-    Options { otlp: Some(Otlp::to(url)), writer, roots: Roots::Own, ..crate::options() }
+    Options { otlp: Some(otlp), writer, roots: Roots::Own, ..crate::options() }
 }
 
 /// Runs `body` with telemetry of its own and shuts it down.
-fn run(options: Options, at_most: Duration, body: impl FnOnce(&Telemetry)) -> ShutdownReport {
+pub(crate) fn run(options: Options, at_most: Duration, body: impl FnOnce(&Telemetry)) -> ShutdownReport {
     let (dispatch, telemetry) = scoped(options).expect("valid options");
     tracing::dispatcher::with_default(&dispatch, || body(&telemetry));
     telemetry.shutdown(at_most)
 }
 
-fn spans_and_lines(count: u64) {
+pub(crate) fn spans_and_lines(count: u64) {
     for n in 0..count {
         tracing::info_span!("work", n).in_scope(|| tracing::info!(n, "done"));
     }
@@ -176,6 +182,30 @@ fn an_address_that_is_none_is_refused() {
 }
 
 #[test]
+fn a_protocol_that_is_none_is_refused() {
+    let mut options = to("http://127.0.0.1:1");
+    let spans = options.otlp.as_mut().and_then(|otlp| otlp.spans.as_mut()).expect("set");
+    spans.protocol = Protocol::Other("http/json".into());
+    let error = scoped(options).expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::InvalidCollector);
+    assert!(error.to_string().contains("http/json"), "{error}");
+    let grpc = scoped(to_collector(Otlp::to_grpc("http://127.0.0.1:1")));
+    assert_eq!(grpc.is_ok(), cfg!(feature = "otlp-grpc"));
+}
+
+#[test]
+fn a_time_to_come_again_that_no_clock_has_is_survived() {
+    let reply = Reply::Status(503, "Retry-After: 18446744073709551615\r\n", b"");
+    let collector = StandIn::start(move |number, _| if number == 0 { reply } else { OK });
+    let report = run(to(&collector.url()), LONG, |telemetry| {
+        spans_and_lines(1);
+        assert!(telemetry.flush(LONG));
+        spans_and_lines(1);
+    });
+    assert_eq!((report.undelivered.spans, report.undelivered.logs), (1, 1), "{report:?}");
+}
+
+#[test]
 fn headers_are_sent() {
     let collector = StandIn::start(|_, _| OK);
     let mut options = to(&collector.url());
@@ -186,7 +216,7 @@ fn headers_are_sent() {
     assert!(!collector.requests("/v1/logs")[0].head.contains("authorization"));
 }
 
-fn works() {
+pub(crate) fn works() {
     let telemetry = ops_telemetry::init!().expect("the first one");
     let orders = telemetry.metrics().counter(Desc::new("orders_total", "Orders.")).expect("valid");
     let took = Desc::new("settlement_duration_seconds", "How long it took.").unit(Unit::Seconds);
@@ -228,6 +258,8 @@ fn a_real_collector_reads_what_the_lines_say() {
     }
     let Some(collector) = Real::oteltap() else { ops_testkit::skip!("oteltap is not installed") };
     let output = program_of("otlp", "a_real_collector_reads_what_the_lines_say")
+        .env("TRACEPARENT", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+        .env("TRACESTATE", "v=1,w=2")
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url())
         .output()
         .expect("runs");
@@ -254,6 +286,12 @@ fn a_real_collector_reads_what_the_lines_say() {
     let (outer, inner) = (span("GET /"), span("inner"));
     assert_eq!((&inner["traceId"], &inner["spanId"]), (warning.get("trace_id"), warning.get("span_id")));
     assert_eq!(inner["parentSpanId"], outer["spanId"]);
+    let process = span("process");
+    assert_eq!(outer["parentSpanId"], process["spanId"]);
+    assert_eq!(process["parentSpanId"], "b7ad6b7169203331");
+    for one in [process, outer, inner] {
+        assert_eq!(one["traceState"], "v=1,w=2");
+    }
     assert_eq!((&outer["kind"], &outer["status"]["code"]), (&2.into(), &2.into()));
     assert_eq!(attribute(outer, "text")["stringValue"], "a\"\n\u{e9}");
     assert_eq!(attribute(outer, "ratio")["doubleValue"], 1.5);

@@ -1,7 +1,5 @@
 //! The redactor sees everything that a user can put into a line, whole and before it is cut.
 
-use std::sync::Arc;
-
 use ops_telemetry::testing::Capture;
 use ops_telemetry::{LogFormat, Options, Redactor};
 use tracing::{info, info_span};
@@ -20,7 +18,7 @@ impl Redactor for Word {
 
 fn logged(secret: &'static str, format: LogFormat, body: impl FnOnce()) -> String {
     let capture = Capture::default();
-    let options = Options { redactor: Some(Arc::new(Word(secret))), format, ..options() };
+    let options = Options { format, ..options() }.with_redactor(Word(secret));
     capture.run(options, body).expect("valid options");
     capture.lines().remove(0)
 }

@@ -48,6 +48,32 @@ fn a_process_with_a_parent_is_one_trace_unless_told_otherwise() {
 }
 
 #[test]
+fn a_recorded_span_has_the_tracestate_of_its_own_trace() {
+    let process = Options { parent: Some(caller()), tracestate: Some("p=1".into()), ..options() };
+    let remote = RemoteParent { tracestate: Some("v=1".into()), ..RemoteParent::from(caller()) };
+    let found = |roots| {
+        let capture = Capture::default();
+        let options = Options { roots, ..process.clone() };
+        capture
+            .run(options, || {
+                info_span!("root").in_scope(|| drop(info_span!("child")));
+                let request = remote.clone().parent_of(|| info_span!("request"));
+                request.in_scope(|| drop(info_span!("query")));
+            })
+            .expect("valid options");
+        let spans = capture.spans().into_iter();
+        spans.map(|span| (span.name, span.tracestate.as_deref().map(str::to_owned))).collect::<Vec<_>>()
+    };
+    let vendor = Some("v=1".to_owned());
+    let below = |root: Option<&str>| {
+        let root = root.map(str::to_owned);
+        vec![("child", root.clone()), ("root", root), ("query", vendor.clone()), ("request", vendor.clone())]
+    };
+    assert_eq!(found(Roots::Process), below(Some("p=1")));
+    assert_eq!(found(Roots::Own), below(None));
+}
+
+#[test]
 fn a_span_continues_the_trace_of_a_caller() {
     let remote =
         RemoteParent { context: caller(), tracestate: Some("v=1".into()), baggage: Some("k=secret".into()) };
