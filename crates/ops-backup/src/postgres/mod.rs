@@ -7,7 +7,9 @@ pub(crate) mod manifest;
 pub(crate) mod page;
 pub(crate) mod recovery;
 pub(crate) mod segment;
+pub(crate) mod sent_manifest;
 pub(crate) mod session;
+pub(crate) mod tar;
 pub(crate) mod timeline;
 
 pub use files::Tablespace;

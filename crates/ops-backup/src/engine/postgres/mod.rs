@@ -19,7 +19,7 @@ use ops_core::connection::ConnectionSettings;
 use tokio::time::{Instant, sleep};
 
 use crate::engine::list::{Facts, Kind};
-use crate::engine::{Connect, Engine, FileList, Finished, LastFile, Listed};
+use crate::engine::{Connect, Engine, FileList, Finished, LastFile, Listed, Supply};
 use crate::error::{Error, ErrorKind, Result};
 use crate::monitor::{Monitor, Phase};
 use crate::postgres::Tablespace;
@@ -125,7 +125,7 @@ impl super::Session for PostgresSession {
         Ok(())
     }
 
-    async fn list(&mut self) -> Result<Listed> {
+    async fn supply(&mut self) -> Result<Supply> {
         let (data_directory, control) = (self.data_directory.clone(), self.control.clone());
         let (files, tablespaces) = blocking(move || list(&data_directory, &control)).await?;
         self.tablespaces = tablespaces;
@@ -142,7 +142,7 @@ impl super::Session for PostgresSession {
             pages,
             checked: self.checked.clone(),
         };
-        Ok(Listed { files, opener: Arc::new(opener) })
+        Ok(Supply::Files(Listed { files, opener: Arc::new(opener) }))
     }
 
     fn doubt(&self, base: &BackupSource) -> Option<String> {
@@ -199,7 +199,7 @@ impl super::Session for PostgresSession {
             file("backup_label", Bytes::from(stopped.label.clone())),
             file(control::PATH, Bytes::from(control_bytes)),
         ];
-        Ok(Finished { source: BackupSource::Postgres(self.facts(&stopped)), files })
+        Ok(Finished { source: BackupSource::Postgres(self.facts(&stopped)), files, proof: None })
     }
 }
 
