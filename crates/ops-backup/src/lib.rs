@@ -55,7 +55,7 @@ mod repo;
 mod transfer;
 pub mod wal;
 
-pub use engine::{Engine, PostgresEngine, TreeEngine};
+pub use engine::{Engine, PostgresEngine, RemoteEngine, TakenFrom, TreeEngine};
 pub use error::{Error, ErrorKind};
 pub use job::backup::{BackupOptions, BaseChoice, ChangeDetection, backup};
 pub use job::expire::{self, ExpirePlan};

@@ -20,6 +20,7 @@
 pub(crate) mod chunks;
 mod list;
 pub(crate) mod postgres;
+mod remote;
 pub(crate) mod throttle;
 mod tree;
 
@@ -34,10 +35,11 @@ use crate::monitor::Monitor;
 use crate::repo::Repository;
 use crate::repo::catalog::{BackupSource, BadPage};
 pub(crate) use list::{Facts, FileList, Item, Kind, Parent};
-pub use postgres::PostgresEngine;
+pub use postgres::{PostgresEngine, TakenFrom};
+pub use remote::RemoteEngine;
 pub use tree::TreeEngine;
 
-/// Something that backups can be taken of; see [`PostgresEngine`] and [`TreeEngine`].
+/// Something that backups can be taken of; see [`PostgresEngine`], [`RemoteEngine`] and [`TreeEngine`].
 ///
 /// The engines are those of this crate, because a repository must know how to restore each.
 #[expect(
@@ -59,8 +61,8 @@ pub(crate) trait Session: Send + Sync {
     /// What is backed up, for example `postgres/7418890012345678901`.
     fn source(&self) -> String;
 
-    /// Begins the backup on the source.
-    async fn start(&mut self, repository: &Repository) -> Result<()>;
+    /// Begins the backup on the source. A source that sends its files sends no more than so many bytes a second.
+    async fn start(&mut self, repository: &Repository, bytes_per_second: Option<u64>) -> Result<()>;
 
     /// Returns what the backup holds.
     async fn supply(&mut self) -> Result<Supply>;

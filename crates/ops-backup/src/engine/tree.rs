@@ -71,7 +71,7 @@ impl Session for TreeSession {
         format!("tree/{}", self.engine.name)
     }
 
-    async fn start(&mut self, _repository: &Repository) -> Result<()> {
+    async fn start(&mut self, _repository: &Repository, _bytes_per_second: Option<u64>) -> Result<()> {
         Ok(())
     }
 

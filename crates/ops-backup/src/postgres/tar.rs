@@ -194,7 +194,9 @@ fn path(block: &[u8]) -> Result<String> {
     let Some(name) = name else {
         return Err(Error::corrupt("a name in the tar stream is not UTF-8"));
     };
-    let path = name.strip_suffix('/').unwrap_or(&name);
+    // Of one directory that it makes up, the server says that it is below `.`.
+    let path = name.strip_prefix("./").unwrap_or(&name);
+    let path = path.strip_suffix('/').unwrap_or(path);
     if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
         return Err(Error::corrupt(format!("the tar stream names {name:?}")));
     }
@@ -275,8 +277,19 @@ mod tests {
     }
 
     #[test]
+    fn a_made_up_directory_is_where_it_belongs() {
+        let found = read(&archive(&[("./pg_wal/archive_status/", b'5', vec![])], true), &[512]).unwrap();
+        assert_eq!(
+            (found[0].0.path.as_str(), found[0].0.kind),
+            ("pg_wal/archive_status", EntryKind::Directory)
+        );
+    }
+
+    #[test]
     fn hostile_headers_are_refused() {
-        for path in ["/etc/passwd", "..", "../x", "a/../b", "a//b", ".", "./a", "", "a/.."] {
+        for path in
+            ["/etc/passwd", "..", "../x", "a/../b", "a//b", ".", "./", "././a", ".//a", "a/./b", "", "a/.."]
+        {
             assert!(read(&archive(&[(path, b'0', vec![1])], true), &[512]).is_err(), "{path:?}");
         }
         for kind in [b'1', b'3', b'6', b'x', b'g', b'L'] {

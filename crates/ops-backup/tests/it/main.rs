@@ -24,12 +24,14 @@ mod keys;
 mod load;
 mod majors;
 mod mistakes;
+mod network;
 mod postgres;
 mod referees;
 mod rehearse;
 mod resume;
 #[cfg(feature = "s3")]
 mod s3;
+mod standby;
 mod store;
 mod stranger;
 mod support;

@@ -130,7 +130,7 @@ impl Job<'_> {
     }
 
     async fn copy(&mut self, writer: &mut Writer<'_>, base: Base, monitor: &Monitor) -> Result<()> {
-        self.session.start(self.repository).await?;
+        self.session.start(self.repository, self.options.bytes_per_second).await?;
         let mut supply = self.session.supply().await?;
         let times = self.times(Timestamp::now());
         if let (Supply::Files(listed), Some(limit)) = (&mut supply, self.options.bytes_per_second) {

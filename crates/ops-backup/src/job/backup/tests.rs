@@ -55,8 +55,8 @@ impl Session for Sending {
         self.inner.source()
     }
 
-    async fn start(&mut self, repository: &Repository) -> Result<()> {
-        self.inner.start(repository).await
+    async fn start(&mut self, repository: &Repository, limit: Option<u64>) -> Result<()> {
+        self.inner.start(repository, limit).await
     }
 
     async fn supply(&mut self) -> Result<Supply> {
