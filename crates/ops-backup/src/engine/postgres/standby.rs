@@ -13,6 +13,7 @@ use crate::postgres::session::{Role, Session};
 
 /// Which server of a cluster a backup is taken from. It must be what is asked for.
 #[derive(Debug, Clone, Default)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each backup")]
 pub enum TakenFrom {
     /// The primary.
     #[default]
