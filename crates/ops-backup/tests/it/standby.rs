@@ -197,7 +197,7 @@ async fn a_standby_that_is_promoted_or_stopped_makes_no_backup() {
             change_detection: ChangeDetection::Hash,
             ..BackupOptions::default()
         };
-        let taken = backup(&site.repository, engine.as_ref(), &options, &monitor);
+        let mut taken = std::pin::pin!(backup(&site.repository, engine.as_ref(), &options, &monitor));
         let meanwhile = async {
             progress.wait_for(|now| now.phase == Phase::Copy && now.bytes_done > 5_000_000).await.unwrap();
             if stopped {
@@ -206,8 +206,11 @@ async fn a_standby_that_is_promoted_or_stopped_makes_no_backup() {
                 standby.psql("SELECT pg_promote()").unwrap();
             }
         };
-        let (taken, ()) = tokio::join!(taken, meanwhile);
-        let error = taken.unwrap_err();
+        tokio::select! {
+            early = &mut taken => panic!("way {way}: it ended before anything happened: {early:?}"),
+            () = meanwhile => {}
+        }
+        let error = taken.await.unwrap_err();
         let kinds =
             if stopped { [ErrorKind::Unavailable, ErrorKind::Postgres] } else { [ErrorKind::Postgres; 2] };
         assert!(kinds.contains(&error.kind()), "way {way}, stopped {stopped}: {error}: {:?}", error.kind());
