@@ -334,7 +334,45 @@ A key file opens the repository at once; a passphrase costs time and 19 MiB of m
         name: String,
         /// Where to write it, as %p gives it
         to: PathBuf,
+        /// Where the segment is not complete, write what `wal receive` has of it: for recovery after a disaster alone
+        #[arg(long)]
+        tail: bool,
     },
+    /// Receive WAL from a replication slot as it is written, so that a disaster costs seconds and not a segment
+    Receive(ReceiveArgs),
+}
+
+/// The arguments of `wal receive`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  ops-backup --postgres 'host=db1,db2 user=replicator target_session_attrs=read-write' wal receive --create-slot
+  ops-backup wal receive --slot ops_backup --listen 127.0.0.1:9465
+
+The role needs REPLICATION, and a line `host replication …` in pg_hba.conf. It runs until it is told to stop, and goes on
+where it was. The server keeps its WAL for the slot and may fill its disk: set max_slot_wal_keep_size, and drop the slot
+where nobody receives any more. archive_command may store into the same repository.")]
+pub(crate) struct ReceiveArgs {
+    /// The physical replication slot
+    #[arg(long, value_name = "NAME", default_value = "ops_backup")]
+    pub(crate) slot: String,
+    /// Make the slot where there is none
+    #[arg(long)]
+    pub(crate) create_slot: bool,
+    /// Store what has come after this time at the latest, for example 500ms
+    #[arg(long, value_name = "TIME", default_value = "1s")]
+    pub(crate) flush_interval: String,
+    /// Warn where the server keeps more megabytes than this for the slot
+    #[arg(long, value_name = "MB", default_value_t = 1024)]
+    pub(crate) warn_lag: u32,
+    /// zstd:LEVEL, lz4 or none [default: the setting `compression`, zstd:3]
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) compression: Option<String>,
+    /// Receive from the cluster with this system identifier alone
+    #[arg(long, value_name = "IDENTIFIER")]
+    pub(crate) cluster: Option<String>,
+    /// Answer /metrics, /live and /ready here; whoever reaches it reads them
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<std::net::SocketAddr>,
 }
 
 /// What to do with evidence.

@@ -141,8 +141,20 @@ pub(crate) fn programs(settings: &BackupSettings, major: u32) -> Result<PathBuf,
     })
 }
 
+/// What a restored server is given of the archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Give {
+    Segments,
+    /// Also the segment that is not complete.
+    Tail,
+}
+
 /// The command with which a restored server fetches its WAL: ourselves, with the same settings and no secret in it.
-pub(crate) fn restore_command(settings: &BackupSettings, config: Option<&Path>) -> Result<String, Failure> {
+pub(crate) fn restore_command(
+    settings: &BackupSettings,
+    config: Option<&Path>,
+    give: Give,
+) -> Result<String, Failure> {
     let program = std::env::current_exe()
         .map_err(|error| Failure::new(Exit::Bug, format!("this program cannot find itself: {error}")))?;
     let mut words = vec![quoted(&program.display().to_string())];
@@ -153,7 +165,9 @@ pub(crate) fn restore_command(settings: &BackupSettings, config: Option<&Path>) 
     if !settings.key_file.is_empty() {
         words.extend(["--key-file".into(), quoted(&key::file(settings)?.display().to_string())]);
     }
-    words.push("--log-format json wal fetch %f %p".into());
+    words.push("--log-format json wal fetch".into());
+    words.extend((give == Give::Tail).then(|| "--tail".into()));
+    words.push("%f %p".into());
     Ok(words.join(" "))
 }
 

@@ -3,6 +3,7 @@
 mod backup;
 mod expire;
 mod list;
+mod receive;
 mod record;
 mod restore;
 mod verify;
@@ -12,6 +13,7 @@ use jiff::Timestamp;
 use ops_backup::catalog::Database;
 use ops_backup::expire::{ExpireSummary, Expired};
 use ops_backup::restore::{PlanSummary, Restored};
+use ops_backup::wal::receive::Status;
 use ops_backup::{Backup, Inventory, KeyInfo, KeyKind, TargetAction, VerifyReport};
 use ops_cli::{Format, output};
 use ops_core::evidence::Record;
@@ -34,6 +36,7 @@ pub(crate) enum Answer {
     Restored { done: Restored, next: Option<TargetAction>, to_drop: Vec<Database> },
     ExpirePlan { plan: Box<ExpireSummary>, grace: String },
     Expired { done: Expired, grace: String },
+    Received(Box<Status>),
     Rehearsed { record: Box<Record>, evidence: Option<PathBuf> },
     SigningKey { private: PathBuf, public: PathBuf, id: String },
 }
@@ -73,6 +76,7 @@ impl Answer {
             Answer::Restored { done, .. } => with_schema("ops-backup/restore/v2", done),
             Answer::ExpirePlan { plan, .. } => json!({ "schema": "ops-backup/expire-plan/v1", "plan": plan }),
             Answer::Expired { done, .. } => with_schema("ops-backup/expire/v1", done),
+            Answer::Received(status) => with_schema("ops-backup/wal-receive/v1", status),
             Answer::Rehearsed { record, evidence } => {
                 json!({ "schema": "ops-backup/rehearsal/v1", "record": record, "evidence": evidence })
             }
@@ -106,6 +110,7 @@ impl Answer {
             Answer::Restored { done, next, to_drop } => restore::done(done, *next, to_drop),
             Answer::ExpirePlan { plan, grace } => expire::plan(plan, grace),
             Answer::Expired { done, grace } => expire::done(done, grace),
+            Answer::Received(status) => receive::text(status, now),
             Answer::Rehearsed { record, evidence } => record::text(record, evidence.as_ref()),
             Answer::SigningKey { private, public, id } => format!(
                 "private  {}  (keep it; mode 0600)\npublic   {}\nid       {id}",

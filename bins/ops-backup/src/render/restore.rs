@@ -117,6 +117,12 @@ fn wal(replay: &Replay, rows: &mut Vec<(&str, String)>) {
             replay.wal_end
         ),
     ));
+    if let Some(from) = replay.tail_from {
+        rows.push((
+            "",
+            format!("the last segment, from {from} on, is not complete: what was received of it is replayed"),
+        ));
+    }
     let way: Vec<String> = replay
         .timelines
         .iter()

@@ -5,6 +5,7 @@ mod evidence;
 mod expire;
 mod keys;
 mod list;
+mod receive;
 mod rehearse;
 mod restore;
 mod verify;
@@ -45,7 +46,10 @@ pub(crate) async fn run(args: Args, context: Context<Settings>) -> Result<Exit, 
         Action::Expire(args) => expire::run(&args, &job).await?,
         Action::Rehearse(args) => rehearse::run(&args, &job).await?,
         Action::Wal(WalAction::Push { path }) => return wal::push(settings, &path).await,
-        Action::Wal(WalAction::Fetch { name, to }) => return wal::fetch(settings, &name, &to).await,
+        Action::Wal(WalAction::Fetch { name, to, tail }) => {
+            return wal::fetch(settings, &name, &to, tail).await;
+        }
+        Action::Wal(WalAction::Receive(args)) => receive::run(&args, &job).await?,
         Action::Evidence(action) => evidence::run(action)?,
     };
     answer

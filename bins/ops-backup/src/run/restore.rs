@@ -3,9 +3,10 @@
 use super::{Answered, Job};
 use crate::args::RestoreArgs;
 use crate::failed::failed;
+use crate::open::{self, Give};
+use crate::parse;
 use crate::progress::Reporter;
 use crate::render::Answer;
-use crate::{open, parse};
 use ops_backup::restore::{self, Owner};
 use ops_backup::{AfterCrash, Error, ErrorKind, RecoveryTarget, RestoreOptions, RestoreTarget, TargetAction};
 use ops_cli::{Exit, Failure};
@@ -70,6 +71,7 @@ fn options(args: &RestoreArgs, job: &Job<'_>) -> Result<RestoreOptions, Failure>
         let failure = Failure::new(Exit::Usage, "--target-action needs a target");
         return Err(failure.hint("at the end of the WAL PostgreSQL always opens for writing"));
     }
+    let command = |give| open::restore_command(job.settings, job.context.config_file.as_deref(), give);
     Ok(RestoreOptions {
         backup: args.which.backup.clone(),
         system_identifier: parse::cluster(args.which.cluster.as_ref())?,
@@ -77,7 +79,8 @@ fn options(args: &RestoreArgs, job: &Job<'_>) -> Result<RestoreOptions, Failure>
         target,
         timeline: parse::timeline(&args.target_timeline)?,
         action,
-        restore_command: open::restore_command(job.settings, job.context.config_file.as_deref())?,
+        restore_command: command(Give::Segments)?,
+        restore_command_with_tail: Some(command(Give::Tail)?),
         tablespaces: parse::tablespaces(&args.tablespaces)?,
         tablespaces_into: args.tablespaces_into.clone(),
         databases: args.databases.clone(),

@@ -16,10 +16,19 @@ pub(super) async fn push(settings: &BackupSettings, path: &Path) -> Result<Exit,
     Ok(Exit::Done)
 }
 
-pub(super) async fn fetch(settings: &BackupSettings, name: &str, to: &Path) -> Result<Exit, Failure> {
+pub(super) async fn fetch(
+    settings: &BackupSettings,
+    name: &str,
+    to: &Path,
+    tail: bool,
+) -> Result<Exit, Failure> {
     let repository = open::repository(settings).await?;
     let cluster = wal::cluster_of_segment(to).map_err(|error| failed(&error))?;
-    match wal::fetch(&repository, &cluster, name, to).await.map_err(|error| failed(&error))? {
+    let fetched = match tail {
+        true => wal::tail::fetch(&repository, &cluster, name, to).await,
+        false => wal::fetch(&repository, &cluster, name, to).await,
+    };
+    match fetched.map_err(|error| failed(&error))? {
         Fetched::Written => {
             tracing::info!(file = name, "fetched");
             Ok(Exit::Done)

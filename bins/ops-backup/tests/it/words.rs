@@ -19,6 +19,7 @@ fn help() {
         ("rehearse_help", &["rehearse", "--help"]),
         ("wal_push_help", &["wal", "push", "--help"]),
         ("wal_fetch_help", &["wal", "fetch", "--help"]),
+        ("wal_receive_help", &["wal", "receive", "--help"]),
     ] {
         insta::assert_snapshot!(name, shown(&command(folder.path(), args).output().unwrap(), folder.path()));
     }
@@ -38,7 +39,7 @@ fn failures() {
     done(&["key", "new", "right.key"]);
     done(&["key", "new", "wrong.key"]);
     done(&["--repo", "locked", "--key-file", "right.key", "init"]);
-    let cases: [(&str, &[&str]); 38] = [
+    let cases: [(&str, &[&str]); 40] = [
         ("no_action", &[]),
         ("no_repo", &["list"]),
         ("repo_is_a_file", &["--repo", "file", "init"]),
@@ -82,6 +83,11 @@ fn failures() {
         ("no_such_tree", &["--repo", "repo", "restore", "--to", "new", "--tree", "x"]),
         ("no_such_backup", &["--repo", "repo", "restore", "--to", "new", "--backup", "x"]),
         ("action_without_target", &["--repo", "repo", "restore", "--to", "new", "--target-action", "pause"]),
+        ("receive_from_no_server", &["--repo", "repo", "wal", "receive"]),
+        (
+            "interval_that_is_none",
+            &["--repo", "repo", "--postgres", "host=x", "wal", "receive", "--flush-interval", "soon"],
+        ),
         ("delta_of_something_else", &["--repo", "repo", "restore", "--to", "full", "--delta"]),
     ];
     for (name, args) in cases {

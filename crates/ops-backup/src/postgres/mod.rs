@@ -6,10 +6,6 @@ pub(crate) mod lsn;
 pub(crate) mod manifest;
 pub(crate) mod page;
 pub(crate) mod recovery;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the receiver of WAL and the remote backup are built on it")
-)]
 pub(crate) mod replication;
 pub(crate) mod segment;
 pub(crate) mod sent_manifest;

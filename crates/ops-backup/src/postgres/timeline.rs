@@ -43,6 +43,19 @@ impl History {
             || self.ancestors.iter().any(|(ancestor, fork)| *ancestor == timeline && lsn <= *fork)
     }
 
+    /// Returns the timeline that the byte at `lsn` was written on.
+    pub(crate) fn timeline_at(&self, lsn: Lsn) -> u32 {
+        let ancestor = self.ancestors.iter().find(|(_, fork)| lsn < *fork);
+        ancestor.map_or(self.timeline, |(timeline, _)| *timeline)
+    }
+
+    /// Returns the timeline that was forked from `timeline`, and where; `None` where that is none of this history's.
+    pub(crate) fn child_of(&self, timeline: u32) -> Option<(u32, Lsn)> {
+        let at = self.ancestors.iter().position(|(ancestor, _)| *ancestor == timeline)?;
+        let child = self.ancestors.get(at + 1).map_or(self.timeline, |(child, _)| *child);
+        Some((child, self.ancestors[at].1))
+    }
+
     /// Returns each timeline from `start` on with the position where it ends; the last one is open.
     pub(crate) fn spans_from(&self, start: u32) -> Vec<(u32, Option<Lsn>)> {
         let ended = self.ancestors.iter().map(|(timeline, fork)| (*timeline, Some(*fork)));
@@ -70,6 +83,11 @@ mod tests {
         ] {
             assert_eq!(history.contains(timeline, Lsn(lsn)), expected, "{timeline} {lsn:X}");
         }
+        for (lsn, expected) in [(0x300_005F, 1), (0x300_0060, 2), (0x4FF_FFFF, 2), (0x500_0000, 4)] {
+            assert_eq!(history.timeline_at(Lsn(lsn)), expected, "{lsn:X}");
+        }
+        let children = [1, 2, 3, 4].map(|timeline| history.child_of(timeline));
+        assert_eq!(children, [Some((2, Lsn(0x300_0060))), Some((4, Lsn(0x500_0000))), None, None]);
         assert_eq!(history.spans_from(2), [(2, Some(Lsn(0x500_0000))), (4, None)]);
         assert_eq!(history.spans_from(3), []);
         assert_eq!(History::root(1).spans_from(1), [(1, None)]);

@@ -28,6 +28,8 @@ pub struct RehearseOptions {
     /// The server's `restore_command`: a shell command with `%f` and `%p` that fetches WAL from this repository.
     /// It runs as [`RehearseOptions::run_as`] and must end with 1 only where a segment is proven absent.
     pub restore_command: String,
+    /// As [`RestoreOptions::restore_command_with_tail`](crate::RestoreOptions::restore_command_with_tail).
+    pub restore_command_with_tail: Option<String>,
     /// The user of the server and of the tools. A caller that is root must name one, because PostgreSQL refuses root.
     pub run_as: Option<RunAs>,
     /// Variables to add to the environment of the server and of the tools, `TRACEPARENT` for example.
@@ -72,6 +74,7 @@ impl RehearseOptions {
             scratch: scratch.into(),
             bin_dir: bin_dir.into(),
             restore_command: restore_command.into(),
+            restore_command_with_tail: None,
             run_as: None,
             environment: Vec::new(),
             user: "postgres".to_owned(),

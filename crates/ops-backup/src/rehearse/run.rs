@@ -215,6 +215,7 @@ fn restore_options(options: &RehearseOptions) -> RestoreOptions {
         target: options.target.clone(),
         timeline,
         action: TargetAction::Pause,
+        restore_command_with_tail: options.restore_command_with_tail.clone(),
         ..RestoreOptions::default()
     }
 }

@@ -10,6 +10,7 @@
 //! backups/<id>/manifest                    the root of a backup: see [`content`]
 //! pg/<system identifier>/cluster           the version and segment size of the cluster
 //! pg/<system identifier>/wal/<timeline>/<name>   one WAL file
+//! pg/<system identifier>/tail/<timeline>/<segment>/<n>   a piece of a segment that is not complete yet
 //! ```
 //!
 //! No object is ever changed or overwritten: each is created once, with a conditional put. Writing what is already

@@ -34,6 +34,7 @@ pub(crate) enum Kind {
     Ledger = 8,
     Condemned = 9,
     Lease = 10,
+    Tail = 11,
 }
 
 /// Returns the header of an object.

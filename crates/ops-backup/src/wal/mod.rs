@@ -17,6 +17,8 @@
 //! ```
 
 pub(crate) mod archive;
+pub mod receive;
+pub mod tail;
 
 use std::io::Read as _;
 use std::path::Path;

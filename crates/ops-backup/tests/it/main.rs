@@ -26,6 +26,7 @@ mod majors;
 mod mistakes;
 mod network;
 mod postgres;
+mod receive;
 mod referees;
 mod rehearse;
 mod resume;

@@ -22,6 +22,8 @@ use crate::wal::raw_key;
 const REPOSITORY: &str = "OPS_BACKUP_TEST_REPOSITORY";
 const PUSH: &str = "OPS_BACKUP_TEST_PUSH";
 const FETCH: &str = "OPS_BACKUP_TEST_FETCH";
+/// Set where a segment that is not complete is fetched too.
+const TAIL: &str = "OPS_BACKUP_TEST_TAIL";
 /// Set where the repository is encrypted.
 const ENCRYPTED: &str = "OPS_BACKUP_TEST_ENCRYPTED";
 /// Endpoint, key and secret of an S3 repository.
@@ -58,7 +60,11 @@ fn wal_command() {
         let request = env::var(FETCH).unwrap();
         let (name, path) = request.split_once(' ').unwrap();
         let cluster = ControlFile::read(Path::new(".")).unwrap().cluster;
-        match wal::fetch(&repository, &cluster, name, Path::new(path)).await {
+        let fetched = match env::var(TAIL) {
+            Ok(_) => wal::tail::fetch(&repository, &cluster, name, Path::new(path)).await,
+            Err(_) => wal::fetch(&repository, &cluster, name, Path::new(path)).await,
+        };
+        match fetched {
             Ok(Fetched::Written) => 0,
             Ok(Fetched::Absent) => 1,
             Err(error) => {
@@ -80,6 +86,11 @@ pub(crate) fn archive_command(repository: &Path) -> String {
 
 pub(crate) fn restore_command(repository: &Path) -> String {
     fetch_command(&environment(repository, false))
+}
+
+/// Also gives segments that are not complete.
+pub(crate) fn restore_command_with_tail(repository: &Path) -> String {
+    format!("{TAIL}=1 {}", restore_command(repository))
 }
 
 /// For a repository that [`raw_key`] opens.

@@ -1,5 +1,6 @@
 //! The WAL of one cluster: which files were given up long enough ago to be removed, and which are given up now.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -15,6 +16,7 @@ use crate::postgres::segment::{Cluster, SegmentName};
 use crate::repo::Repository;
 use crate::repo::catalog::PostgresBackup;
 use crate::repo::log::{Event, State};
+use crate::wal::tail;
 
 /// Archived files with their bytes, by cluster. The list is made before the log is read: a file that a later job
 /// needs is not in it.
@@ -61,13 +63,23 @@ pub(super) async fn list(repository: &Repository) -> Result<Archives> {
     for object in repository.list_all("pg").await? {
         // pg/<system identifier>/wal/<timeline>/<name>
         let names: Vec<&str> = object.location.as_ref().split('/').collect();
-        if let ["pg", system, "wal", _, _] = names[..]
-            && let Ok(system) = system.parse()
-        {
+        let system = match names[..] {
+            ["pg", system, "wal", _, _] => system.parse().ok(),
+            _ => tail::segment_of(&object.location).map(|(system, _)| system),
+        };
+        if let Some(system) = system {
             archives.entry(system).or_default().push((object.location.clone(), object.size));
         }
     }
     Ok(archives)
+}
+
+/// The name of an archived file. A piece of a segment goes when that segment may go, which it begins.
+fn name(path: &Path) -> String {
+    match tail::segment_of(path) {
+        Some((_, segment)) => segment.to_string(),
+        None => path.filename().map(str::to_owned).unwrap_or_default(),
+    }
 }
 
 /// Decides about every cluster that has a backup.
@@ -101,8 +113,7 @@ fn plan_cluster(
     let need = need(kept, policy.wal, now)?;
     let (_, oldest) = kept.iter().min_by_key(|(_, backup)| backup.start_lsn)?;
     let cluster = oldest.cluster;
-    let can_go =
-        |need: &WalNeed, path: &Path| path.filename().is_some_and(|name| need.can_go(&cluster, name));
+    let can_go = |need: &WalNeed, path: &Path| need.can_go(&cluster, &name(path));
     let useless = archived.iter().filter(|(path, _)| can_go(&need, path));
     let decision = state.wal_decided.get(&cluster.system_identifier);
     let settled = decision.filter(|decision| now.duration_since(decision.at) >= policy.grace);
@@ -147,10 +158,9 @@ pub(super) async fn apply(
     };
     let Some(mut plan) = decided(&state, archives.clone()) else { return Ok((0, 0)) };
     // At most what was shown.
-    let name = |path: &Path| path.filename().map(str::to_owned).unwrap_or_default();
     plan.due.retain(|(path, _)| shown.need.can_go(&shown.cluster, &name(path)));
     // In the order of their positions, so that a crash leaves no hole.
-    plan.due.sort_by_key(|(path, _)| name(path));
+    plan.due.sort_by_key(|(path, _)| (name(path), Reverse(path.clone())));
     let paths: Vec<Path> = plan.due.iter().map(|(path, _)| path.clone()).collect();
     repository.remove_all(&paths, monitor).await?;
     repository

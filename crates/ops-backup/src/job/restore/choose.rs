@@ -18,6 +18,7 @@ use crate::postgres::timeline::History;
 use crate::repo::Repository;
 use crate::repo::catalog::{Backup, BackupSource, PostgresBackup};
 use crate::repo::log::Kept;
+use crate::wal;
 use crate::wal::archive::{self, Reach};
 
 /// The backup to restore, and why.
@@ -44,6 +45,9 @@ pub struct Replay {
     pub wal_bytes: u64,
     /// The timelines that are followed, each with the position at which it is left.
     pub timelines: Vec<(u32, Option<Lsn>)>,
+    /// Behind this position the WAL is that of a segment which is not complete: what `wal receive` got of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tail_from: Option<Lsn>,
     /// The timeline that the server is told to follow.
     #[serde(skip)]
     pub(crate) setting: TargetTimeline,
@@ -195,25 +199,51 @@ async fn reachable(
         _ => facts.stop_lsn,
     };
     // A server that is to replay everything would take a gap for the end, and open with data lost.
+    let tail = tail(repository, facts, &history, &reach, options).await?;
+    let end = tail.unwrap_or(reach.end);
     let silent_gap = options.target == RecoveryTarget::Latest && !reach.missing.is_empty();
-    if reach.end < needed || silent_gap {
+    if end < needed || silent_gap {
         return Ok(Err(gap(&reach)));
     }
     warnings.extend(doubts(repository, facts, &history, &reach, options).await?);
     let until = match options.target {
         RecoveryTarget::Lsn(lsn) => lsn,
         RecoveryTarget::Immediate => facts.stop_lsn,
-        _ => reach.end,
+        _ => end,
     };
     let replay = Replay {
         from: facts.start_lsn,
         consistent_at: facts.stop_lsn,
-        wal_end: reach.end,
+        wal_end: end,
+        tail_from: tail.map(|_| reach.end),
         wal_bytes: until.0.saturating_sub(facts.start_lsn.0),
         timelines: history.spans_from(facts.timeline),
         setting,
     };
     Ok(Ok((replay, warnings)))
+}
+
+/// Returns how far the segment is known in which the archive ends, where the server can be given that.
+///
+/// On the newest timeline that has it: what an older one holds behind its fork is of no use.
+async fn tail(
+    repository: &Repository,
+    facts: &PostgresBackup,
+    history: &History,
+    reach: &Reach,
+    options: &RestoreOptions,
+) -> Result<Option<Lsn>> {
+    let has_command = options.restore_command_with_tail.is_some();
+    if !has_command || !reach.missing.is_empty() || options.target == RecoveryTarget::Immediate {
+        return Ok(None);
+    }
+    for (timeline, fork) in history.spans_from(facts.timeline).into_iter().rev() {
+        let end = wal::tail::end(repository, &facts.cluster, timeline, reach.end).await?;
+        if end.is_some_and(|end| fork.is_none_or(|fork| end <= fork)) {
+            return Ok(end);
+        }
+    }
+    Ok(None)
 }
 
 fn gap(reach: &Reach) -> String {

@@ -59,6 +59,9 @@ pub struct RestoreOptions {
     /// The command with which the server gets WAL, with `%f` and `%p`. It must exit with 1 only where a file is
     /// proven absent, and above 125 for every other failure.
     pub restore_command: String,
+    /// The command that also gives a segment which is not complete ([`tail::fetch`](crate::wal::tail::fetch)). It takes the
+    /// place of the other one where the archive ends with such a segment; without it the archive ends before.
+    pub restore_command_with_tail: Option<String>,
     /// New places for tablespaces by OID; the others go back to where they were.
     pub tablespaces: BTreeMap<u32, PathBuf>,
     /// A directory below which each tablespace without a place of its own gets one, named by its OID.
@@ -82,6 +85,7 @@ impl Default for RestoreOptions {
             timeline: TargetTimeline::default(),
             action: TargetAction::default(),
             restore_command: String::new(),
+            restore_command_with_tail: None,
             tablespaces: BTreeMap::new(),
             tablespaces_into: None,
             databases: Vec::new(),

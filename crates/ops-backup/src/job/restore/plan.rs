@@ -132,9 +132,13 @@ impl RestorePlan {
 pub async fn plan(
     repository: &Repository,
     data_directory: RestoreTarget,
-    options: RestoreOptions,
+    mut options: RestoreOptions,
 ) -> Result<RestorePlan> {
     let chosen = choose::choose(repository, &options).await?;
+    let command = options.restore_command_with_tail.take();
+    if let (Some(command), Some(Replay { tail_from: Some(_), .. })) = (command, &chosen.replay) {
+        options.restore_command = command;
+    }
     let (backup, mut warnings) = (chosen.backup, chosen.warnings);
     data_directory.refuse_foreign(&backup)?;
     let packs = PackTable::default();

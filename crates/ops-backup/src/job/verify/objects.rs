@@ -88,6 +88,7 @@ fn kind(path: &Path) -> Option<Kind> {
         ["condemned", ..] => Some(Kind::Condemned),
         ["leases", _, _] => Some(Kind::Lease),
         ["pg", _, "cluster"] => Some(Kind::Cluster),
+        ["pg", _, "tail", _, _, _] => Some(Kind::Tail),
         _ => None,
     }
 }

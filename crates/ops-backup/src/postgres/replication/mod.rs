@@ -27,7 +27,7 @@ use postgres_protocol::message::frontend;
 use self::connect::within;
 use self::frame::Frames;
 pub(crate) use self::message::{Reply, Row, WalMessage, sqlstate};
-pub(crate) use self::stream::{Started, Streamed, WalStream};
+pub(crate) use self::stream::{NextTimeline, Started, Streamed, WalStream};
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::lsn::{Lsn, SystemIdentifier};
 use crate::postgres::segment::{Cluster, SegmentSize};

@@ -95,7 +95,8 @@ impl WalStream {
     /// Returns what comes next. Safe to drop at any await.
     pub(crate) async fn next(&mut self) -> Result<Streamed> {
         loop {
-            match self.session.next().await? {
+            let reply = self.session.next().await;
+            match reply.map_err(|error| within(error, "cannot go on streaming WAL"))? {
                 Reply::Data(data) => {
                     if let Some(message) = message::wal_message(data)? {
                         return Ok(Streamed::Message(message));

@@ -35,6 +35,7 @@ pub(crate) mod kind {
     pub(crate) const WAL: u8 = 7;
     pub(crate) const LEDGER: u8 = 8;
     pub(crate) const CONDEMNED: u8 = 9;
+    pub(crate) const TAIL: u8 = 11;
 }
 
 pub(crate) fn text<'a>(value: &'a Value, field: &str) -> Result<&'a str> {

@@ -1,0 +1,158 @@
+//! The work of a receiver on the repository: one job at a time, tried until it is done or cannot be.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::pause;
+use super::segment::Incoming;
+use super::status::Troubles;
+use crate::error::{Error, ErrorKind, Result};
+use crate::postgres::segment::Cluster;
+use crate::repo::compress::Compression;
+use crate::repo::seal::Kind;
+use crate::repo::{Repository, Written};
+use crate::wal::tail::{self, Kept};
+use crate::wal::{self, archive};
+
+/// Where WAL goes.
+#[derive(Debug, Clone)]
+pub(super) struct Store {
+    pub(super) repository: Repository,
+    pub(super) cluster: Cluster,
+    pub(super) compression: Compression,
+    pub(super) retry_pause: Duration,
+    pub(super) troubles: watch::Sender<Troubles>,
+}
+
+/// What a job has done.
+#[derive(Debug)]
+pub(super) enum Done {
+    /// The segment is in the archive, and its pieces are gone.
+    Pushed(Incoming),
+    /// Bytes of the segment that is being received are in a piece: ours, with so many bytes, or another's.
+    Kept(usize, Kept),
+}
+
+impl Store {
+    /// Stores a complete segment, then removes its pieces.
+    pub(super) async fn push(self, segment: Incoming) -> Result<Done> {
+        let name = segment.name.to_string();
+        let segment = Arc::new(segment);
+        self.insist(&name, || self.put(&name, &segment)).await?;
+        let segment = Arc::into_inner(segment).expect("whatever shared it has ended");
+        let system = self.cluster.system_identifier;
+        // Pieces that stay cost room alone: the segment is there, and expiry takes them with it.
+        if let Err(error) = tail::remove(&self.repository, system, segment.name, segment.pieces).await {
+            tracing::warn!(segment = name, %error, "the pieces of a segment that is complete could not be removed");
+        }
+        Ok(Done::Pushed(segment))
+    }
+
+    /// Stores what has come of a segment as its next piece.
+    pub(super) async fn seal(
+        self,
+        segment: wal::receive::Place,
+        offset: usize,
+        bytes: Bytes,
+    ) -> Result<Done> {
+        let length = bytes.len();
+        let (system, wal::receive::Place { name, number }) = (self.cluster.system_identifier, segment);
+        let append = || {
+            let content = (offset as u64, bytes.clone());
+            tail::append(&self.repository, system, name, number, content, self.compression)
+        };
+        let kept = self.insist(&format!("piece {number} of {name}"), append).await?;
+        Ok(Done::Kept(length, kept))
+    }
+
+    /// Stores the history file of a timeline.
+    pub(super) async fn history(&self, timeline: u32, content: Bytes) -> Result<()> {
+        let name = format!("{timeline:08X}.history");
+        self.insist(&name, || self.put_raw(&name, content.clone())).await
+    }
+
+    async fn put(&self, name: &str, segment: &Arc<Incoming>) -> Result<()> {
+        let file = wal::archive_file(name)?;
+        let location = archive::path(self.cluster.system_identifier, file.timeline(), name);
+        let sealed = {
+            let (segment, store, name) = (Arc::clone(segment), self.clone(), name.to_owned());
+            let location = location.clone();
+            let seal = move || {
+                wal::check(file, &name, segment.bytes(), &store.cluster)?;
+                store.repository.secrets().seal(
+                    Kind::Wal,
+                    location.as_ref(),
+                    segment.bytes(),
+                    store.compression,
+                )
+            };
+            Error::joined(tokio::task::spawn_blocking(seal).await)?
+        };
+        if self.repository.create(&location, sealed).await? == Written::Created {
+            return Ok(());
+        }
+        let present = self.repository.read(&location).await?;
+        let (segment, store, name) = (Arc::clone(segment), self.clone(), name.to_owned());
+        let compare = move || {
+            let same = store.repository.secrets().unseal(Kind::Wal, location.as_ref(), &present)?;
+            if same == segment.bytes() { Ok(()) } else { Err(conflict(&name)) }
+        };
+        Error::joined(tokio::task::spawn_blocking(compare).await)
+    }
+
+    /// Stores a small file.
+    async fn put_raw(&self, name: &str, content: Bytes) -> Result<()> {
+        let file = wal::archive_file(name)?;
+        wal::check(file, name, &content, &self.cluster)?;
+        let location = archive::path(self.cluster.system_identifier, file.timeline(), name);
+        let secrets = self.repository.secrets();
+        let sealed = secrets.seal(Kind::Wal, location.as_ref(), &content, self.compression)?;
+        if self.repository.create(&location, sealed).await? == Written::Created {
+            return Ok(());
+        }
+        let present = self.repository.read(&location).await?;
+        let same = secrets.unseal(Kind::Wal, location.as_ref(), &present)? == content;
+        if same { Ok(()) } else { Err(conflict(name)) }
+    }
+
+    /// Does `work` until it is done, or cannot be: a store that is away comes back, and the server keeps its WAL.
+    async fn insist<T, F: Future<Output = Result<T>>>(&self, what: &str, work: impl Fn() -> F) -> Result<T> {
+        let mut failures = 0;
+        loop {
+            match work().await {
+                Ok(done) => {
+                    self.troubles.send_if_modified(|troubles| troubles.store.take().is_some());
+                    return Ok(done);
+                }
+                Err(error) if may_pass(&error) => {
+                    let told = format!("{what} cannot be stored: {error}");
+                    self.troubles.send_if_modified(|troubles| {
+                        let is_new = troubles.store.as_ref() != Some(&told);
+                        troubles.store = Some(told);
+                        is_new
+                    });
+                    tracing::debug!(what, %error, "the store failed; trying again");
+                    failures += 1;
+                    tokio::time::sleep(pause(self.retry_pause, failures)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+fn may_pass(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Storage | ErrorKind::NoSpace | ErrorKind::Io | ErrorKind::Timeout | ErrorKind::NotFound
+    )
+}
+
+fn conflict(name: &str) -> Error {
+    let message =
+        format!("{name} is already archived with other content; two servers archive into one repository");
+    Error::new(ErrorKind::Conflict, message)
+}
