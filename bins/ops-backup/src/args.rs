@@ -109,6 +109,8 @@ pub(crate) enum KeyAction {
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
   ops-backup --postgres 'host=/run/postgresql user=postgres' backup --throttle 50
+  ops-backup --postgres 'host=db.example user=backup dbname=postgres sslmode=require' backup --remote
+  ops-backup backup --from-standby --primary 'host=db1 user=backup dbname=postgres'
   ops-backup backup --tree /etc --name etc")]
 pub(crate) struct BackupArgs {
     /// A note that the server shows while the backup runs, and writes into backup_label
@@ -126,6 +128,17 @@ pub(crate) struct BackupArgs {
     /// Run even where another backup of the same source is running
     #[arg(long)]
     pub(crate) concurrent: bool,
+    /// Take everything through the server's replication protocol, and nothing from its files: for managed servers and other
+    /// machines. The role needs REPLICATION, and pg_hba.conf a line for the database `replication`
+    #[arg(long, conflicts_with = "tree")]
+    pub(crate) remote: bool,
+    /// The server is a standby, and the backup is to be taken from it
+    #[arg(long, conflicts_with = "tree")]
+    pub(crate) from_standby: bool,
+    /// The primary of that standby, which is asked to end its WAL segment with pg_switch_wal(): without it, a backup beside
+    /// an idle primary waits in vain [default: the setting `primary`]
+    #[arg(long, value_name = "CONNECTION", requires = "from_standby")]
+    pub(crate) primary: Option<String>,
     /// Back up this directory tree instead of a server
     #[arg(long, value_name = "DIR", requires = "name")]
     pub(crate) tree: Option<PathBuf>,
@@ -442,6 +455,7 @@ impl Args {
             Some(Action::Backup(args)) => flags.extend([
                 Flag::given("backup.read_limit_mb", "--throttle", args.throttle),
                 Flag::given("backup.compression", "--compression", args.compression.clone()),
+                Flag::given("backup.primary", "--primary", args.primary.clone()),
             ]),
             Some(Action::Expire(args)) => flags.extend([
                 Flag::given("backup.retention.keep_last", "--keep-last", args.keep_last),

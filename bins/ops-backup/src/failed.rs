@@ -6,9 +6,11 @@ use ops_cli::{Exit, Failure};
 /// Words a library error for a person, with the exit code that belongs to its kind.
 pub(crate) fn failed(error: &Error) -> Failure {
     let exit = match error.kind() {
-        ErrorKind::Configuration | ErrorKind::NotARepository | ErrorKind::Postgres | ErrorKind::WrongKey => {
-            Exit::Config
-        }
+        ErrorKind::Configuration
+        | ErrorKind::NotARepository
+        | ErrorKind::Postgres
+        | ErrorKind::WrongRole
+        | ErrorKind::WrongKey => Exit::Config,
         ErrorKind::Unsupported | ErrorKind::NotFound | ErrorKind::Conflict => Exit::Input,
         ErrorKind::Corrupt | ErrorKind::Unreachable => Exit::No,
         ErrorKind::BadTarget => Exit::CannotCreate,

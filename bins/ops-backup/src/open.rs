@@ -79,8 +79,23 @@ pub(crate) fn server(settings: &BackupSettings, trace_id: &str) -> Result<Connec
             failure.hint("give --postgres 'host=/run/postgresql user=postgres', or set OPS_BACKUP_POSTGRES")
         );
     }
-    let parsed = ConnectionSettings::parse(&settings.postgres)
-        .map_err(|error| Failure::from_error(Exit::Config, &error))?;
+    connection(&settings.postgres, settings, trace_id)
+}
+
+/// The primary of the server, where one is named.
+pub(crate) fn primary(
+    settings: &BackupSettings,
+    trace_id: &str,
+) -> Result<Option<ConnectionSettings>, Failure> {
+    if settings.primary.is_empty() {
+        return Ok(None);
+    }
+    connection(&settings.primary, settings, trace_id).map(Some)
+}
+
+fn connection(text: &str, settings: &BackupSettings, trace_id: &str) -> Result<ConnectionSettings, Failure> {
+    let parsed =
+        ConnectionSettings::parse(text).map_err(|error| Failure::from_error(Exit::Config, &error))?;
     let parsed = parsed.with_application("ops-backup", Some(trace_id));
     if settings.password.is_empty() {
         return Ok(parsed);

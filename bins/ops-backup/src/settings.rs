@@ -11,6 +11,7 @@ repo = ""
 key_file = ""
 passphrase = ""
 postgres = ""
+primary = ""
 password = ""
 postgres_bin = ""
 workers = 2
@@ -87,7 +88,9 @@ pub(crate) struct BackupSettings {
     pub(crate) passphrase: Secret,
     /// The server to back up, as a libpq URL or `key=value` pairs.
     pub(crate) postgres: String,
-    /// Its password.
+    /// The primary of the server, where that is a standby; it is asked to end its WAL segment.
+    pub(crate) primary: String,
+    /// The password for both.
     pub(crate) password: Secret,
     /// The folder of PostgreSQL's programs; empty finds the installed one of the right major.
     pub(crate) postgres_bin: String,

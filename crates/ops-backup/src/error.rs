@@ -44,6 +44,8 @@ pub enum ErrorKind {
     Unavailable,
     /// The PostgreSQL server refused a request or is not set up for backups.
     Postgres,
+    /// The PostgreSQL server is a standby where a primary is needed, or a primary where a standby is.
+    WrongRole,
     /// Something did not happen within its time.
     Timeout,
     /// The caller cancelled the job.
@@ -96,6 +98,7 @@ impl ErrorKind {
             ErrorKind::Storage => "backup.storage",
             ErrorKind::Unavailable => "backup.unavailable",
             ErrorKind::Postgres => "backup.postgres",
+            ErrorKind::WrongRole => "backup.wrong-role",
             ErrorKind::Timeout => "backup.timeout",
             ErrorKind::Cancelled => "backup.cancelled",
         }

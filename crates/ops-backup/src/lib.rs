@@ -4,7 +4,8 @@
 //! archives its WAL, restores both to any moment, and proves it.
 //!
 //! - [`Repository`]: where backups and WAL lie. [`location::open`] leads to its store.
-//! - [`backup()`]: copies a running cluster in parallel; the copy exists once its commit object does.
+//! - [`backup()`]: copies a running cluster in parallel, by its files ([`PostgresEngine`]) or over the network
+//!   ([`RemoteEngine`]), from the primary or a standby; the copy exists once its commit object does.
 //! - [`wal::push`] and [`wal::fetch`]: what `archive_command` and `restore_command` call; [`wal::service`] makes them cheap.
 //! - [`audit_wal()`]: which moments can be restored, and which gap keeps others from it.
 //! - [`restore::plan`] and [`restore::apply`]: into a [`RestoreTarget`], which only a directory that is safe to
@@ -56,7 +57,7 @@ mod repo;
 mod transfer;
 pub mod wal;
 
-pub use engine::{Engine, PostgresEngine, TreeEngine};
+pub use engine::{Engine, PostgresEngine, RemoteEngine, TakenFrom, TreeEngine};
 pub use error::{Error, ErrorKind};
 pub use job::audit::{self, WalAudit, audit_wal};
 pub use job::backup::{BackupOptions, BaseChoice, ChangeDetection, backup};

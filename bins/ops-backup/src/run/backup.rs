@@ -1,4 +1,4 @@
-//! `backup`: of a server, or of a directory tree.
+//! `backup`: of a server, by its files or over the network, or of a directory tree.
 
 use super::{Answered, Job};
 use crate::args::BackupArgs;
@@ -6,7 +6,10 @@ use crate::failed::failed;
 use crate::progress::Reporter;
 use crate::render::Answer;
 use crate::{open, parse};
-use ops_backup::{BackupOptions, ChangeDetection, Engine, PostgresEngine, TreeEngine, backup};
+use ops_backup::{
+    BackupOptions, ChangeDetection, Engine, Error, ErrorKind, PostgresEngine, RemoteEngine, TakenFrom,
+    TreeEngine, backup,
+};
 use ops_cli::{Exit, Failure};
 use std::time::Duration;
 
@@ -17,7 +20,7 @@ pub(super) async fn run(args: &BackupArgs, job: &Job<'_>) -> Answered {
     let reporter = Reporter::watch(&job.monitor);
     let done = backup(&repository, engine.as_ref(), &options, &job.monitor).await;
     drop(reporter);
-    let done = done.map_err(|error| failed(&error))?;
+    let done = done.map_err(|error| worded(args, job, &error))?;
     // The backup is kept, because an older good one may be gone; but it is no success.
     let exit = if done.bad_pages > 0 { Exit::No } else { Exit::Done };
     Ok((Answer::Backup(Box::new(done)), exit))
@@ -45,11 +48,48 @@ fn engine(args: &BackupArgs, job: &Job<'_>) -> Result<Box<dyn Engine>, Failure> 
         engine.exclude = args.exclude.clone();
         return Ok(Box::new(engine));
     }
-    let mut engine =
-        PostgresEngine::new(open::server(job.settings, &job.context.trace.trace_id.to_string())?);
-    engine.archive_timeout = Duration::from_secs(job.settings.archive_timeout_seconds);
+    let trace_id = job.context.trace.trace_id.to_string();
+    let server = open::server(job.settings, &trace_id)?;
+    let taken_from = if args.from_standby {
+        TakenFrom::Standby { primary: open::primary(job.settings, &trace_id)? }
+    } else {
+        TakenFrom::Primary
+    };
+    let archive_timeout = Duration::from_secs(job.settings.archive_timeout_seconds);
+    if args.remote {
+        let mut engine = RemoteEngine::new(server);
+        (engine.taken_from, engine.archive_timeout) = (taken_from, archive_timeout);
+        if let Some(label) = &args.label {
+            engine.label.clone_from(label);
+        }
+        return Ok(Box::new(engine));
+    }
+    let mut engine = PostgresEngine::new(server);
+    (engine.taken_from, engine.archive_timeout) = (taken_from, archive_timeout);
     if let Some(label) = &args.label {
         engine.label.clone_from(label);
     }
     Ok(Box::new(engine))
+}
+
+/// Words a failure with what may be done about it for this kind of backup.
+fn worded(args: &BackupArgs, job: &Job<'_>, error: &Error) -> Failure {
+    let failure = failed(error);
+    match error.kind() {
+        ErrorKind::WrongRole if args.from_standby => {
+            failure.hint("without --from-standby the backup is taken from a primary")
+        }
+        ErrorKind::WrongRole => failure.hint("--from-standby takes the backup from this standby"),
+        ErrorKind::Timeout if args.from_standby && job.settings.primary.is_empty() => failure.hint(
+            "a standby cannot end a WAL segment, and its primary may be idle: name the primary with --primary",
+        ),
+        ErrorKind::Postgres if args.remote => failure.hint(
+            "--remote needs a role with REPLICATION, a line `host replication ROLE ADDRESS scram-sha-256` in \
+             pg_hba.conf, and a free one of max_wal_senders",
+        ),
+        ErrorKind::Configuration if !args.remote && args.tree.is_none() => {
+            failure.hint("--remote takes the backup without access to the server's files")
+        }
+        _ => failure,
+    }
 }

@@ -218,3 +218,31 @@ fn a_server_that_refuses_says_so_without_the_password() {
     let let_in = backup(server.password().unwrap());
     assert!(let_in.contains("archive_mode is off"), "the right password leads to the next refusal: {let_in}");
 }
+
+/// Over the network the answer has the same shape; and what a server refuses is told with what may be done about it.
+#[test]
+fn a_server_is_backed_up_over_the_network() {
+    let place = Place::new();
+    let server = place.server();
+    let url = server.url();
+    let read = place.json(&["--postgres", &url, "backup"]);
+    let sent = place.json(&["--postgres", &url, "backup", "--remote"]);
+    assert_eq!(shape_text(&sent), shape_text(&read).replace("\"base\": \"null\"", "\"base\": \"string\""));
+    assert_eq!(sent["backup"]["base"], read["backup"]["id"]);
+    let origin = |backup: &Value| text(&backup["backup"]["source"]["origin"]).to_owned();
+    assert_eq!([origin(&read), origin(&sent)], ["primary_files", "primary_network"]);
+
+    server.psql("CREATE ROLE plain LOGIN").unwrap();
+    let plain = server.socket_url().replace("user=postgres", "user=plain");
+    for (args, hint) in [
+        (&["--postgres", &plain, "backup", "--remote"][..], "hint: --remote needs a role with REPLICATION"),
+        (&["--postgres", &url, "backup", "--remote", "--from-standby"], "hint: without --from-standby"),
+        (&["--postgres", &url, "backup", "--from-standby"], "hint: without --from-standby"),
+    ] {
+        let (code, said) = place.run(args);
+        assert_eq!(code, 78, "{args:?}: {said}");
+        assert!(said.contains(hint), "{args:?}: {said}");
+    }
+    let (code, said) = place.run(&["--postgres", &url, "backup", "--primary", "host=x"]);
+    assert!(code == 64 && said.contains("--from-standby"), "{code}: {said}");
+}

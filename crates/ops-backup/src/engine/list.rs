@@ -104,6 +104,18 @@ impl FileList {
         directory.bytes().chain(slash.bytes()).chain(self.name(item).bytes())
     }
 
+    /// Returns the numbers of all items in the order of their paths, which stay where they are.
+    pub(crate) fn order(&self) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..small(self.items.len())).collect();
+        order.sort_unstable_by(|a, b| self.compare_items(*a, *b));
+        order
+    }
+
+    /// Compares the paths of two items.
+    pub(crate) fn compare_items(&self, a: u32, b: u32) -> Ordering {
+        self.compare(&self.items[a as usize], &self.items[b as usize])
+    }
+
     /// Compares the path of item `index` with `path`.
     pub(crate) fn compare_path(&self, index: usize, path: &str) -> Ordering {
         self.bytes(&self.items[index]).cmp(path.bytes())
@@ -155,9 +167,11 @@ mod tests {
         }
         list.push(root, "link", Facts { kind: Kind::Link, ..facts });
         list.target("elsewhere");
+        let by_order: Vec<String> = list.order().into_iter().map(|index| list.path(index as usize)).collect();
         list.sort();
         let paths: Vec<String> = (0..list.len()).map(|index| list.path(index)).collect();
         assert_eq!(paths, ["a", "a-b", "a/z", "b", "link"]);
+        assert_eq!(by_order, paths, "in the order of arrival, and sorted by number");
         assert_eq!((list.link_target(4), list.item(0).mode), ("elsewhere", 0o644));
         assert!(size_of::<Item>() <= 32);
     }

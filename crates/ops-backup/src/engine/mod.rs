@@ -10,13 +10,17 @@
 //! - **Meanwhile** files may vanish, grow and shrink. A vanished file is `None` from [`Opener::open`]; a file is read to
 //!   the size that the list says, and [`Contents`] decides what a shorter one means. Bytes are read once, in order.
 //! - **No traces**: dropping a session ends the backup on the source, at any moment.
-//! - **Order**: `start`, `list`, any number of `open` from many threads, `finish`. [`Session::watch`] runs beside the copy.
+//! - **Order**: `start`, `supply`, then any number of `open` from many threads or the arrivals to their end, `finish`.
+//!   [`Session::watch`] runs beside the copy.
 //!
-//! The bytes of a file reach the writer through [`Contents`], a reader from front to back. So a source that has no files
-//! at hand, such as the tar stream of `BASE_BACKUP`, needs no other writer.
+//! A source either has its files at hand ([`Supply::Files`]), or sends them once, in an order of its own
+//! ([`Supply::Arrivals`]: the tar stream of `BASE_BACKUP`). Either way the bytes of a file reach the writer through
+//! [`Contents`], a reader from front to back, so there is one writer.
 
+pub(crate) mod chunks;
 mod list;
 pub(crate) mod postgres;
+mod remote;
 pub(crate) mod throttle;
 mod tree;
 
@@ -30,11 +34,12 @@ use crate::error::Result;
 use crate::monitor::Monitor;
 use crate::repo::Repository;
 use crate::repo::catalog::{BackupSource, BadPage};
-pub(crate) use list::{FileList, Item, Kind};
-pub use postgres::PostgresEngine;
+pub(crate) use list::{Facts, FileList, Item, Kind, Parent};
+pub use postgres::{PostgresEngine, TakenFrom};
+pub use remote::RemoteEngine;
 pub use tree::TreeEngine;
 
-/// Something that backups can be taken of; see [`PostgresEngine`] and [`TreeEngine`].
+/// Something that backups can be taken of; see [`PostgresEngine`], [`RemoteEngine`] and [`TreeEngine`].
 ///
 /// The engines are those of this crate, because a repository must know how to restore each.
 #[expect(
@@ -56,11 +61,11 @@ pub(crate) trait Session: Send + Sync {
     /// What is backed up, for example `postgres/7418890012345678901`.
     fn source(&self) -> String;
 
-    /// Begins the backup on the source.
-    async fn start(&mut self, repository: &Repository) -> Result<()>;
+    /// Begins the backup on the source. A source that sends its files sends no more than so many bytes a second.
+    async fn start(&mut self, repository: &Repository, bytes_per_second: Option<u64>) -> Result<()>;
 
-    /// Lists what the backup holds, in the order of paths.
-    async fn list(&mut self) -> Result<Listed>;
+    /// Returns what the backup holds.
+    async fn supply(&mut self) -> Result<Supply>;
 
     /// Returns why the sizes and times of files tell nothing beside those of `base`, an earlier backup of this source.
     fn doubt(&self, base: &BackupSource) -> Option<String>;
@@ -72,10 +77,46 @@ pub(crate) trait Session: Send + Sync {
     async fn finish(&mut self, repository: &Repository, monitor: &Monitor) -> Result<Finished>;
 }
 
-/// The files of a source.
+/// How the files of a source are to be had.
+pub(crate) enum Supply {
+    Files(Listed),
+    Arrivals(Box<dyn Arrivals>),
+}
+
+/// The files of a source, in the order of paths.
 pub(crate) struct Listed {
     pub(crate) files: FileList,
     pub(crate) opener: Arc<dyn Opener>,
+}
+
+/// Files that come once, in an order of their own.
+#[async_trait]
+pub(crate) trait Arrivals: Send {
+    /// Returns what comes next; `None` once everything has come, and the source has said so. Not asked again after that.
+    async fn next(&mut self) -> Result<Option<Arrival>>;
+
+    /// How many bytes will come, as far as the source knows; zero where it does not.
+    fn expected_bytes(&self) -> u64;
+
+    /// Returns what reads the bytes that have come, on other threads.
+    fn inspector(&self) -> Arc<dyn Inspector>;
+}
+
+/// What has come.
+pub(crate) enum Arrival {
+    /// A path, valid and not seen before. The bytes of a file follow.
+    Item { path: String, facts: Facts },
+    /// The next bytes of the last file: never more than are left of it, and all of it before the next item.
+    Data(Bytes),
+}
+
+/// Hands out bytes that have come, and remembers what is wrong with them.
+pub(crate) trait Inspector: Send + Sync {
+    /// Returns the reader of `chunks`, which lie `offset` bytes into the file at `path`.
+    fn contents(&self, path: &str, facts: &Facts, offset: u64, chunks: Vec<Bytes>) -> Box<dyn Contents>;
+
+    /// Returns what was found wrong with the content so far.
+    fn findings(&self) -> Findings;
 }
 
 /// Opens files of a source from any thread; calls block.
@@ -106,6 +147,17 @@ pub(crate) struct Finished {
     pub(crate) source: BackupSource,
     /// Files that exist only now, in the order of their paths.
     pub(crate) files: Vec<LastFile>,
+    /// What the source itself says about each file that it has sent.
+    pub(crate) proof: Option<Box<dyn Proof>>,
+}
+
+/// Compares what was stored with what the source says that it has sent.
+pub(crate) trait Proof: Send {
+    /// Fails where the source has sent the file at `path` with another size or CRC-32C, or not at all.
+    fn file(&mut self, path: &str, size: u64, crc32c: u32) -> Result<()>;
+
+    /// Fails where the source has sent a file that was not stored.
+    fn end(&mut self) -> Result<()>;
 }
 
 /// A small file that the end of a backup makes.

@@ -13,7 +13,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 
 use crate::engine::list::Facts;
-use crate::engine::{Connect, Contents, Engine, FileList, Findings, Finished, Kind, Listed, Opener, Session};
+use crate::engine::{
+    Connect, Contents, Engine, FileList, Findings, Finished, Kind, Listed, Opener, Session, Supply,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::monitor::Monitor;
 use crate::repo::Repository;
@@ -69,15 +71,15 @@ impl Session for TreeSession {
         format!("tree/{}", self.engine.name)
     }
 
-    async fn start(&mut self, _repository: &Repository) -> Result<()> {
+    async fn start(&mut self, _repository: &Repository, _bytes_per_second: Option<u64>) -> Result<()> {
         Ok(())
     }
 
-    async fn list(&mut self) -> Result<Listed> {
+    async fn supply(&mut self) -> Result<Supply> {
         let engine = self.engine.clone();
         let files = Error::joined(tokio::task::spawn_blocking(move || list(&engine)).await)?;
         let opener = Files { root: self.engine.root.clone(), changed: Arc::clone(&self.changed) };
-        Ok(Listed { files, opener: Arc::new(opener) })
+        Ok(Supply::Files(Listed { files, opener: Arc::new(opener) }))
     }
 
     fn doubt(&self, base: &BackupSource) -> Option<String> {
@@ -100,7 +102,7 @@ impl Session for TreeSession {
         changed.truncate(MAX_EXAMPLES);
         let TreeEngine { name, root, .. } = self.engine.clone();
         let source = TreeBackup { name, root, changed_files, changed_examples: changed };
-        Ok(Finished { source: BackupSource::Tree(source), files: Vec::new() })
+        Ok(Finished { source: BackupSource::Tree(source), files: Vec::new(), proof: None })
     }
 }
 

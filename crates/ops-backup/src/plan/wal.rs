@@ -113,6 +113,7 @@ mod tests {
             page_checksums: true,
             tablespaces: Vec::new(),
             databases: Vec::new(),
+            origin: crate::repo::catalog::Origin::default(),
         };
         (at, backup)
     }

@@ -85,7 +85,8 @@ pub(crate) fn read_raw(data_directory: &Path) -> Result<(Vec<u8>, ControlFile)> 
     }
 }
 
-fn parse(bytes: &[u8], major: u32) -> Result<ControlFile> {
+/// Reads the bytes of the control file of a server of this major version.
+pub(crate) fn parse(bytes: &[u8], major: u32) -> Result<ControlFile> {
     if bytes.len() < 512 {
         return Err(Error::corrupt(format!("pg_control has only {} bytes", bytes.len())));
     }

@@ -211,6 +211,20 @@ fn tablespace(entry: &DirEntry, name: &str, is_link: bool) -> Result<Tablespace>
     Ok(Tablespace { oid, location })
 }
 
+/// What the file at `path` is to a backup that did not find it itself: the number in its relation, where its pages carry
+/// checksums.
+pub(crate) fn relation_part(path: &str) -> Option<u32> {
+    let (directory, name) = path.rsplit_once('/')?;
+    RelationFile::parse(name).filter(|_| holds_relations(directory)).map(|file| file.part)
+}
+
+/// Whether what the server sends at `path` is left out of every backup: some of it the server leaves out itself.
+pub(crate) fn is_left_out(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let emptied = path.split_once('/').is_some_and(|(directory, _)| EMPTIED.contains(&directory));
+    emptied || (path != control::PATH && is_excluded(path, name))
+}
+
 fn is_excluded(path: &str, name: &str) -> bool {
     path == control::PATH
         || EXCLUDED.contains(&path)
@@ -343,6 +357,26 @@ mod tests {
         ] {
             assert_eq!(is_excluded(path, path.rsplit('/').next().unwrap()), expected, "{path}");
         }
+    }
+
+    #[test]
+    fn what_the_server_sends_is_told_by_its_path() {
+        for (path, part) in [
+            ("base/5/16384.2", Some(2)),
+            ("global/1262", Some(0)),
+            ("pg_tblspc/16400/PG_15_202209061/5/16401_vm", Some(0)),
+            ("base/5/PG_VERSION", None),
+            ("pg_xact/0000", None),
+            ("PG_VERSION", None),
+        ] {
+            assert_eq!((relation_part(path), is_left_out(path)), (part, false), "{path}");
+        }
+        for path in
+            ["standby.signal", "pg_wal/000000010000000000000001", "pg_wal/summaries", "tablespace_map"]
+        {
+            assert!(is_left_out(path), "{path}");
+        }
+        assert!(!is_left_out(control::PATH) && !is_left_out("pg_wal") && !is_left_out("pg_replslot"));
     }
 
     #[test]

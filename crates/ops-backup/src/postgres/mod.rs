@@ -8,7 +8,9 @@ pub(crate) mod page;
 pub(crate) mod recovery;
 pub(crate) mod replication;
 pub(crate) mod segment;
+pub(crate) mod sent_manifest;
 pub(crate) mod session;
+pub(crate) mod tar;
 pub(crate) mod timeline;
 
 pub use files::Tablespace;

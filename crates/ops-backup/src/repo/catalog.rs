@@ -95,9 +95,28 @@ pub struct PostgresBackup {
     pub page_checksums: bool,
     /// Tablespaces outside the data directory.
     pub tablespaces: Vec<Tablespace>,
-    /// The databases at the start of the backup.
+    /// The databases at the start of the backup; empty where they could not be asked for.
     #[serde(default)]
     pub databases: Vec<Database>,
+    /// Where the copy came from.
+    #[serde(default)]
+    pub origin: Origin,
+}
+
+/// Where a copy of a cluster came from. The times of files tell something only beside those of the very same files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Origin {
+    /// From the files of the primary.
+    #[default]
+    PrimaryFiles,
+    /// From the files of a standby.
+    StandbyFiles,
+    /// From the primary, over the network.
+    PrimaryNetwork,
+    /// From a standby, over the network.
+    StandbyNetwork,
 }
 
 /// A database of a cluster.

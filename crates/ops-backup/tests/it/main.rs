@@ -25,6 +25,7 @@ mod keys;
 mod load;
 mod majors;
 mod mistakes;
+mod network;
 mod postgres;
 mod receive;
 mod referees;
@@ -33,6 +34,7 @@ mod resume;
 #[cfg(feature = "s3")]
 mod s3;
 mod service;
+mod standby;
 mod store;
 mod stranger;
 mod support;

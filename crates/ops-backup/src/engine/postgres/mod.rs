@@ -1,4 +1,4 @@
-//! PostgreSQL, from the files of a running primary.
+//! PostgreSQL, from the files of a running server: the primary, or a standby where that is asked for.
 //!
 //! # Order
 //! 1. `pg_backup_start`. A crash from here to 4 ends the session, and with it the backup on the server.
@@ -7,7 +7,9 @@
 //! 4. `pg_backup_stop`; the label that it returns belongs to the backup.
 //! 5. Each WAL segment from start to stop is waited for in *this* repository.
 
-mod reader;
+pub(in crate::engine) mod reader;
+mod standby;
+pub(in crate::engine) mod wal;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,22 +18,23 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use ops_core::connection::ConnectionSettings;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::engine::list::{Facts, Kind};
-use crate::engine::{Connect, Engine, FileList, Finished, LastFile, Listed};
+use crate::engine::{Connect, Engine, FileList, Finished, LastFile, Listed, Supply};
 use crate::error::{Error, ErrorKind, Result};
 use crate::monitor::{Monitor, Phase};
 use crate::postgres::Tablespace;
 use crate::postgres::control::{self, ControlFile};
 use crate::postgres::files::{self, Found};
-use crate::postgres::segment::SegmentName;
-use crate::postgres::session::{Server, Session, Started, Stopped};
+use crate::postgres::session::{Role, Server, Session, Started, Stopped};
 use crate::repo::Repository;
-use crate::repo::catalog::{BackupSource, Database, PostgresBackup};
+use crate::repo::catalog::{BackupSource, Database, Origin, PostgresBackup};
 use crate::wal::archive;
+pub use standby::TakenFrom;
+use wal::NeededWal;
 
-/// A running PostgreSQL primary whose files are on this machine.
+/// A running PostgreSQL server whose files are on this machine.
 #[derive(Debug, Clone)]
 pub struct PostgresEngine {
     /// How the server is reached, as a role that may take backups.
@@ -44,6 +47,8 @@ pub struct PostgresEngine {
     pub fast_checkpoint: bool,
     /// How long the archiver may take for a segment before the backup fails.
     pub archive_timeout: Duration,
+    /// What the server must be to its cluster.
+    pub taken_from: TakenFrom,
 }
 
 impl PostgresEngine {
@@ -55,13 +60,12 @@ impl PostgresEngine {
             data_directory: None,
             fast_checkpoint: true,
             archive_timeout: Duration::from_secs(60),
+            taken_from: TakenFrom::default(),
         }
     }
 }
 
 const PING_INTERVAL: Duration = Duration::from_secs(30);
-const FIRST_POLL: Duration = Duration::from_millis(20);
-const LAST_POLL: Duration = Duration::from_millis(500);
 
 impl Engine for PostgresEngine {}
 
@@ -69,7 +73,8 @@ impl Engine for PostgresEngine {}
 impl Connect for PostgresEngine {
     async fn connect(&self) -> Result<Box<dyn super::Session>> {
         let session = Session::connect(&self.server).await?;
-        let server = session.inspect().await?;
+        let server = session.inspect(self.taken_from.role()).await?;
+        self.taken_from.check_primary(server.system_identifier).await?;
         let data_directory = self.data_directory.clone().unwrap_or_else(|| server.data_directory.clone());
         let control = blocking({
             let data_directory = data_directory.clone();
@@ -116,7 +121,7 @@ impl super::Session for PostgresSession {
         format!("postgres/{}", self.control.cluster.system_identifier)
     }
 
-    async fn start(&mut self, repository: &Repository) -> Result<()> {
+    async fn start(&mut self, repository: &Repository, _bytes_per_second: Option<u64>) -> Result<()> {
         archive::register(repository, &self.control.cluster).await?;
         let PostgresEngine { label, fast_checkpoint, .. } = &self.engine;
         let started = self.session.start(&self.server, label, *fast_checkpoint).await?;
@@ -125,7 +130,7 @@ impl super::Session for PostgresSession {
         Ok(())
     }
 
-    async fn list(&mut self) -> Result<Listed> {
+    async fn supply(&mut self) -> Result<Supply> {
         let (data_directory, control) = (self.data_directory.clone(), self.control.clone());
         let (files, tablespaces) = blocking(move || list(&data_directory, &control)).await?;
         self.tablespaces = tablespaces;
@@ -142,13 +147,19 @@ impl super::Session for PostgresSession {
             pages,
             checked: self.checked.clone(),
         };
-        Ok(Listed { files, opener: Arc::new(opener) })
+        Ok(Supply::Files(Listed { files, opener: Arc::new(opener) }))
     }
 
     fn doubt(&self, base: &BackupSource) -> Option<String> {
         let BackupSource::Postgres(base) = base else { return Some("the base is no cluster".to_owned()) };
         let started = self.started();
-        if base.cluster != self.control.cluster {
+        // A standby has times of its own, and over the network they come in whole seconds.
+        let times = [base.origin, self.origin()].into_iter().find(|origin| *origin != Origin::PrimaryFiles);
+        if let Some(Origin::StandbyFiles | Origin::StandbyNetwork) = times {
+            Some("a standby has other times than its primary".to_owned())
+        } else if times.is_some() {
+            Some("the base was taken over the network".to_owned())
+        } else if base.cluster != self.control.cluster {
             Some("the base is of another cluster or major version".to_owned())
         } else if base.timeline != started.timeline {
             Some(format!("the server is on timeline {}, and was on {}", started.timeline, base.timeline))
@@ -161,19 +172,20 @@ impl super::Session for PostgresSession {
         }
     }
 
-    /// The start of the backup switched to a new segment, so the one before it must arrive: a backup without WAL is found
-    /// out early.
     async fn watch(&self, repository: &Repository) -> Error {
-        let first = self.control.cluster.segment_size.segment_of(self.started().lsn);
-        // Segment 0 never exists.
-        if first > 1
-            && let Err(error) = self.wait_for_segment(repository, first - 1).await
+        let (role, timeline) = (self.server.role, self.started().timeline);
+        if role == Role::Primary
+            && let Err(error) = self.wal().one_before(repository).await
         {
             return error;
         }
         loop {
             sleep(PING_INTERVAL).await;
-            if let Err(error) = self.session.ping().await {
+            let alive = match role {
+                Role::Primary => self.session.ping().await,
+                Role::Standby => self.session.is_still_standby(timeline).await,
+            };
+            if let Err(error) = alive {
                 return error;
             }
         }
@@ -189,9 +201,16 @@ impl super::Session for PostgresSession {
         }
         let stopped = self.session.stop(&self.server).await?;
         tracing::info!(lsn = %stopped.lsn, "the server has ended the backup");
+        if self.server.role == Role::Standby {
+            self.session.is_still_standby(self.started().timeline).await?;
+        }
         self.checked.judge_newer(stopped.lsn);
         monitor.phase(Phase::WaitForWal, 0);
-        self.wait_for_wal(repository, &stopped).await?;
+        let wal = self.wal();
+        if !wal.has_last(repository, stopped.lsn).await? {
+            self.engine.taken_from.switch_wal(self.server.system_identifier).await;
+        }
+        wal.wait(repository, stopped.lsn).await?;
         let modified = i64::try_from(stopped.at.as_nanosecond()).unwrap_or(i64::MAX);
         let file =
             |path: &str, content: Bytes| LastFile { path: path.to_owned(), mode: 0o600, modified, content };
@@ -199,7 +218,7 @@ impl super::Session for PostgresSession {
             file("backup_label", Bytes::from(stopped.label.clone())),
             file(control::PATH, Bytes::from(control_bytes)),
         ];
-        Ok(Finished { source: BackupSource::Postgres(self.facts(&stopped)), files })
+        Ok(Finished { source: BackupSource::Postgres(self.facts(&stopped)), files, proof: None })
     }
 }
 
@@ -208,33 +227,17 @@ impl PostgresSession {
         self.started.as_ref().expect("a session is started before anything else")
     }
 
-    #[tracing::instrument(skip_all)]
-    async fn wait_for_wal(&self, repository: &Repository, stopped: &Stopped) -> Result<()> {
-        let size = self.control.cluster.segment_size;
-        for number in size.segment_of(self.started().lsn)..=size.segment_before(stopped.lsn) {
-            self.wait_for_segment(repository, number).await?;
-        }
-        Ok(())
+    fn wal(&self) -> NeededWal {
+        let Started { lsn, timeline, .. } = *self.started();
+        let (cluster, patience) = (self.control.cluster, self.engine.archive_timeout);
+        NeededWal { cluster, timeline, start: lsn, patience }
     }
 
-    async fn wait_for_segment(&self, repository: &Repository, number: u64) -> Result<()> {
-        let (cluster, timeline) = (&self.control.cluster, self.started().timeline);
-        let timeout = self.engine.archive_timeout;
-        let deadline = Instant::now() + timeout;
-        let mut pause = FIRST_POLL;
-        while !archive::has_segment(repository, cluster, timeline, number).await? {
-            if Instant::now() >= deadline {
-                let name = SegmentName::new(timeline, number, cluster.segment_size);
-                let message = format!(
-                    "WAL segment {name} did not arrive in the repository within {} s",
-                    timeout.as_secs()
-                );
-                return Err(Error::new(ErrorKind::Timeout, message));
-            }
-            sleep(pause).await;
-            pause = (pause * 2).min(LAST_POLL);
+    fn origin(&self) -> Origin {
+        match self.server.role {
+            Role::Primary => Origin::PrimaryFiles,
+            Role::Standby => Origin::StandbyFiles,
         }
-        Ok(())
     }
 
     fn facts(&self, stopped: &Stopped) -> PostgresBackup {
@@ -251,6 +254,7 @@ impl PostgresSession {
             page_checksums: self.control.page_checksums,
             tablespaces: self.tablespaces.clone(),
             databases: self.databases.clone(),
+            origin: self.origin(),
         }
     }
 }

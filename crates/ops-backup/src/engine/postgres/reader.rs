@@ -1,11 +1,14 @@
-//! Files of a running cluster, read with a check of their pages.
+//! Files of a running cluster, read with a check of their pages: from its directory, or as the server sends them.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::engine::{Contents, FileList, Findings, Opener};
+use bytes::Bytes;
+
+use crate::engine::chunks::Chunks;
+use crate::engine::{Contents, Facts, FileList, Findings, Inspector, Opener};
 use crate::error::{Error, Result};
 use crate::postgres::lsn::Lsn;
 use crate::postgres::page::{self, PageState};
@@ -24,7 +27,7 @@ pub(super) struct Files {
 
 /// What the checks of pages have found so far; clones share it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Checked(Arc<Mutex<Found>>);
+pub(in crate::engine) struct Checked(Arc<Mutex<Found>>);
 
 #[derive(Debug, Default)]
 struct Found {
@@ -36,7 +39,7 @@ struct Found {
 impl Checked {
     /// Reports the pages that name a position behind `stop`, the end of the backup: the server writes no page before its
     /// WAL, so no replay makes them whole.
-    pub(super) fn judge_newer(&self, stop: Lsn) {
+    pub(in crate::engine) fn judge_newer(&self, stop: Lsn) {
         let newer = std::mem::take(&mut self.lock().newer);
         for (page, _) in newer.into_iter().filter(|(_, lsn)| *lsn > stop) {
             self.report(page);
@@ -52,7 +55,7 @@ impl Checked {
         }
     }
 
-    fn findings(&self) -> Findings {
+    pub(in crate::engine) fn findings(&self) -> Findings {
         let mut findings = self.lock().findings.clone();
         findings.examples.sort_by(|a, b| (&a.file, a.block).cmp(&(&b.file, b.block)));
         findings
@@ -65,14 +68,14 @@ impl Checked {
 
 /// How pages are checked.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pages {
-    pub(super) size: usize,
-    pub(super) blocks_per_file: u32,
-    pub(super) backup_start: Lsn,
+pub(in crate::engine) struct Pages {
+    pub(in crate::engine) size: usize,
+    pub(in crate::engine) blocks_per_file: u32,
+    pub(in crate::engine) backup_start: Lsn,
 }
 
 /// The tag of a file in the list: zero for a file without pages, otherwise one more than its number in its relation.
-pub(super) fn tag(relation_part: Option<u32>) -> u32 {
+pub(in crate::engine) fn tag(relation_part: Option<u32>) -> u32 {
     relation_part.map_or(0, |part| part + 1)
 }
 
@@ -86,14 +89,98 @@ impl Opener for Files {
             Err(error) => return Err(Error::io(format!("open {path:?}"), error)),
         };
         let facts = files.item(item);
-        let part = facts.tag.checked_sub(1);
-        let pages = self.pages.zip(part);
-        let checked = self.checked.clone();
-        Ok(Some(Box::new(RelationFile { file, path, size: facts.size, at: offset, pages, checked })))
+        let check = PageCheck::new(self.pages, facts.tag, &path, facts.size, &self.checked);
+        Ok(Some(Box::new(RelationFile { file, path, size: facts.size, at: offset, check })))
     }
 
     fn findings(&self) -> Findings {
         self.checked.findings()
+    }
+}
+
+/// Checks files that the server sends.
+#[derive(Debug)]
+pub(in crate::engine) struct SentFiles {
+    /// `None` where the pages carry no checksums.
+    pub(in crate::engine) pages: Option<Pages>,
+    pub(in crate::engine) checked: Checked,
+}
+
+impl Inspector for SentFiles {
+    fn contents(&self, path: &str, facts: &Facts, offset: u64, chunks: Vec<Bytes>) -> Box<dyn Contents> {
+        let chunks = Chunks::new(chunks);
+        match PageCheck::new(self.pages, facts.tag, path, facts.size, &self.checked) {
+            Some(check) => Box::new(SentFile { chunks, at: offset, check }),
+            None => Box::new(chunks),
+        }
+    }
+
+    fn findings(&self) -> Findings {
+        self.checked.findings()
+    }
+}
+
+struct SentFile {
+    chunks: Chunks,
+    at: u64,
+    check: PageCheck,
+}
+
+impl Contents for SentFile {
+    /// The server itself has read a page again that looked damaged: what it sends is what it stays with.
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let length = self.chunks.read(buffer)?;
+        let mut pages = buffer[..length].chunks_exact(self.check.pages.size);
+        for (number, page) in (self.at / self.check.pages.size as u64..).zip(&mut pages) {
+            self.check.settle(number, self.check.judge(number, page));
+        }
+        self.check.rest(pages.remainder().len());
+        self.at += length as u64;
+        Ok(length)
+    }
+}
+
+/// How the pages of one file are checked.
+struct PageCheck {
+    pages: Pages,
+    /// The number of the file in its relation.
+    part: u32,
+    path: String,
+    size: u64,
+    checked: Checked,
+}
+
+impl PageCheck {
+    /// Returns `None` for a file without pages, or with none that carry checksums.
+    fn new(pages: Option<Pages>, tag: u32, path: &str, size: u64, checked: &Checked) -> Option<Self> {
+        let (pages, part) = pages.zip(tag.checked_sub(1))?;
+        Some(PageCheck { pages, part, path: path.to_owned(), size, checked: checked.clone() })
+    }
+
+    fn judge(&self, number: u64, page: &[u8]) -> PageState {
+        let in_file = u32::try_from(number).expect("block numbers have 32 bits");
+        let block = self.part.wrapping_mul(self.pages.blocks_per_file).wrapping_add(in_file);
+        page::judge(page, block, self.pages.backup_start)
+    }
+
+    /// Notes what a page is found to be for good.
+    fn settle(&self, number: u64, state: PageState) {
+        match state {
+            PageState::Good => {}
+            PageState::Newer(lsn) => self.checked.lock().newer.push((self.page(number), lsn)),
+            PageState::Bad => self.checked.report(self.page(number)),
+        }
+    }
+
+    /// A file that is being extended may end within a page. The server never writes less than a sector of one.
+    fn rest(&self, length: usize) {
+        if (1..512).contains(&length) {
+            self.checked.report(self.page(self.size / self.pages.size as u64));
+        }
+    }
+
+    fn page(&self, block: u64) -> BadPage {
+        BadPage { file: self.path.clone(), block }
     }
 }
 
@@ -102,9 +189,7 @@ struct RelationFile {
     path: String,
     size: u64,
     at: u64,
-    /// How its pages are checked, and the number of the file in its relation.
-    pages: Option<(Pages, u32)>,
-    checked: Checked,
+    check: Option<PageCheck>,
 }
 
 impl Contents for RelationFile {
@@ -115,8 +200,8 @@ impl Contents for RelationFile {
         let buffer = &mut buffer[..length];
         read_or_zero(&self.file, buffer, self.at)
             .map_err(|error| Error::io(format!("read {:?}", self.path), error))?;
-        if let Some((pages, part)) = self.pages {
-            self.check(buffer, pages, part)?;
+        if let Some(check) = &self.check {
+            self.check(buffer, check)?;
         }
         self.at += length as u64;
         Ok(length)
@@ -141,45 +226,33 @@ fn read_or_zero(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<
 impl RelationFile {
     /// Judges each page of `buffer`, which begins at a page; one that looks damaged is read again, because the server may
     /// have been writing it.
-    fn check(&self, buffer: &mut [u8], pages: Pages, part: u32) -> Result<()> {
-        let first = self.at / pages.size as u64;
-        let mut all = buffer.chunks_exact_mut(pages.size);
-        for (number, bytes) in (first..).zip(&mut all) {
-            let in_file = u32::try_from(number).expect("block numbers have 32 bits");
-            let block = part.wrapping_mul(pages.blocks_per_file).wrapping_add(in_file);
-            if page::judge(bytes, block, pages.backup_start) == PageState::Good {
+    fn check(&self, buffer: &mut [u8], check: &PageCheck) -> Result<()> {
+        let size = check.pages.size;
+        let mut all = buffer.chunks_exact_mut(size);
+        for (number, bytes) in (self.at / size as u64..).zip(&mut all) {
+            if check.judge(number, bytes) == PageState::Good {
                 continue;
             }
-            let mut again = vec![0; pages.size];
-            read_or_zero(&self.file, &mut again, number * pages.size as u64)
+            let mut again = vec![0; size];
+            read_or_zero(&self.file, &mut again, number * size as u64)
                 .map_err(|error| Error::io(format!("read {:?} again", self.path), error))?;
             let changed = again != *bytes;
             bytes.copy_from_slice(&again);
-            match page::judge(bytes, block, pages.backup_start) {
-                PageState::Good => {}
-                PageState::Newer(lsn) => self.checked.lock().newer.push((self.page(number), lsn)),
+            match check.judge(number, bytes) {
                 // It is being written, and its new image is in the WAL of this backup.
                 PageState::Bad if changed => {}
-                PageState::Bad => self.checked.report(self.page(number)),
+                state => check.settle(number, state),
             }
         }
-        // A file that is being extended may end within a page. The server never writes less than a sector of one.
-        let rest = all.into_remainder().len();
-        if (1..512).contains(&rest) {
-            self.checked.report(self.page(self.size / pages.size as u64));
-        }
+        check.rest(all.into_remainder().len());
         Ok(())
-    }
-
-    fn page(&self, block: u64) -> BadPage {
-        BadPage { file: self.path.clone(), block }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::list::{Facts, Kind};
+    use crate::engine::Kind;
     use crate::postgres::page::tests::page;
 
     const PAGE: usize = 8192;
@@ -192,17 +265,17 @@ mod tests {
         let place = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(place.path(), then).expect("it is written");
         let checked = Checked::default();
+        let (path, size) = ("base/5/16384", first.len() as u64);
+        let pages = Pages { size: PAGE, blocks_per_file: BLOCKS, backup_start: START };
         let file = RelationFile {
             file: File::open(place.path()).expect("it opens"),
-            path: "base/5/16384".to_owned(),
-            size: first.len() as u64,
+            path: path.to_owned(),
+            size,
             at: 0,
-            pages: Some((Pages { size: PAGE, blocks_per_file: BLOCKS, backup_start: START }, part)),
-            checked: checked.clone(),
+            check: PageCheck::new(Some(pages), tag(Some(part)), path, size, &checked),
         };
         let mut buffer = first.to_vec();
-        let (pages, part) = file.pages.expect("it has pages");
-        file.check(&mut buffer, pages, part).expect("it is read again");
+        file.check(&mut buffer, file.check.as_ref().expect("it has pages")).expect("it is read again");
         checked.judge_newer(STOP);
         (buffer, checked.findings().examples.iter().map(|page| page.block).collect())
     }
@@ -249,6 +322,35 @@ mod tests {
             let torn = damaged(page(lsn, 0));
             assert_eq!(check(0, &torn, &torn).1, expected, "{lsn}");
         }
+    }
+
+    /// Has the server send `file`, cut somewhere, and returns the blocks reported.
+    fn check_sent(part: u32, file: &[u8]) -> Vec<u64> {
+        let pages = Some(Pages { size: PAGE, blocks_per_file: BLOCKS, backup_start: START });
+        let files = SentFiles { pages, checked: Checked::default() };
+        let size = file.len() as u64;
+        let facts = Facts { kind: Kind::File, mode: 0o600, tag: tag(Some(part)), size, modified: 0 };
+        for (offset, run) in [(0, &file[..PAGE]), (PAGE as u64, &file[PAGE..])] {
+            let chunks = run.chunks(3000).map(Bytes::copy_from_slice).collect();
+            let mut contents = files.contents("base/5/16384", &facts, offset, chunks);
+            let mut buffer = vec![0; 10 * PAGE];
+            assert_eq!(contents.read(&mut buffer).expect("it is read"), run.len());
+            assert_eq!(&buffer[..run.len()], run);
+        }
+        files.checked.judge_newer(STOP);
+        files.findings().examples.iter().map(|page| page.block).collect()
+    }
+
+    #[test]
+    fn pages_that_the_server_sends_are_judged_as_they_are() {
+        let second = [old(BLOCKS), old(BLOCKS + 1), old(BLOCKS + 2)].concat();
+        assert_eq!(check_sent(1, &second), Vec::<u64>::new());
+        assert_eq!(check_sent(0, &second), [0, 1, 2]);
+        for (lsn, expected) in [(Lsn(START.0 - 1), vec![1]), (START, vec![]), (Lsn(STOP.0 + 1), vec![1])] {
+            assert_eq!(check_sent(0, &[old(0), damaged(page(lsn, 1)), old(2)].concat()), expected, "{lsn}");
+        }
+        assert_eq!(check_sent(0, &[old(0), old(1), vec![0; 100]].concat()), [2]);
+        assert_eq!(check_sent(0, &[old(0), old(1), vec![0; 512]].concat()), Vec::<u64>::new());
     }
 
     fn read_all(listed: u64, content: &[u8]) -> Vec<u8> {

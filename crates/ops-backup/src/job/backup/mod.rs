@@ -10,13 +10,15 @@
 //! 6. `commit` in the log. Before it there is no backup, after it there is a whole one.
 
 mod options;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use crate::engine::throttle::Throttled;
-use crate::engine::{Engine, Findings, Finished, Session};
+use crate::engine::{Engine, Findings, Finished, Session, Supply};
 use crate::error::Result;
 use crate::monitor::{Monitor, Phase};
 use crate::repo::Repository;
@@ -121,21 +123,21 @@ impl Job<'_> {
         };
         // Not cancelled from here on, so that the caller knows whether the backup exists.
         monitor.phase(Phase::Finish, 0);
-        let findings = writer.opener().map(|opener| opener.findings()).unwrap_or_default();
-        let last = std::mem::take(&mut finished.files);
-        let written = writer.finish(last).await?;
+        let findings = writer.findings();
+        let (last, proof) = (std::mem::take(&mut finished.files), finished.proof.take());
+        let written = writer.finish(last, proof).await?;
         self.publish(Stored { written, finished, findings }).await
     }
 
     async fn copy(&mut self, writer: &mut Writer<'_>, base: Base, monitor: &Monitor) -> Result<()> {
-        self.session.start(self.repository).await?;
-        let mut listed = self.session.list().await?;
+        self.session.start(self.repository, self.options.bytes_per_second).await?;
+        let mut supply = self.session.supply().await?;
         let times = self.times(Timestamp::now());
-        if let Some(limit) = self.options.bytes_per_second {
-            listed.opener = Arc::new(Throttled::new(listed.opener, limit));
+        if let (Supply::Files(listed), Some(limit)) = (&mut supply, self.options.bytes_per_second) {
+            listed.opener = Arc::new(Throttled::new(Arc::clone(&listed.opener), limit));
         }
         tokio::select! {
-            copied = writer.copy(listed, base, times, monitor) => copied,
+            copied = writer.copy(supply, base, times, monitor) => copied,
             error = self.session.watch(self.repository) => Err(error),
         }
     }

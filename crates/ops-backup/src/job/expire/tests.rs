@@ -40,6 +40,7 @@ fn backup(id: &str, hours: i64, segment: u64) -> Backup {
         page_checksums: true,
         tablespaces: Vec::new(),
         databases: Vec::new(),
+        origin: crate::repo::catalog::Origin::default(),
     };
     Backup { finished_at: at, source: BackupSource::Postgres(source), ..fake::backup(id) }
 }

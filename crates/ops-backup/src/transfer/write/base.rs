@@ -10,7 +10,6 @@ use std::sync::Arc;
 use futures_util::stream::{self, Stream, StreamExt as _};
 use tokio::runtime::Handle;
 
-use crate::engine::FileList;
 use crate::error::Result;
 use crate::repo::Repository;
 use crate::repo::catalog::Backup;
@@ -19,6 +18,7 @@ use crate::repo::content::{
 };
 use crate::repo::crypt::BlockHash;
 use crate::repo::pack::{Frame, FrameRef, PackId, PackTable};
+use crate::transfer::write::outcome::Outcome;
 
 /// A pack is not referred to where less than one in so many of its bytes is used.
 const SPARSE: u64 = 4;
@@ -147,62 +147,67 @@ fn readable<T>(result: Result<T>) -> Option<T> {
 pub(super) struct Lookup {
     base: Arc<Base>,
     runtime: Handle,
-    /// Listings of the backup, then those of the parts, by their number.
-    read: BTreeMap<usize, Listing>,
+    /// Listings of the backup, then those of the parts, by their number; the one that was used last comes last.
+    read: Vec<(usize, Listing)>,
 }
 
-/// One for the backup and a few for the parts that overlap it.
-const KEPT: usize = 8;
+/// Two for the backup and a few for the parts that overlap it; and where files come in no order, those of a directory.
+const KEPT: usize = 16;
 
 impl Lookup {
     pub(super) fn new(base: Arc<Base>, runtime: Handle) -> Self {
-        Lookup { base, runtime, read: BTreeMap::new() }
+        Lookup { base, runtime, read: Vec::new() }
     }
 
-    /// Returns the content of small file `item`, in the parts and in the backup.
-    pub(super) fn small(&mut self, files: &FileList, item: usize) -> Vec<Piece> {
+    /// Returns the content of the small file at `path`, in the parts and in the backup.
+    pub(super) fn small(&mut self, path: &str) -> Vec<Piece> {
         let base = Arc::clone(&self.base);
-        if base.listings.is_empty() && base.part_listings.is_empty() {
-            return Vec::new();
-        }
-        let path = files.path(item);
-        let path = path.as_str();
-        let in_backup =
-            base.listings.partition_point(|listing| listing.first.as_str() <= path).checked_sub(1);
         let in_parts = base.part_listings.iter().enumerate().filter_map(|(number, part)| {
             let holds = part.listing.first.as_str() <= path && path <= part.last.as_str();
             holds.then_some(base.listings.len() + number)
         });
-        let mut pieces = Vec::new();
-        for number in in_parts.chain(in_backup) {
-            let listing = self.listing(number);
-            let found = listing.entries.binary_search_by(|entry| entry.path().cmp(path));
-            if let Ok(at) = found
-                && let Entry::File(file) = &listing.entries[at]
-                && let Content::Inline(piece) = &file.content
-            {
-                pieces.push(piece.clone());
-            }
+        let contents: Vec<Content> = in_parts.filter_map(|number| self.entry(number, path)).collect();
+        let contents = contents.into_iter().chain(self.content(path));
+        let pieces = contents.filter_map(|content| match content {
+            Content::Inline(piece) => Some(piece),
+            Content::Pieces(_) => None,
+        });
+        pieces.collect()
+    }
+
+    /// Returns the content of the file at `path` in the backup.
+    pub(super) fn content(&mut self, path: &str) -> Option<Content> {
+        let behind = self.base.listings.partition_point(|listing| listing.first.as_str() <= path);
+        self.entry(behind.checked_sub(1)?, path)
+    }
+
+    fn entry(&mut self, number: usize, path: &str) -> Option<Content> {
+        let entries = &self.listing(number).entries;
+        let at = entries.binary_search_by(|entry| entry.path().cmp(path)).ok()?;
+        match &entries[at] {
+            Entry::File(file) => Some(file.content.clone()),
+            Entry::Directory { .. } | Entry::Link { .. } => None,
         }
-        pieces
     }
 
     fn listing(&mut self, number: usize) -> &Listing {
         let base = &self.base;
-        if !self.read.contains_key(&number) {
-            let own = base.listings.len();
-            let frame = match number.checked_sub(own) {
-                None => base.listings[number].frame,
-                Some(part) => base.part_listings[part].listing.frame,
-            };
-            let listing = self.runtime.block_on(base.repository.read_listing(frame, &base.packs));
-            // Workers go through the paths in order: the least of the numbers is the one that is not needed again.
-            if self.read.len() == KEPT {
-                self.read.pop_first();
+        let read = match self.read.iter().position(|(read, _)| *read == number) {
+            Some(at) => self.read.remove(at),
+            None => {
+                let frame = match number.checked_sub(base.listings.len()) {
+                    None => base.listings[number].frame,
+                    Some(part) => base.part_listings[part].listing.frame,
+                };
+                let listing = self.runtime.block_on(base.repository.read_listing(frame, &base.packs));
+                if self.read.len() == KEPT {
+                    self.read.remove(0);
+                }
+                (number, readable(listing).unwrap_or_default())
             }
-            self.read.insert(number, readable(listing).unwrap_or_default());
-        }
-        &self.read[&number]
+        };
+        self.read.push(read);
+        &self.read.last().expect("it was put there just now").1
     }
 
     /// Returns the piece in `reference`.
@@ -211,31 +216,52 @@ impl Lookup {
     }
 }
 
-/// A piece of a base, asked block by block from front to back.
-pub(super) struct Candidate {
-    pub(super) piece: Piece,
+/// A piece that the base has.
+pub(super) struct Known {
+    pub(super) piece: Arc<Piece>,
     /// Where it lies, if it can be referred to as a whole.
     pub(super) reference: Option<PieceRef>,
+}
+
+impl Known {
+    pub(super) fn new(piece: Piece, reference: Option<PieceRef>) -> Self {
+        Known { piece: Arc::new(piece), reference }
+    }
+
+    /// Says what was stored by storing `piece`, of which `new` bytes were not there before: one of `known` as a whole, if
+    /// it is the same and can be referred to.
+    pub(super) fn outcome(known: &[Known], piece: Piece, new: u64) -> Outcome {
+        let is_all_of =
+            |known: &&Known| known.piece.length == piece.length && known.piece.hashes == piece.hashes;
+        let whole = known.iter().filter(is_all_of).find_map(|known| known.reference.clone());
+        match whole {
+            Some(reference) => Outcome::Known { reference, length: piece.length, crc32c: piece.crc32c },
+            None => Outcome::New(piece, new),
+        }
+    }
+}
+
+/// A piece of a base, asked block by block from front to back.
+pub(super) struct Candidate {
+    piece: Arc<Piece>,
+    /// The block of the piece that is asked for as the first.
+    start: u32,
     extent: usize,
     /// The first block of that extent.
     first: u32,
 }
 
 impl Candidate {
-    pub(super) fn new(piece: Piece, reference: Option<PieceRef>) -> Self {
-        Candidate { piece, reference, extent: 0, first: 0 }
+    pub(super) fn new(known: &Known, start: u32) -> Self {
+        Candidate { piece: Arc::clone(&known.piece), start, extent: 0, first: 0 }
     }
 
-    /// Whether this is the same as `piece`, in full.
-    pub(super) fn is_all_of(&self, piece: &Piece) -> bool {
-        self.piece.length == piece.length && self.piece.hashes == piece.hashes
-    }
-
-    /// Returns the frame and the place in it of block `number`, where it has this hash and size.
+    /// Returns the frame and the place in it of block `number` behind the start, where it has this hash and size.
     pub(super) fn find(&mut self, number: u32, hash: BlockHash, size: usize) -> Option<(Frame, u32)> {
-        let start = u64::from(number) * BLOCK as u64;
+        let number = self.start + number;
+        let at = u64::from(number) * BLOCK as u64;
         let same = self.piece.hashes.get(number as usize) == Some(&hash)
-            && (self.piece.length - start).min(BLOCK as u64) == size as u64;
+            && (self.piece.length - at).min(BLOCK as u64) == size as u64;
         if !same {
             return None;
         }

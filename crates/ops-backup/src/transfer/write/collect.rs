@@ -1,7 +1,6 @@
 //! What the workers have stored, by file; and the metadata packs that pieces and listings go into.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
 
 use crate::engine::FileList;
 use crate::error::Result;
@@ -11,8 +10,10 @@ use crate::repo::content::{
 use crate::repo::crypt::{BlockHash, Secrets};
 use crate::repo::pack::{Frame, FrameRef, Pack, PackId, PackTable, Packer, Placed};
 use crate::transfer::write::base::Base;
+use crate::transfer::write::join::Joining;
+use crate::transfer::write::outcome::Outcome;
 use crate::transfer::write::small::SmallPieces;
-use crate::transfer::write::worker::{Done, Outcome};
+use crate::transfer::write::worker::Done;
 
 /// What is known of the files that were read. Everything in it is durable, or lies in the open metadata pack.
 pub(super) struct Collector {
@@ -26,6 +27,8 @@ pub(super) struct Collector {
     /// The pieces of each large file by their number.
     pub(super) large: HashMap<u32, BTreeMap<u32, Stored>>,
     pub(super) small: SmallPieces,
+    /// Pieces of which only some spans are durable.
+    joining: Joining,
     pub(super) vanished: HashSet<u32>,
     pub(super) listings: Vec<ListingRef>,
     pub(super) new_bytes: u64,
@@ -62,6 +65,7 @@ impl Collector {
             waiting: Vec::new(),
             large: HashMap::new(),
             small: SmallPieces::default(),
+            joining: Joining::default(),
             vanished: HashSet::new(),
             listings: Vec::new(),
             new_bytes: 0,
@@ -80,7 +84,14 @@ impl Collector {
     /// Adds what has become durable; returns metadata packs that are full.
     pub(super) fn add(&mut self, done: Vec<Done>, files: &FileList) -> Result<Vec<Pack>> {
         let mut full = Vec::new();
-        for Done { item, number, outcome } in done {
+        for Done { item, number, span, outcome } in done {
+            let outcome = match (span, outcome) {
+                (Some(place), Outcome::New(span, new)) => match self.joining.add(&place, span, new) {
+                    Some(whole) => whole,
+                    None => continue,
+                },
+                (_, outcome) => outcome,
+            };
             match outcome {
                 Outcome::Vanished => _ = self.vanished.insert(item),
                 Outcome::Known { reference, length, crc32c } => {
@@ -156,9 +167,9 @@ impl Collector {
     }
 
     /// Puts the small files that no part has yet into listings for the next; returns metadata packs, the last one not full.
-    pub(super) fn close_for_part(&mut self, files: &Arc<FileList>) -> Result<Vec<Pack>> {
+    pub(super) fn close_for_part(&mut self, files: &FileList) -> Result<Vec<Pack>> {
         let mut small = std::mem::take(&mut self.new_small);
-        small.sort_unstable();
+        small.sort_unstable_by(|a, b| files.compare_items(*a, *b));
         let mut packs = Vec::new();
         for run in small.chunks(PART_RUN) {
             let entries = run.iter().filter_map(|item| {

@@ -6,7 +6,7 @@ use std::pin::Pin;
 
 use futures_util::stream::{Stream, StreamExt as _};
 
-use crate::engine::{FileList, Kind};
+use crate::engine::{FileList, Kind, Proof};
 use crate::error::{Error, Result};
 use crate::repo::content::{Content, Entry, FileEntry, INLINE, Listing, PIECE};
 use crate::repo::pack::Pack;
@@ -20,14 +20,19 @@ const RUN: u32 = 512;
 const LONGEST: usize = 4 * RUN as usize;
 
 /// Builds listings, one after another.
-#[derive(Default)]
 pub(super) struct Lister {
     listing: Listing,
+    proof: Option<Box<dyn Proof>>,
     pub(super) count: u64,
     pub(super) bytes: u64,
 }
 
 impl Lister {
+    /// Where there is a `proof`, each file must be what it says.
+    pub(super) fn new(proof: Option<Box<dyn Proof>>) -> Self {
+        Lister { listing: Listing::default(), proof, count: 0, bytes: 0 }
+    }
+
     /// Adds `entry`, which comes behind all others; returns a metadata pack where one is full.
     pub(super) fn push(&mut self, entry: Entry, collector: &mut Collector) -> Result<Option<Pack>> {
         let hash = blake3::hash(entry.path().as_bytes());
@@ -36,11 +41,19 @@ impl Lister {
         let full =
             if begins || self.listing.entries.len() == LONGEST { self.close(collector)? } else { None };
         if let Entry::File(file) = &entry {
+            if let Some(proof) = &mut self.proof {
+                proof.file(&file.path, file.size, file.crc32c)?;
+            }
             self.count += 1;
             self.bytes += file.size;
         }
         self.listing.entries.push(entry);
         Ok(full)
+    }
+
+    /// Fails where the proof knows of a file that was not among the entries.
+    pub(super) fn end(&mut self) -> Result<()> {
+        self.proof.as_mut().map_or(Ok(()), |proof| proof.end())
     }
 
     pub(super) fn close(&mut self, collector: &mut Collector) -> Result<Option<Pack>> {

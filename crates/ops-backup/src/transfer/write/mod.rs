@@ -2,15 +2,25 @@
 //! listings follow.
 //!
 //! ```text
-//! list + base ─► survey ─► plan ─► workers ─► packs ─► uploads ─► collector ─► parts, metadata packs
+//! list + base ─► survey ─► plan ─┬─► workers ─► packs ─► uploads ─► collector ─► parts, metadata packs
+//!       arrivals ─► parcels ─────┘
 //! ```
-//! Memory is bounded by the number of workers: each fills one pack, and as many packs are under way.
+//! A source with files at hand is listed first, and compared with the base before anything is read. One that sends its files
+//! is cut into parcels as it comes; each is compared by its path when a worker takes it, and the list is put in order at
+//! the end.
+//!
+//! Memory is bounded by the number of workers: each fills one pack, and as many packs are under way; of what arrives there
+//! are two parcels for each, and one.
 //!
 //! What a crash leaves: packs, and parts that say what of them is whole. Nothing else refers to them.
 
+mod arrive;
 mod base;
 mod collect;
+mod feed;
+mod join;
 mod listings;
+mod outcome;
 mod plan;
 mod small;
 mod survey;
@@ -23,15 +33,17 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::engine::{FileList, LastFile, Listed, Opener};
+use crate::engine::{Arrivals, FileList, Findings, LastFile, Listed, Proof, Supply};
 use crate::error::{Error, Result};
-use crate::monitor::{Meter, Monitor};
+use crate::monitor::{Meter, Monitor, Phase};
 use crate::repo::Repository;
 use crate::repo::compress::Compression;
 use crate::repo::content::{BLOCK, Content, Entry, Extent, FileEntry, ListingRef, Piece};
 use crate::repo::pack::{Pack, PackTable, Packer};
+use arrive::Splitter;
 pub(crate) use base::Base;
 use collect::Collector;
+use feed::{Feed, Files, Parcels};
 use listings::{Entries, Lister};
 use plan::Plan;
 pub(crate) use survey::Times;
@@ -98,29 +110,61 @@ impl<'a> Writer<'a> {
         })
     }
 
-    /// Copies every file of `listed` of which `base` does not have the content.
-    #[tracing::instrument(skip_all, fields(files = listed.files.len()))]
+    /// Copies every file of `supply` of which `base` does not have the content.
     pub(crate) async fn copy(
         &mut self,
-        listed: Listed,
+        supply: Supply,
         base: Base,
         times: Times,
         monitor: &Monitor,
     ) -> Result<()> {
+        match supply {
+            Supply::Files(listed) => self.listed(listed, base, times, monitor).await,
+            Supply::Arrivals(arrivals) => self.arriving(arrivals, base, monitor).await,
+        }
+    }
+
+    #[tracing::instrument(skip_all, fields(files = listed.files.len()))]
+    async fn listed(&mut self, listed: Listed, base: Base, times: Times, monitor: &Monitor) -> Result<()> {
         let Listed { files, opener } = listed;
-        let files = Arc::new(files);
         let survey = Survey::new(&files, &base, times, monitor).await?;
-        self.collector.know(&base);
         let plan = Plan::new(&files, |index, _| !survey.is_unchanged(index));
-        monitor.phase(crate::monitor::Phase::Copy, plan.bytes);
+        monitor.phase(Phase::Copy, plan.bytes);
+        let feed = Feed::Listed { plan, opener };
+        self.run(Files::new(files), feed, Compared { base: Arc::new(base), survey }, monitor, async {
+            Ok(())
+        })
+        .await
+    }
+
+    #[tracing::instrument(skip_all)]
+    async fn arriving(&mut self, arrivals: Box<dyn Arrivals>, base: Base, monitor: &Monitor) -> Result<()> {
+        monitor.phase(Phase::Copy, arrivals.expected_bytes());
+        let (sender, receiver) = mpsc::channel(self.options.workers.max(1));
+        let files = Files::new(FileList::default());
+        let splitter = Splitter::new(files.clone(), sender);
+        let feed = Feed::Arriving { parcels: Parcels::new(receiver), inspector: arrivals.inspector() };
+        let compared = Compared { base: Arc::new(base), survey: Survey::default() };
+        self.run(files, feed, compared, monitor, splitter.run(arrivals)).await
+    }
+
+    /// Has the workers do what `feed` gives them, while `feeding` goes on.
+    async fn run(
+        &mut self,
+        files: Files,
+        feed: Feed,
+        compared: Compared,
+        monitor: &Monitor,
+        feeding: impl Future<Output = Result<()>>,
+    ) -> Result<()> {
+        self.collector.know(&compared.base);
         let job = Arc::new(Job {
-            plan,
-            files: Arc::clone(&files),
-            opener: Arc::clone(&opener),
+            files: files.clone(),
+            feed,
             meter: Meter::new(monitor),
             secrets: self.repository.secrets().clone(),
             packs: self.packs.clone(),
-            compared: Compared { base: Arc::new(base), survey },
+            compared,
             room: Arc::new(Semaphore::new(self.options.workers.max(1))),
         });
         self.job = Some(Arc::clone(&job));
@@ -134,7 +178,7 @@ impl<'a> Writer<'a> {
             workers.push(tokio::task::spawn_blocking(move || span.in_scope(|| worker.run())));
         }
         drop(sender);
-        let collected = self.collect(receiver, &files).await;
+        let (collected, fed) = tokio::join!(self.collect(receiver, &files), feeding);
         // Where an upload failed, the receiver is dropped and each worker stops at its next pack.
         let mut failed = None;
         for worker in workers {
@@ -143,11 +187,11 @@ impl<'a> Writer<'a> {
             }
         }
         collected?;
-        failed.map_or(Ok(()), Err)
+        failed.map_or(fed, Err)
     }
 
     /// Uploads packs as they come, in order: what is collected is durable.
-    async fn collect(&mut self, mut receiver: mpsc::Receiver<Batch>, files: &Arc<FileList>) -> Result<()> {
+    async fn collect(&mut self, mut receiver: mpsc::Receiver<Batch>, files: &Files) -> Result<()> {
         let (repository, at_once) = (self.repository, self.options.workers.max(1));
         let uploads = stream::poll_fn(move |context| receiver.poll_recv(context))
             .map(|batch: Batch| async move {
@@ -162,7 +206,8 @@ impl<'a> Writer<'a> {
         let mut uploads = std::pin::pin!(uploads);
         while let Some((size, done)) = uploads.try_next().await? {
             self.added_bytes += size;
-            for pack in self.collector.add(done, files)? {
+            let full = self.collector.add(done, &files.read())?;
+            for pack in full {
                 self.upload(Some(pack)).await?;
             }
             if self.last_part.elapsed() >= self.options.part_interval {
@@ -175,11 +220,13 @@ impl<'a> Writer<'a> {
     /// Says in a part what has become durable, for a later backup to build on should this one fail.
     #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn part(&mut self) -> Result<()> {
-        let Some(files) = self.job.as_ref().map(|job| Arc::clone(&job.files)) else { return Ok(()) };
-        for pack in self.collector.close_for_part(&files)? {
+        let Some(files) = self.job.as_ref().map(|job| job.files.clone()) else { return Ok(()) };
+        let packs = self.collector.close_for_part(&files.read())?;
+        for pack in packs {
             self.upload(Some(pack)).await?;
         }
-        if let Some(part) = self.collector.part(&files) {
+        let part = self.collector.part(&files.read());
+        if let Some(part) = part {
             self.repository.write_part(&self.backup, self.parts, &part, &self.packs).await?;
             self.parts += 1;
         }
@@ -187,20 +234,25 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Returns the opener of the source that was copied.
-    pub(crate) fn opener(&self) -> Option<Arc<dyn Opener>> {
-        self.job.as_ref().map(|job| Arc::clone(&job.opener))
+    /// Returns what was found wrong with the content of what was copied.
+    pub(crate) fn findings(&self) -> Findings {
+        self.job.as_ref().map(|job| job.feed.findings()).unwrap_or_default()
     }
 
-    /// Writes the listings of what was copied and of `last`, the files that came last.
+    /// Writes the listings of what was copied and of `last`, the files that came last; `proof` must agree with every file.
     #[tracing::instrument(name = "listings", skip_all)]
-    pub(crate) async fn finish(mut self, last: Vec<LastFile>) -> Result<Written> {
+    pub(crate) async fn finish(
+        mut self,
+        last: Vec<LastFile>,
+        proof: Option<Box<dyn Proof>>,
+    ) -> Result<Written> {
         let mut extra = self.last(last).await?.into_iter().peekable();
-        let mut lister = Lister::default();
+        let mut lister = Lister::new(proof);
         if let Some(job) = self.job.take() {
-            let mut entries = Entries::new(&job.files, &job.compared);
-            for index in 0..job.files.len() {
-                let Some(entry) = entries.get(index, &self.collector).await? else { continue };
+            let files = std::mem::take(&mut *job.files.write());
+            let mut entries = Entries::new(&files, &job.compared);
+            for index in in_order(&job.feed, &files)? {
+                let Some(entry) = entries.get(index as usize, &self.collector).await? else { continue };
                 while let Some(earlier) = extra.next_if(|extra| extra.path() < entry.path()) {
                     self.push(&mut lister, earlier).await?;
                 }
@@ -212,6 +264,7 @@ impl<'a> Writer<'a> {
         }
         let full = lister.close(&mut self.collector)?;
         self.upload(full).await?;
+        lister.end()?;
         let closed = self.collector.close();
         self.upload(closed).await?;
         let mut listings = self.collector.listings;
@@ -263,6 +316,23 @@ impl<'a> Writer<'a> {
             self.added_bytes += upload(self.repository, pack).await?;
         }
         Ok(())
+    }
+}
+
+/// Returns the items of `files` in the order of their paths, no two of which are the same.
+fn in_order(feed: &Feed, files: &FileList) -> Result<Vec<u32>> {
+    match feed {
+        Feed::Listed { .. } => Ok((0..files.len() as u32).collect()),
+        Feed::Arriving { .. } => {
+            let order = files.order();
+            match order.windows(2).find(|pair| files.compare_items(pair[0], pair[1]).is_eq()) {
+                Some(pair) => {
+                    let path = files.path(pair[0] as usize);
+                    Err(Error::corrupt(format!("the source sent {path:?} twice")))
+                }
+                None => Ok(order),
+            }
+        }
     }
 }
 

@@ -10,13 +10,15 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use crate::engine::{Contents, FileList, Opener};
+use crate::engine::{Contents, Inspector, Opener};
 use crate::error::{Error, ErrorKind, Result};
 use crate::monitor::Meter;
-use crate::repo::content::{BLOCK, Extent, PIECE, Piece, PieceRef};
+use crate::repo::content::{BLOCK, Content, Extent, PIECE, Piece, PieceRef};
 use crate::repo::crypt::Secrets;
 use crate::repo::pack::{FRAME, Frame, Pack, PackId, PackTable, Packer};
-use crate::transfer::write::base::{Candidate, Lookup};
+use crate::transfer::write::base::{Candidate, Known, Lookup};
+use crate::transfer::write::feed::{Arrived, ArrivingPiece, Feed, Files, Parcel, Span, SpanPlace};
+use crate::transfer::write::outcome::Outcome;
 use crate::transfer::write::plan::{Plan, Unit};
 use crate::transfer::write::survey::Compared;
 
@@ -30,9 +32,8 @@ const WAITING: usize = 8 << 10;
 
 /// What all workers share.
 pub(super) struct Job {
-    pub(super) files: Arc<FileList>,
-    pub(super) opener: Arc<dyn Opener>,
-    pub(super) plan: Plan,
+    pub(super) files: Files,
+    pub(super) feed: Feed,
     pub(super) meter: Meter,
     pub(super) secrets: Secrets,
     pub(super) packs: PackTable,
@@ -49,23 +50,12 @@ pub(super) struct Batch {
     pub(super) room: Option<OwnedSemaphorePermit>,
 }
 
-/// A piece of a file that has been read.
+/// A piece of a file that has been read, or a span of one.
 pub(super) struct Done {
     pub(super) item: u32,
     pub(super) number: u32,
+    pub(super) span: Option<SpanPlace>,
     pub(super) outcome: Outcome,
-}
-
-pub(super) enum Outcome {
-    /// With the bytes that were not in the repository before.
-    New(Piece, u64),
-    /// A piece of a large file that the repository has as a whole.
-    Known {
-        reference: PieceRef,
-        length: u64,
-        crc32c: u32,
-    },
-    Vanished,
 }
 
 pub(super) struct Worker {
@@ -103,18 +93,16 @@ impl Worker {
     /// Works until no unit is left; where it fails, all workers end.
     pub(super) fn run(self) -> Result<()> {
         let job = Arc::clone(&self.job);
-        self.work().inspect_err(|_| job.plan.stop())
+        self.work().inspect_err(|_| job.feed.stop())
     }
 
     fn work(mut self) -> Result<()> {
         let job = Arc::clone(&self.job);
-        while let Some(unit) = job.plan.next() {
-            match unit {
-                Unit::Piece { item, number } => self.piece(item, number)?,
-                Unit::Group(items) => {
-                    for item in items {
-                        self.small(*item)?;
-                    }
+        match &job.feed {
+            Feed::Listed { plan, opener } => self.listed(plan, opener.as_ref())?,
+            Feed::Arriving { parcels, inspector } => {
+                while let Some(parcel) = parcels.next() {
+                    self.parcel(parcel, inspector.as_ref())?;
                 }
             }
         }
@@ -122,17 +110,88 @@ impl Worker {
         self.close_pack(None)
     }
 
-    fn piece(&mut self, item: u32, number: u32) -> Result<()> {
+    fn listed(&mut self, plan: &Plan, opener: &dyn Opener) -> Result<()> {
+        while let Some(unit) = plan.next() {
+            match unit {
+                Unit::Piece { item, number } => self.piece(item, number, opener)?,
+                Unit::Group(items) => {
+                    for item in items {
+                        self.small(*item, opener)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn piece(&mut self, item: u32, number: u32, opener: &dyn Opener) -> Result<()> {
         let offset = u64::from(number) * PIECE;
-        let length = PIECE.min(self.job.files.item(item as usize).size - offset);
-        let outcome = match self.job.opener.open(&self.job.files, item as usize, offset)? {
+        let job = Arc::clone(&self.job);
+        let (path, length, contents) = {
+            let (files, at) = (job.files.read(), item as usize);
+            (files.path(at), PIECE.min(files.item(at).size - offset), opener.open(&files, at, offset)?)
+        };
+        let outcome = match contents {
             Some(mut contents) => {
-                let mut candidates = self.candidates(item, number);
-                self.blocks(&mut *contents, length, &mut candidates)?
+                let survey = &job.compared.survey;
+                let grown = survey.grown(item).filter(|_| number == 0).cloned();
+                let known = self.known(&path, number, survey.piece(item, number), grown);
+                let (piece, new) = self.blocks(&mut *contents, length, &mut candidates(&known, 0))?;
+                Known::outcome(&known, piece, new)
             }
             None => Outcome::Vanished,
         };
-        self.done(Done { item, number, outcome })
+        self.done(Done { item, number, span: None, outcome })
+    }
+
+    fn small(&mut self, item: u32, opener: &dyn Opener) -> Result<()> {
+        let job = Arc::clone(&self.job);
+        let (path, length, contents) = {
+            let (files, at) = (job.files.read(), item as usize);
+            (files.path(at), files.item(at).size, opener.open(&files, at, 0)?)
+        };
+        let Some(mut contents) = contents else {
+            return self.done(Done { item, number: 0, span: None, outcome: Outcome::Vanished });
+        };
+        // It may have been a large file before.
+        let shrunk = job.compared.survey.piece(item, 0);
+        self.whole(item, &path, length, &mut *contents, shrunk)
+    }
+
+    fn parcel(&mut self, parcel: Parcel, inspector: &dyn Inspector) -> Result<()> {
+        match parcel {
+            Parcel::Span(span) => self.span(span, inspector),
+            Parcel::Group(files) => {
+                for Arrived { item, path, facts, chunks } in files {
+                    let mut contents = inspector.contents(&path, &facts, 0, chunks);
+                    let shrunk = match self.lookup.content(&path) {
+                        Some(Content::Pieces(pieces)) => pieces.into_iter().next(),
+                        _ => None,
+                    };
+                    self.whole(item, &path, facts.size, &mut *contents, shrunk.as_ref())?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn span(&mut self, span: Span, inspector: &dyn Inspector) -> Result<()> {
+        let Span { place, start, length, chunks } = span;
+        let ArrivingPiece { item, number, ref path, ref facts, ref known, .. } = *place.piece;
+        let offset = u64::from(number) * PIECE + start;
+        let mut contents = inspector.contents(path, facts, offset, chunks);
+        let known = known.get_or_init(|| self.known_of_arriving(path, number));
+        let first = u32::try_from(start / BLOCK as u64).expect("a piece has few blocks");
+        let (piece, new) = self.blocks(&mut *contents, length, &mut candidates(known, first))?;
+        self.done(Done { item, number, span: Some(place.clone()), outcome: Outcome::New(piece, new) })
+    }
+
+    fn known_of_arriving(&mut self, path: &str, number: u32) -> Vec<Known> {
+        match self.lookup.content(path) {
+            Some(Content::Pieces(pieces)) => self.known(path, number, pieces.get(number as usize), None),
+            Some(Content::Inline(piece)) if number == 0 => self.known(path, number, None, Some(piece)),
+            _ => self.known(path, number, None, None),
+        }
     }
 
     /// Passes a piece on, or has it wait for the pack that its new blocks come into.
@@ -146,46 +205,51 @@ impl Worker {
         }
     }
 
-    fn candidates(&self, item: u32, number: u32) -> Vec<Candidate> {
-        let Compared { base, survey } = &self.job.compared;
-        let parts = base.part_pieces(&self.job.files.path(item as usize), number);
-        let references = parts.iter().chain(survey.piece(item, number));
-        let candidates = references.filter_map(|reference| {
+    /// Returns what the base has of piece `number` of the file at `path`: in its parts, in the backup, and where the file was
+    /// small.
+    fn known(
+        &self,
+        path: &str,
+        number: u32,
+        in_backup: Option<&PieceRef>,
+        grown: Option<Piece>,
+    ) -> Vec<Known> {
+        let base = &self.job.compared.base;
+        let references = base.part_pieces(path, number).iter().chain(in_backup);
+        let known = references.filter_map(|reference| {
             let whole = base.is_piece_usable(reference).then(|| reference.clone());
-            Some(Candidate::new(self.lookup.piece(reference)?, whole))
+            Some(Known::new(self.lookup.piece(reference)?, whole))
         });
-        let grown = survey.grown(item).filter(|_| number == 0);
-        candidates.chain(grown.map(|piece| Candidate::new(piece.clone(), None))).collect()
+        known.chain(grown.map(|piece| Known::new(piece, None))).collect()
     }
 
-    /// A small file lies in one frame, so that a restore reads one.
-    fn small(&mut self, item: u32) -> Result<()> {
-        let length = self.job.files.item(item as usize).size;
+    /// Stores a small file, which lies in one frame, so that a restore reads one; `shrunk` is its first piece where it was
+    /// large.
+    fn whole(
+        &mut self,
+        item: u32,
+        path: &str,
+        length: u64,
+        contents: &mut dyn Contents,
+        shrunk: Option<&PieceRef>,
+    ) -> Result<()> {
         if length > (FRAME - self.used) as u64 {
             self.close_frame(None)?;
         }
-        let outcome = match self.job.opener.open(&self.job.files, item as usize, 0)? {
-            Some(mut contents) => {
-                let known = self.lookup.small(&self.job.files, item as usize);
-                // It may have been a large file before.
-                let shrunk = self.job.compared.survey.piece(item, 0);
-                let shrunk = shrunk.and_then(|reference| self.lookup.piece(reference));
-                let mut candidates: Vec<_> =
-                    known.into_iter().chain(shrunk).map(|piece| Candidate::new(piece, None)).collect();
-                self.blocks(&mut *contents, length, &mut candidates)?
-            }
-            None => Outcome::Vanished,
-        };
-        self.done(Done { item, number: 0, outcome })
+        let shrunk = shrunk.and_then(|reference| self.lookup.piece(reference));
+        let known = self.lookup.small(path).into_iter().chain(shrunk);
+        let known: Vec<_> = known.map(|piece| Known::new(piece, None)).collect();
+        let (piece, new) = self.blocks(contents, length, &mut candidates(&known, 0))?;
+        self.done(Done { item, number: 0, span: None, outcome: Outcome::New(piece, new) })
     }
 
-    /// Reads `length` bytes, or up to the end, and keeps the blocks that no candidate has.
+    /// Reads `length` bytes, or up to the end, and keeps the blocks that no candidate has; says how many bytes these were.
     fn blocks(
         &mut self,
         contents: &mut dyn Contents,
         length: u64,
         candidates: &mut [Candidate],
-    ) -> Result<Outcome> {
+    ) -> Result<(Piece, u64)> {
         /// The largest page of any source: a page is never read in two parts.
         const STEP: usize = 32 << 10;
         let mut piece = Piece::default();
@@ -215,11 +279,7 @@ impl Worker {
                 break;
             }
         }
-        let whole = candidates.iter_mut().find(|candidate| candidate.is_all_of(&piece));
-        Ok(match whole.and_then(|candidate| candidate.reference.take()) {
-            Some(reference) => Outcome::Known { reference, length: piece.length, crc32c: piece.crc32c },
-            None => Outcome::New(piece, new),
-        })
+        Ok((piece, new))
     }
 
     /// Adds the hash of the block at `at` to `piece`, and refers to the block where a candidate has it.
@@ -289,6 +349,10 @@ impl Worker {
         let batch = Batch { pack, done, room };
         self.batches.blocking_send(batch).map_err(|_| Error::new(ErrorKind::Storage, "the upload has ended"))
     }
+}
+
+fn candidates(known: &[Known], first_block: u32) -> Vec<Candidate> {
+    known.iter().map(|known| Candidate::new(known, first_block)).collect()
 }
 
 /// Adds one block, in `frame` at `skip`, to `extents`.

@@ -1,0 +1,333 @@
+//! PostgreSQL, over the replication protocol alone: nothing is needed on the server's machine, nor access to its files.
+//!
+//! # Order
+//! 1. The replication session says which cluster this is, and how large its pages are. The server must be what is asked for.
+//! 2. `BASE_BACKUP`. A crash from here on ends the session, and with it the backup on the server.
+//! 3. The files come as tar streams, tablespaces first; `backup_label` comes before the others of the data directory and
+//!    `pg_control` behind them. Both are kept for the end.
+//! 4. The server's manifest and the end position come. Every stored file is compared with the manifest.
+//! 5. Each WAL segment from start to stop is waited for in *this* repository, whoever brings it there.
+//!
+//! A second, normal session asks for the names of the databases and for the time; a server that does not let us in costs
+//! these names.
+
+mod command;
+mod sent;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
+use ops_core::connection::ConnectionSettings;
+
+use crate::engine::postgres::TakenFrom;
+use crate::engine::postgres::reader::{Checked, Pages, SentFiles};
+use crate::engine::postgres::wal::NeededWal;
+use crate::engine::{Connect, Engine, Finished, LastFile, Proof, Supply};
+use crate::error::{Error, ErrorKind, Result};
+use crate::monitor::{Monitor, Phase};
+use crate::postgres::control;
+use crate::postgres::replication::Replication;
+use crate::postgres::segment::Cluster;
+use crate::postgres::sent_manifest::SentManifest;
+use crate::postgres::session::{Role, Session};
+use crate::repo::Repository;
+use crate::repo::catalog::{BackupSource, Database, Origin, PostgresBackup};
+use crate::wal::archive;
+use command::Begun;
+use sent::{Ended, Sent};
+
+/// A running PostgreSQL server that is reached over the network, as a role with `REPLICATION`.
+#[derive(Debug, Clone)]
+pub struct RemoteEngine {
+    /// How the server is reached.
+    pub server: ConnectionSettings,
+    /// A note that the server shows and writes into `backup_label`.
+    pub label: String,
+    /// Whether the server makes its checkpoint at once. Otherwise the backup begins minutes later, with less load.
+    pub fast_checkpoint: bool,
+    /// How long a WAL segment may take to arrive in the repository before the backup fails.
+    pub archive_timeout: Duration,
+    /// What the server must be to its cluster.
+    pub taken_from: TakenFrom,
+}
+
+impl RemoteEngine {
+    /// An engine with the usual settings: a checkpoint at once, and a minute for each WAL segment to arrive.
+    pub fn new(server: ConnectionSettings) -> Self {
+        RemoteEngine {
+            server,
+            label: "ops-backup".to_owned(),
+            fast_checkpoint: true,
+            archive_timeout: Duration::from_secs(60),
+            taken_from: TakenFrom::default(),
+        }
+    }
+}
+
+impl Engine for RemoteEngine {}
+
+#[async_trait]
+impl Connect for RemoteEngine {
+    async fn connect(&self) -> Result<Box<dyn super::Session>> {
+        let mut replication = Replication::connect(&self.server).await?;
+        let cluster = replication.cluster().await?;
+        let standby = replication.show("in_hot_standby").await? == "on";
+        let role = if standby { Role::Standby } else { Role::Primary };
+        role.check(self.taken_from.role())?;
+        self.taken_from.check_primary(cluster.system_identifier).await?;
+        let pages = PageFormat::ask(&mut replication).await?;
+        Ok(Box::new(RemoteSession {
+            engine: self.clone(),
+            version: replication.version(),
+            replication: Mutex::new(Some(replication)),
+            cluster,
+            role,
+            pages,
+            begun: None,
+            databases: Vec::new(),
+            checked: Checked::default(),
+            ended: Arc::default(),
+        }))
+    }
+}
+
+/// What the server says about its pages; `pg_control`, which comes last, must agree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct PageFormat {
+    size: u32,
+    blocks_per_file: u32,
+    checksums: bool,
+}
+
+impl PageFormat {
+    async fn ask(replication: &mut Replication) -> Result<Self> {
+        let (block, file) = (replication.show("block_size").await?, replication.show("segment_size").await?);
+        let size: u32 = block.parse().unwrap_or(0);
+        let blocks = bytes(&file).and_then(|bytes| u32::try_from(bytes.checked_div(size.into())?).ok());
+        let Some(blocks_per_file) = blocks.filter(|blocks| *blocks > 0) else {
+            let message = format!("the server says that its files have {file:?} in pages of {block:?} bytes");
+            return Err(Error::corrupt(message));
+        };
+        // While they are being switched on or off, pages may lack them.
+        let checksums = replication.show("data_checksums").await? == "on";
+        Ok(PageFormat { size, blocks_per_file, checksums })
+    }
+}
+
+/// Reads a size such as `1GB`, as the server shows it.
+fn bytes(text: &str) -> Option<u64> {
+    let at = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+    let unit = match &text[at..] {
+        "B" => 1,
+        "kB" => 1 << 10,
+        "MB" => 1 << 20,
+        "GB" => 1 << 30,
+        "TB" => 1 << 40,
+        _ => return None,
+    };
+    text[..at].parse::<u64>().ok()?.checked_mul(unit)
+}
+
+struct RemoteSession {
+    engine: RemoteEngine,
+    version: u32,
+    /// Goes to whoever reads what is sent. Never contended: it lets the session be shared, which a stream need not.
+    replication: Mutex<Option<Replication>>,
+    cluster: Cluster,
+    role: Role,
+    pages: PageFormat,
+    begun: Option<Begun>,
+    databases: Vec<Database>,
+    checked: Checked,
+    /// Filled once everything has come.
+    ended: Arc<Mutex<Option<Ended>>>,
+}
+
+#[async_trait]
+impl super::Session for RemoteSession {
+    fn source(&self) -> String {
+        format!("postgres/{}", self.cluster.system_identifier)
+    }
+
+    async fn start(&mut self, repository: &Repository, bytes_per_second: Option<u64>) -> Result<()> {
+        archive::register(repository, &self.cluster).await?;
+        let RemoteEngine { label, fast_checkpoint, .. } = &self.engine;
+        let command = command::base_backup(self.version, label, *fast_checkpoint, bytes_per_second);
+        let replication = self.replication.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let replication = replication.as_mut().expect("a session is started before anything else");
+        let begun = command::begin(replication, &command).await?;
+        tracing::info!(lsn = %begun.start, timeline = begun.timeline, "the server has started the backup");
+        self.begun = Some(begun);
+        Ok(())
+    }
+
+    async fn supply(&mut self) -> Result<Supply> {
+        match self.ask_for_databases().await {
+            Ok(databases) => self.databases = databases,
+            Err(error) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::warn!(%error, cause, "the backup does not name its databases: their numbers must be given to restore some");
+            }
+        }
+        let begun = self.begun().clone();
+        let pages = self.pages.checksums.then_some(Pages {
+            size: self.pages.size as usize,
+            blocks_per_file: self.pages.blocks_per_file,
+            backup_start: begun.start,
+        });
+        let inspector = Arc::new(SentFiles { pages, checked: self.checked.clone() });
+        let replication = self.replication.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let replication = replication.expect("what is sent is asked for once");
+        let sent = Sent::new(replication, begun, inspector, Arc::clone(&self.ended))?;
+        Ok(Supply::Arrivals(Box::new(sent)))
+    }
+
+    /// Everything is read and compared: no time is asked.
+    fn doubt(&self, _base: &BackupSource) -> Option<String> {
+        None
+    }
+
+    async fn watch(&self, repository: &Repository) -> Error {
+        if self.role == Role::Primary
+            && let Err(error) = self.wal().one_before(repository).await
+        {
+            return error;
+        }
+        // That the server lives is seen by what it sends.
+        std::future::pending().await
+    }
+
+    async fn finish(&mut self, repository: &Repository, monitor: &Monitor) -> Result<Finished> {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(ended) = ended else { return Err(Error::corrupt("the server did not end the backup")) };
+        tracing::info!(lsn = %ended.stop, "the server has ended the backup");
+        let control = control::parse(&ended.control, self.cluster.major)?;
+        self.agree(&control, &ended)?;
+        self.checked.judge_newer(ended.stop);
+        if ended.is_damaged && self.checked.findings().bad_pages == 0 {
+            let message = "the server found pages with a wrong checksum that were right when they came";
+            return Err(Error::corrupt(message));
+        }
+        let (start_time, stop_time) = self.times(&ended).await;
+        monitor.phase(Phase::WaitForWal, 0);
+        let wal = self.wal();
+        if !wal.has_last(repository, ended.stop).await? {
+            self.engine.taken_from.switch_wal(self.cluster.system_identifier).await;
+        }
+        wal.wait(repository, ended.stop).await?;
+        let modified = i64::try_from(stop_time.as_nanosecond()).unwrap_or(i64::MAX);
+        let file =
+            |path: &str, content: Bytes| LastFile { path: path.to_owned(), mode: 0o600, modified, content };
+        let files = vec![file("backup_label", ended.label.into()), file(control::PATH, ended.control.into())];
+        let begun = self.begun();
+        let source = PostgresBackup {
+            cluster: self.cluster,
+            server_version: self.version,
+            catalog_version: control.catalog_version,
+            timeline: begun.timeline,
+            start_lsn: begun.start,
+            stop_lsn: ended.stop,
+            start_time,
+            stop_time,
+            page_checksums: self.pages.checksums,
+            tablespaces: begun.tablespaces(),
+            databases: self.databases.clone(),
+            origin: match self.role {
+                Role::Primary => Origin::PrimaryNetwork,
+                Role::Standby => Origin::StandbyNetwork,
+            },
+        };
+        let proof: Box<dyn Proof> = Box::new(Word(ended.manifest));
+        Ok(Finished { source: BackupSource::Postgres(source), files, proof: Some(proof) })
+    }
+}
+
+impl RemoteSession {
+    fn begun(&self) -> &Begun {
+        self.begun.as_ref().expect("a session is started before anything else")
+    }
+
+    fn wal(&self) -> NeededWal {
+        let Begun { start, timeline, .. } = *self.begun();
+        NeededWal { cluster: self.cluster, timeline, start, patience: self.engine.archive_timeout }
+    }
+
+    async fn ask_for_databases(&self) -> Result<Vec<Database>> {
+        let databases = Session::connect(&self.engine.server).await?.databases().await?;
+        Ok(databases.into_iter().map(|(oid, name)| Database { oid, name }).collect())
+    }
+
+    /// Fails where what came is not of the cluster and the timeline that the backup began with.
+    fn agree(&self, control: &control::ControlFile, ended: &Ended) -> Result<()> {
+        let begun = self.begun();
+        if ended.timeline != begun.timeline {
+            let message = format!(
+                "the server went from timeline {} to {} during the backup",
+                begun.timeline, ended.timeline
+            );
+            return Err(Error::new(ErrorKind::Postgres, message));
+        }
+        let pages = PageFormat {
+            size: control.block_size,
+            blocks_per_file: control.blocks_per_file,
+            checksums: control.page_checksums,
+        };
+        if control.cluster != self.cluster || pages != self.pages {
+            return Err(Error::corrupt(
+                "the pg_control that the server sent is of another cluster than it says",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Returns when the backup began and ended by the server's clock. Where the server does not tell the time, it is
+    /// reckoned from the time of the label, and taken for later rather than earlier: no moment before the end can be
+    /// recovered.
+    async fn times(&self, ended: &Ended) -> (Timestamp, Timestamp) {
+        let asked = async { Session::connect(&self.engine.server).await?.now().await };
+        let ahead = ended.clock_ahead;
+        let stop: Result<Timestamp> =
+            if self.databases.is_empty() { Err(Error::cancelled()) } else { asked.await };
+        let stop = stop.unwrap_or_else(|_| {
+            let now = Timestamp::now();
+            now.checked_add(ahead.max(SignedDuration::ZERO) + SignedDuration::from_secs(1)).unwrap_or(now)
+        });
+        let start = self.begun().at;
+        (start.checked_add(ahead).unwrap_or(start).min(stop), stop)
+    }
+}
+
+/// The server's word on every file.
+struct Word(SentManifest);
+
+impl Proof for Word {
+    fn file(&mut self, path: &str, size: u64, crc32c: u32) -> Result<()> {
+        self.0.check(path, size, crc32c)
+    }
+
+    fn end(&mut self) -> Result<()> {
+        self.0.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_the_server_shows_them() {
+        for (text, expected) in [
+            ("1GB", Some(1 << 30)),
+            ("64kB", Some(65_536)),
+            ("8B", Some(8)),
+            ("", None),
+            ("5", None),
+            ("xGB", None),
+        ] {
+            assert_eq!(bytes(text), expected, "{text}");
+        }
+    }
+}

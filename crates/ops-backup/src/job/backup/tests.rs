@@ -1,0 +1,285 @@
+//! A tree that is sent instead of read must come out the same: a stand-in for a source without files at hand.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use object_store::memory::InMemory;
+
+use super::*;
+use crate::engine::chunks::Chunks;
+use crate::engine::{
+    Arrival, Arrivals, Connect, Contents, Facts, FileList, Inspector, Kind, Listed, Opener, Proof, Supply,
+    TreeEngine,
+};
+use crate::error::{Error, ErrorKind};
+use crate::repo::catalog::BackupSource;
+
+/// Sends the files of a tree, the last path first, in chunks that fit nothing.
+#[derive(Debug, Clone)]
+struct Sent {
+    tree: TreeEngine,
+    /// The source is lost after so many bytes.
+    lost_after: u64,
+    /// This item is sent twice.
+    twice: Option<usize>,
+    /// What the source says of this file is wrong.
+    wrong: Option<&'static str>,
+}
+
+impl Sent {
+    fn new(root: &Path) -> Self {
+        Sent { tree: TreeEngine::new("t", root), lost_after: u64::MAX, twice: None, wrong: None }
+    }
+}
+
+impl Engine for Sent {}
+
+#[async_trait]
+impl Connect for Sent {
+    async fn connect(&self) -> Result<Box<dyn Session>> {
+        Ok(Box::new(Sending { inner: self.tree.connect().await?, sent: self.clone() }))
+    }
+}
+
+struct Sending {
+    inner: Box<dyn Session>,
+    sent: Sent,
+}
+
+#[async_trait]
+impl Session for Sending {
+    fn source(&self) -> String {
+        self.inner.source()
+    }
+
+    async fn start(&mut self, repository: &Repository, limit: Option<u64>) -> Result<()> {
+        self.inner.start(repository, limit).await
+    }
+
+    async fn supply(&mut self) -> Result<Supply> {
+        let Supply::Files(Listed { files, opener }) = self.inner.supply().await? else {
+            unreachable!("a tree is at hand")
+        };
+        let mut order: Vec<usize> = (0..files.len()).rev().collect();
+        order.extend(self.sent.twice);
+        order.reverse();
+        let left = self.sent.lost_after;
+        Ok(Supply::Arrivals(Box::new(Sender { files, opener, order, open: None, left })))
+    }
+
+    fn doubt(&self, base: &BackupSource) -> Option<String> {
+        self.inner.doubt(base)
+    }
+
+    async fn watch(&self, repository: &Repository) -> Error {
+        self.inner.watch(repository).await
+    }
+
+    async fn finish(&mut self, repository: &Repository, monitor: &Monitor) -> Result<Finished> {
+        let finished = self.inner.finish(repository, monitor).await?;
+        Ok(Finished { proof: Some(Box::new(Word(self.sent.clone()))), ..finished })
+    }
+}
+
+struct Sender {
+    files: FileList,
+    opener: Arc<dyn Opener>,
+    /// The next one last.
+    order: Vec<usize>,
+    open: Option<(Box<dyn Contents>, u64)>,
+    left: u64,
+}
+
+#[async_trait]
+impl Arrivals for Sender {
+    async fn next(&mut self) -> Result<Option<Arrival>> {
+        if let Some((contents, size)) = self.open.as_mut().filter(|(_, size)| *size > 0) {
+            let mut chunk = vec![0; 32_781.min(*size as usize)];
+            assert_eq!(contents.read(&mut chunk)?, chunk.len());
+            *size -= chunk.len() as u64;
+            self.left = self
+                .left
+                .checked_sub(chunk.len() as u64)
+                .ok_or_else(|| Error::new(ErrorKind::Unavailable, "the source is lost"))?;
+            return Ok(Some(Arrival::Data(Bytes::from(chunk))));
+        }
+        let Some(index) = self.order.pop() else { return Ok(None) };
+        let item = self.files.item(index);
+        let facts = Facts {
+            kind: item.kind,
+            mode: item.mode.into(),
+            tag: item.tag,
+            size: item.size,
+            modified: item.modified,
+        };
+        if item.kind == Kind::File {
+            self.open = self.opener.open(&self.files, index, 0)?.map(|contents| (contents, item.size));
+        }
+        Ok(Some(Arrival::Item { path: self.files.path(index), facts }))
+    }
+
+    fn expected_bytes(&self) -> u64 {
+        0
+    }
+
+    fn inspector(&self) -> Arc<dyn Inspector> {
+        Arc::new(Unchecked)
+    }
+}
+
+struct Unchecked;
+
+impl Inspector for Unchecked {
+    fn contents(&self, _path: &str, _facts: &Facts, _offset: u64, chunks: Vec<Bytes>) -> Box<dyn Contents> {
+        Box::new(Chunks::new(chunks))
+    }
+
+    fn findings(&self) -> Findings {
+        Findings::default()
+    }
+}
+
+/// The word of the source: what the files really are.
+struct Word(Sent);
+
+impl Proof for Word {
+    fn file(&mut self, path: &str, size: u64, crc32c: u32) -> Result<()> {
+        let content = fs::read(self.0.tree.root.join(path)).unwrap();
+        assert_eq!((content.len() as u64, crc32c::crc32c(&content)), (size, crc32c), "{path}");
+        if self.0.wrong == Some(path) { Err(Error::corrupt("it was another one")) } else { Ok(()) }
+    }
+
+    fn end(&mut self) -> Result<()> {
+        if self.0.wrong == Some("") { Err(Error::corrupt("one is missing")) } else { Ok(()) }
+    }
+}
+
+fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    blake3::Hasher::new_derive_key("noise").update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+/// Files at every border: of a block, a small file, a span, a piece; empty ones, and directories.
+fn tree() -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    let sizes = [
+        0,
+        1,
+        16_383,
+        16_384,
+        262_144,
+        262_145,
+        (4 << 20) - 1,
+        4 << 20,
+        (4 << 20) + 1,
+        (12 << 20) + 77,
+        (64 << 20) - 5,
+        64 << 20,
+        (68 << 20) + 3,
+    ];
+    for (number, size) in sizes.into_iter().enumerate() {
+        fs::write(root.path().join(format!("{number}")), noise(number as u64, size)).unwrap();
+    }
+    for directory in ["a", "a/b", "z"] {
+        fs::create_dir(root.path().join(directory)).unwrap();
+        for number in 0..700 {
+            let path = root.path().join(format!("{directory}/{}", number * 7919 % 1000));
+            fs::write(path, noise(number, 500)).unwrap();
+        }
+    }
+    root
+}
+
+/// Every file is read, whichever way.
+fn options() -> BackupOptions {
+    BackupOptions { change_detection: ChangeDetection::Hash, workers: 3, ..BackupOptions::default() }
+}
+
+async fn take(repository: &Repository, engine: &dyn Engine) -> Result<Backup> {
+    backup(repository, engine, &options(), &Monitor::default()).await
+}
+
+/// The listings as they are stored: names, facts, and where each block lies.
+async fn listings(repository: &Repository, backup: &Backup) -> Vec<Vec<u8>> {
+    let packs = PackTable::default();
+    let manifest = repository.read_manifest(&backup.id, Some(&backup.manifest), &packs).await.unwrap();
+    let mut all = Vec::new();
+    for listing in manifest.listings {
+        let listing = repository.read_listing(listing.frame, &packs).await.unwrap();
+        all.push(listing.encode(&packs));
+    }
+    all
+}
+
+async fn repository() -> Repository {
+    Repository::open_or_create(Arc::new(InMemory::new()), None).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_is_stored_as_what_is_read() {
+    let (tree, repository) = (tree(), repository().await);
+    let (read, sent) = (TreeEngine::new("t", tree.path()), Sent::new(tree.path()));
+    let first = take(&repository, &sent).await.unwrap();
+    assert_eq!(first.new_bytes, first.raw_bytes);
+    let second = take(&repository, &read).await.unwrap();
+    let third = take(&repository, &sent).await.unwrap();
+    assert_eq!((second.new_bytes, third.new_bytes), (0, 0), "{second:?} {third:?}");
+    let entries = listings(&repository, &first).await;
+    assert!(entries == listings(&repository, &second).await, "the same entries, block for block");
+    assert!(entries == listings(&repository, &third).await);
+
+    // One byte in the middle of the second piece, one small file that grows large, and one large that becomes small.
+    let path = tree.path().join("12");
+    let mut content = fs::read(&path).unwrap();
+    content[(66 << 20) + 9] ^= 1;
+    fs::write(&path, &content).unwrap();
+    fs::write(tree.path().join("4"), noise(4, 300_000)).unwrap();
+    fs::write(tree.path().join("5"), noise(5, 100_000)).unwrap();
+    let changed = take(&repository, &sent).await.unwrap();
+    // A block, what is new of the grown one, and the last block of the shrunk one.
+    assert_eq!(changed.new_bytes, 16_384 + (300_000 - 262_144) + 100_000 % 16_384);
+    let read_again = take(&repository, &read).await.unwrap();
+    assert_eq!(read_again.new_bytes, 0);
+    assert!(listings(&repository, &changed).await == listings(&repository, &read_again).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_is_lost_leaves_no_backup_and_what_came_is_not_stored_again() {
+    let (tree, repository) = (tree(), repository().await);
+    let sent = Sent::new(tree.path());
+    for lost_after in [0, 100_000, 3 << 20, 80 << 20, 150 << 20] {
+        let lost = Sent { lost_after, ..sent.clone() };
+        let eager = BackupOptions { checkpoint_interval: std::time::Duration::ZERO, ..options() };
+        let error = backup(&repository, &lost, &eager, &Monitor::default()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    }
+    assert!(repository.backups().await.unwrap().is_empty());
+    let whole = take(&repository, &sent).await.unwrap();
+    assert!(whole.new_bytes < whole.raw_bytes - (64 << 20), "{whole:?}");
+    // Packs that hold little but spans of pieces that never became whole are given up.
+    let read = take(&repository, &TreeEngine::new("t", tree.path())).await.unwrap();
+    assert!(read.new_bytes < 16 << 20, "{read:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_contradicts_itself_makes_no_backup() {
+    let root = tempfile::tempdir().unwrap();
+    for name in ["a", "b", "c"] {
+        fs::write(root.path().join(name), name).unwrap();
+    }
+    let (repository, sent) = (repository().await, Sent::new(root.path()));
+    for (what, expected) in [
+        (Sent { twice: Some(1), ..sent.clone() }, "the source sent \"b\" twice"),
+        (Sent { wrong: Some("c"), ..sent.clone() }, "it was another one"),
+        (Sent { wrong: Some(""), ..sent.clone() }, "one is missing"),
+    ] {
+        let error = take(&repository, &what).await.unwrap_err();
+        assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Corrupt, expected));
+    }
+    assert!(repository.backups().await.unwrap().is_empty());
+    take(&repository, &sent).await.unwrap();
+}
