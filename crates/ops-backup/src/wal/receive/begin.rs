@@ -76,6 +76,10 @@ impl Receiver<'_> {
         self.told.status.send_modify(|status| {
             status.streaming = true;
             status.system_identifier = Some(cluster.system_identifier);
+            if status.timeline != timeline {
+                // Another timeline's positions say nothing about this one.
+                status.durable = None;
+            }
             status.timeline = timeline;
         });
         tracing::info!(timeline, "receiving WAL");

@@ -138,8 +138,11 @@ pub async fn receive(
         receiver.told.status.send_modify(|status| status.streaming = false);
         let Err(error) = result else { break };
         let patient = receiver.began || started.elapsed() < FIRST_PATIENCE;
-        if !may_pass(&error) || !patient || stop.is_cancelled() {
+        if !may_pass(&error) || !patient {
             return Err(error);
+        }
+        if stop.is_cancelled() {
+            break;
         }
         tracing::warn!(error = %chain(&error), "the server cannot be received from; trying again");
         receiver.told.trouble(|troubles| &mut troubles.connection, Some(error.to_string()));
@@ -211,14 +214,16 @@ impl Told {
     }
 }
 
-/// Whether the same may succeed later. A slot in use is one that a killed receiver held, until the server finds out.
+/// Whether the same may succeed later. A slot in use is one that a killed receiver held, until the server finds out. One
+/// that vanished in this moment is made again, or missed with better words.
 fn may_pass(error: &Error) -> bool {
     const IN_USE: &str = "55006";
+    const VANISHED: &str = "42704";
     match error.kind() {
         ErrorKind::Unavailable | ErrorKind::Timeout => true,
         // The store failed before there was anything to keep.
         ErrorKind::Storage | ErrorKind::NoSpace | ErrorKind::Io => true,
-        ErrorKind::Postgres => sqlstate(error) == Some(IN_USE),
+        ErrorKind::Postgres => matches!(sqlstate(error), Some(IN_USE | VANISHED)),
         _ => false,
     }
 }

@@ -264,7 +264,8 @@ impl<'r, 'a> Pump<'r, 'a> {
         let told = &self.receiver.told;
         told.status.send_modify(|status| {
             status.received = Some(self.incoming.position());
-            status.durable = Some(self.durable);
+            // A new session begins before what an old one has stored: that is durable all the same.
+            status.durable = status.durable.max(Some(self.durable));
             status.server_end = Some(self.server_end.max(self.durable));
             status.timeline = timeline;
             if more {
@@ -272,7 +273,8 @@ impl<'r, 'a> Pump<'r, 'a> {
             }
             status.settle();
         });
-        if more {
+        let last = self.receiver.last.filter(|last| last.timeline == timeline && last.lsn >= self.durable);
+        if more && last.is_none() {
             self.receiver.last = Some(Position { timeline, lsn: self.durable });
         }
         self.warn_of_lag();
