@@ -302,7 +302,8 @@ mod tests {
         sign(&mut size);
         assert!(read(&size, &[512]).is_err());
         // Whatever is changed in the first header, what was meant is not silently another thing.
-        for at in 0..BLOCK {
+        // The last byte of the sum's own field says nothing.
+        for at in (0..BLOCK).filter(|at| *at != 155) {
             let mut changed = whole.clone();
             changed[at] = changed[at].wrapping_add(1);
             assert!(read(&changed, &[512]).is_err(), "byte {at}");
