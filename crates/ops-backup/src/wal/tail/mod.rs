@@ -64,27 +64,31 @@ pub(crate) fn segment_of(path: &Path) -> Option<(SystemIdentifier, SegmentName)>
     Some((system.parse().ok()?, SegmentName::parse(segment)?))
 }
 
-/// Stores `bytes`, which begin at `offset` of the segment, as its piece `number`.
+/// Returns the object of piece `number`, with `bytes` that begin at `offset` of the segment.
+pub(crate) fn seal(
+    repository: &Repository,
+    system: SystemIdentifier,
+    (segment, number): (SegmentName, u64),
+    (offset, bytes): (u64, &[u8]),
+    compression: Compression,
+) -> Result<Bytes> {
+    let content = [&offset.to_le_bytes()[..], bytes].concat();
+    let path = path(system, segment, number);
+    repository.secrets().seal(Kind::Tail, path.as_ref(), &content, compression)
+}
+
+/// Stores what [`seal`] made of piece `number`, which begins at `offset` of the segment.
 ///
 /// # Errors
 /// `Conflict` where a piece of that number begins elsewhere; the caller compares what it holds.
 pub(crate) async fn append(
     repository: &Repository,
     system: SystemIdentifier,
-    segment: SegmentName,
-    number: u64,
-    (offset, bytes): (u64, Bytes),
-    compression: Compression,
+    (segment, number): (SegmentName, u64),
+    offset: u64,
+    sealed: Bytes,
 ) -> Result<Kept> {
     let path = path(system, segment, number);
-    let sealed = {
-        let (secrets, path) = (repository.secrets().clone(), path.clone());
-        let seal = move || {
-            let content = [&offset.to_le_bytes()[..], &bytes].concat();
-            secrets.seal(Kind::Tail, path.as_ref(), &content, compression)
-        };
-        Error::joined(tokio::task::spawn_blocking(seal).await)?
-    };
     if repository.create(&path, sealed).await? == Written::Created {
         return Ok(Kept::Ours);
     }
