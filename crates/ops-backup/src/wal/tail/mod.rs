@@ -1,14 +1,14 @@
 //! The tail of the archive: the segment that the server is still writing, as far as it was received, in pieces.
 //!
 //! A segment becomes an object of the archive when it is complete; a quiet server takes hours to fill one. Until then
-//! [`wal::receive`](crate::wal::receive) stores what has come as pieces, named by their number: 0, 1, 2 and so on. Each
+//! [`wal::receive`] stores what has come as pieces, named by their number: 0, 1, 2 and so on. Each
 //! begins where the one before it ends, is created once and never overwritten. So the pieces that are there are found by
 //! asking for the next name until one is absent, without a list, and what they hold together is a beginning of the segment.
 //!
 //! The pieces go once the segment itself is durable, the last one first, so that a crash leaves a beginning again. The
 //! pieces of a segment in which a timeline ended stay: nothing will ever complete it.
 //!
-//! A tail is no segment. [`wal::fetch`](crate::wal::fetch) does not know it; only [`fetch`] gives it, filled up with zeros,
+//! A tail is no segment. [`wal::fetch`] does not know it; only [`fetch`] gives it, filled up with zeros,
 //! to a server that shall recover as far as anything is known. That server takes the zeros for the end of the WAL.
 
 use std::path::Path as FilePath;
@@ -175,11 +175,11 @@ pub async fn assemble(repository: &Repository, cluster: &Cluster, segment: &str)
     Ok(Some(Bytes::from(bytes)))
 }
 
-/// Writes the WAL file `name` to `destination` as [`wal::fetch`](crate::wal::fetch) does, and where it is a segment that
+/// Writes the WAL file `name` to `destination` as [`wal::fetch`] does, and where it is a segment that
 /// is not complete, its beginning, filled up with zeros.
 ///
 /// # Errors
-/// As [`wal::fetch`](crate::wal::fetch); damage of the tail is an error, never [`Fetched::Absent`].
+/// As [`wal::fetch`]; damage of the tail is an error, never [`Fetched::Absent`].
 pub async fn fetch(
     repository: &Repository,
     cluster: &Cluster,
