@@ -53,7 +53,7 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    const ALL: [ErrorKind; 18] = [
+    const ALL: [ErrorKind; 19] = [
         ErrorKind::Configuration,
         ErrorKind::NotARepository,
         ErrorKind::Unsupported,
@@ -70,6 +70,7 @@ impl ErrorKind {
         ErrorKind::Storage,
         ErrorKind::Unavailable,
         ErrorKind::Postgres,
+        ErrorKind::WrongRole,
         ErrorKind::Timeout,
         ErrorKind::Cancelled,
     ];

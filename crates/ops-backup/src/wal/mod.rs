@@ -32,6 +32,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::control::ControlFile;
 use crate::postgres::segment::{self, ArchiveFile, Cluster};
 use crate::repo::compress::Compression;
+use crate::repo::crypt::Secrets;
 use crate::repo::seal::Kind;
 use crate::repo::{Repository, Written};
 
@@ -122,55 +123,64 @@ impl Prepared<Bytes> {
     ) -> Result<Self> {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
         let file = archive_file(&name)?;
-        let (path, limit) = (path.to_owned(), cluster.segment_size.bytes());
-        let read = move || {
+        let (path, cluster, options) = (path.to_owned(), *cluster, *options);
+        let secrets = repository.secrets().clone();
+        let prepare = move || {
             refuse_unfinished(file, &path)?;
-            read_limited(&path, limit)
+            let raw = read_limited(&path, cluster.segment_size.bytes())?;
+            Prepared::new(&secrets, &cluster, name, raw, options.compression)
         };
-        Prepared::seal(repository, cluster, name, read, options.compression).await
+        Error::joined(tokio::task::spawn_blocking(prepare).await)
     }
 }
 
 impl<R: AsRef<[u8]> + Send + 'static> Prepared<R> {
-    /// Checks and seals what `read` returns, on a thread that may block.
-    async fn seal(
-        repository: &Repository,
+    /// Checks and seals; blocks.
+    fn new(
+        secrets: &Secrets,
         cluster: &Cluster,
         name: String,
-        read: impl FnOnce() -> Result<R> + Send + 'static,
+        raw: R,
         compression: Compression,
     ) -> Result<Self> {
         let file = archive_file(&name)?;
         let location = archive::path(cluster.system_identifier, file.timeline(), &name);
-        let (cluster, secrets) = (*cluster, repository.secrets().clone());
-        let prepare = move || {
-            let raw = read()?;
-            check(file, &name, raw.as_ref(), &cluster)?;
-            let sealed = secrets.seal(Kind::Wal, location.as_ref(), raw.as_ref(), compression)?;
-            Ok(Prepared { name, location, raw, sealed })
-        };
-        Error::joined(tokio::task::spawn_blocking(prepare).await)
+        check(file, &name, raw.as_ref(), cluster)?;
+        let sealed = secrets.seal(Kind::Wal, location.as_ref(), raw.as_ref(), compression)?;
+        Ok(Prepared { name, location, raw, sealed })
     }
 
     /// Stores it; the cluster is registered.
     async fn put(self, repository: &Repository) -> Result<Pushed> {
+        let Some(compare) = self.create(repository).await? else { return Ok(Pushed::Stored) };
+        Error::joined(tokio::task::spawn_blocking(compare).await)?;
+        Ok(Pushed::AlreadyThere)
+    }
+
+    /// Creates the object. Where one is there already, returns what is left to be done, which blocks: to find out whether
+    /// that is the same file.
+    ///
+    /// The answer to an earlier push was lost, or this is another file: only the content tells. The stored bytes do not, for
+    /// they depend on the compression, and each sealing has a salt of its own.
+    async fn create(
+        self,
+        repository: &Repository,
+    ) -> Result<Option<impl FnOnce() -> Result<()> + Send + 'static>> {
         let Prepared { name, location, raw, sealed } = self;
         if repository.create(&location, sealed).await? == Written::Created {
-            return Ok(Pushed::Stored);
+            return Ok(None);
         }
-        // The answer to an earlier push was lost, or this is another file: only the content tells. The stored bytes do not:
-        // they depend on the compression, and each sealing has a salt of its own.
         let present = repository.read(&location).await?;
         let secrets = repository.secrets().clone();
-        let compare =
-            move || Ok::<_, Error>(secrets.unseal(Kind::Wal, location.as_ref(), &present)? == raw.as_ref());
-        if Error::joined(tokio::task::spawn_blocking(compare).await)? {
-            return Ok(Pushed::AlreadyThere);
-        }
-        Err(Error::new(
-            ErrorKind::Conflict,
-            format!("{name} is already archived with other content; two servers archive into one repository"),
-        ))
+        Ok(Some(move || {
+            if secrets.unseal(Kind::Wal, location.as_ref(), &present)? == raw.as_ref() {
+                return Ok(());
+            }
+            let message = format!(
+                "{name} is already archived with other content; two servers archive into one repository"
+            );
+            Err(Error::new(ErrorKind::Conflict, message))
+        }))
     }
 }
 

@@ -142,7 +142,7 @@ async fn mistake_06_a_standby_is_refused() {
     let engine = PostgresEngine::new(ConnectionSettings::parse(&server.socket_url()).unwrap());
     let refused = backup(&site.repository, &engine, &BackupOptions::default(), &Monitor::default()).await;
     let error = refused.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    assert_eq!(error.kind(), ErrorKind::WrongRole, "{error}");
     assert_eq!(site.repository.backups().await.unwrap().len(), 1);
 }
 

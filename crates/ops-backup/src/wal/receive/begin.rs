@@ -97,6 +97,7 @@ impl Receiver<'_> {
             cluster,
             compression: self.options.compression,
             retry_pause: self.options.retry_pause,
+            bench: self.bench.clone(),
             troubles: self.told.troubles.clone(),
         };
         let mut history = History::root(identity.timeline);

@@ -56,6 +56,7 @@ use tokio_util::sync::CancellationToken;
 use self::begin::Position;
 pub use self::status::Status;
 use self::status::Troubles;
+use self::store::Bench;
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::lsn::SystemIdentifier;
 use crate::postgres::replication::sqlstate;
@@ -128,7 +129,16 @@ pub async fn receive(
 ) -> Result<Status> {
     let (troubles, _) = watch::channel(Troubles::default());
     let told = Told { status: status.clone(), troubles: troubles.clone() };
-    let mut receiver = Receiver { repository, server, options, stop, told, last: None, began: false };
+    let mut receiver = Receiver {
+        repository,
+        server,
+        options,
+        stop,
+        told,
+        bench: Bench::start()?,
+        last: None,
+        began: false,
+    };
     let _slot = slot::watch(server, options, troubles);
     let started = Instant::now();
     let mut failures = 0;
@@ -172,6 +182,7 @@ struct Receiver<'a> {
     options: &'a ReceiveOptions,
     stop: &'a CancellationToken,
     told: Told,
+    bench: Bench,
     /// What is durable.
     last: Option<Position>,
     /// Whether WAL was ever streamed.

@@ -1,10 +1,11 @@
 //! The work of a receiver on the repository: one job at a time, tried until it is done or cannot be.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::pause;
 use super::segment::Incoming;
@@ -23,6 +24,7 @@ pub(super) struct Store {
     pub(super) cluster: Cluster,
     pub(super) compression: Compression,
     pub(super) retry_pause: Duration,
+    pub(super) bench: Bench,
     pub(super) troubles: watch::Sender<Troubles>,
 }
 
@@ -32,6 +34,34 @@ struct Whole(Arc<Incoming>);
 impl AsRef<[u8]> for Whole {
     fn as_ref(&self) -> &[u8] {
         self.0.bytes()
+    }
+}
+
+/// One thread for the work that needs much memory: what one thread has freed is not soon used by another, and a pool of
+/// threads would keep the room of a segment each.
+#[derive(Debug, Clone)]
+pub(super) struct Bench(mpsc::Sender<Box<dyn FnOnce() + Send>>);
+
+impl Bench {
+    /// Starts the thread, which ends with the last hold on it.
+    pub(super) fn start() -> Result<Self> {
+        let (sender, work) = mpsc::channel::<Box<dyn FnOnce() + Send>>();
+        let run = move || {
+            for work in work {
+                work();
+            }
+        };
+        let thread = thread::Builder::new().name("wal-receive".to_owned()).spawn(run);
+        thread.map_err(|error| Error::io("start a thread", error))?;
+        Ok(Bench(sender))
+    }
+
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+        let (answer, answered) = oneshot::channel();
+        // A caller that has gone needs no answer.
+        let work = move || drop(answer.send(work()));
+        self.0.send(Box::new(work)).expect("the thread runs unless its work has panicked, which is a bug");
+        answered.await.expect("the thread answers unless its work has panicked, which is a bug")
     }
 }
 
@@ -68,10 +98,13 @@ impl Store {
     ) -> Result<Done> {
         let length = bytes.len();
         let (system, wal::receive::Place { name, number }) = (self.cluster.system_identifier, segment);
-        let append = || {
-            let content = (offset as u64, bytes.clone());
-            tail::append(&self.repository, system, name, number, content, self.compression)
+        let offset = offset as u64;
+        let store = self.clone();
+        let sealed = move || {
+            tail::seal(&store.repository, system, (name, number), (offset, &bytes), store.compression)
         };
+        let sealed = self.bench.run(sealed).await?;
+        let append = || tail::append(&self.repository, system, (name, number), offset, sealed.clone());
         let kept = self.insist(&format!("piece {number} of {name}"), append).await?;
         Ok(Done::Kept(length, kept))
     }
@@ -83,10 +116,14 @@ impl Store {
     }
 
     async fn put<R: AsRef<[u8]> + Send + 'static>(&self, name: &str, content: R) -> Result<()> {
-        let Store { repository, cluster, compression, .. } = self;
-        let prepared =
-            Prepared::seal(repository, cluster, name.to_owned(), move || Ok(content), *compression).await?;
-        prepared.put(repository).await.map(drop)
+        let (name, cluster, compression) = (name.to_owned(), self.cluster, self.compression);
+        let secrets = self.repository.secrets().clone();
+        let seal = move || Prepared::new(&secrets, &cluster, name, content, compression);
+        let prepared = self.bench.run(seal).await?;
+        match prepared.create(&self.repository).await? {
+            Some(compare) => self.bench.run(compare).await,
+            None => Ok(()),
+        }
     }
 
     /// Does `work` until it is done, or cannot be: a store that is away comes back, and the server keeps its WAL.

@@ -1,14 +1,14 @@
 //! The tail of the archive: the segment that the server is still writing, as far as it was received, in pieces.
 //!
 //! A segment becomes an object of the archive when it is complete; a quiet server takes hours to fill one. Until then
-//! [`wal::receive`](crate::wal::receive) stores what has come as pieces, named by their number: 0, 1, 2 and so on. Each
+//! [`wal::receive`] stores what has come as pieces, named by their number: 0, 1, 2 and so on. Each
 //! begins where the one before it ends, is created once and never overwritten. So the pieces that are there are found by
 //! asking for the next name until one is absent, without a list, and what they hold together is a beginning of the segment.
 //!
 //! The pieces go once the segment itself is durable, the last one first, so that a crash leaves a beginning again. The
 //! pieces of a segment in which a timeline ended stay: nothing will ever complete it.
 //!
-//! A tail is no segment. [`wal::fetch`](crate::wal::fetch) does not know it; only [`fetch`] gives it, filled up with zeros,
+//! A tail is no segment. [`wal::fetch`] does not know it; only [`fetch`] gives it, filled up with zeros,
 //! to a server that shall recover as far as anything is known. That server takes the zeros for the end of the WAL.
 
 use std::path::Path as FilePath;
@@ -64,27 +64,31 @@ pub(crate) fn segment_of(path: &Path) -> Option<(SystemIdentifier, SegmentName)>
     Some((system.parse().ok()?, SegmentName::parse(segment)?))
 }
 
-/// Stores `bytes`, which begin at `offset` of the segment, as its piece `number`.
+/// Returns the object of piece `number`, with `bytes` that begin at `offset` of the segment.
+pub(crate) fn seal(
+    repository: &Repository,
+    system: SystemIdentifier,
+    (segment, number): (SegmentName, u64),
+    (offset, bytes): (u64, &[u8]),
+    compression: Compression,
+) -> Result<Bytes> {
+    let content = [&offset.to_le_bytes()[..], bytes].concat();
+    let path = path(system, segment, number);
+    repository.secrets().seal(Kind::Tail, path.as_ref(), &content, compression)
+}
+
+/// Stores what [`seal`] made of piece `number`, which begins at `offset` of the segment.
 ///
 /// # Errors
 /// `Conflict` where a piece of that number begins elsewhere; the caller compares what it holds.
 pub(crate) async fn append(
     repository: &Repository,
     system: SystemIdentifier,
-    segment: SegmentName,
-    number: u64,
-    (offset, bytes): (u64, Bytes),
-    compression: Compression,
+    (segment, number): (SegmentName, u64),
+    offset: u64,
+    sealed: Bytes,
 ) -> Result<Kept> {
     let path = path(system, segment, number);
-    let sealed = {
-        let (secrets, path) = (repository.secrets().clone(), path.clone());
-        let seal = move || {
-            let content = [&offset.to_le_bytes()[..], &bytes].concat();
-            secrets.seal(Kind::Tail, path.as_ref(), &content, compression)
-        };
-        Error::joined(tokio::task::spawn_blocking(seal).await)?
-    };
     if repository.create(&path, sealed).await? == Written::Created {
         return Ok(Kept::Ours);
     }
@@ -171,11 +175,11 @@ pub async fn assemble(repository: &Repository, cluster: &Cluster, segment: &str)
     Ok(Some(Bytes::from(bytes)))
 }
 
-/// Writes the WAL file `name` to `destination` as [`wal::fetch`](crate::wal::fetch) does, and where it is a segment that
+/// Writes the WAL file `name` to `destination` as [`wal::fetch`] does, and where it is a segment that
 /// is not complete, its beginning, filled up with zeros.
 ///
 /// # Errors
-/// As [`wal::fetch`](crate::wal::fetch); damage of the tail is an error, never [`Fetched::Absent`].
+/// As [`wal::fetch`]; damage of the tail is an error, never [`Fetched::Absent`].
 pub async fn fetch(
     repository: &Repository,
     cluster: &Cluster,

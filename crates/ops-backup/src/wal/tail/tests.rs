@@ -41,8 +41,9 @@ async fn store() -> (Arc<InMemory>, Repository) {
 }
 
 async fn put(repository: &Repository, number: u64, offset: u64, bytes: &[u8]) -> Result<Kept> {
-    let bytes = Bytes::copy_from_slice(bytes);
-    append(repository, SYSTEM, name(), number, (offset, bytes), Compression::default()).await
+    let place = (name(), number);
+    let sealed = seal(repository, SYSTEM, place, (offset, bytes), Compression::default())?;
+    append(repository, SYSTEM, place, offset, sealed).await
 }
 
 #[tokio::test]
