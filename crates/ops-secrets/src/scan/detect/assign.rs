@@ -1,0 +1,581 @@
+//! A name and the value that is given to it, in whatever language: `password = "…"`, `API_TOKEN=…`, `"secret": "…"`,
+//! `<password>…</password>`, `connect(password="…")`, `--password …`.
+//!
+//! Nothing is parsed: the bytes around a word that names a secret are read outwards, a bounded number of them. What is
+//! no assignment of a literal (a call, a variable, a type, prose) is left alone.
+
+use super::{links, noise};
+use crate::scan::rules::{PASSWORD, Rule, SECRET};
+use std::ops::Range;
+
+/// The longest name, each way from the word in it.
+const LONGEST_NAME: usize = 48;
+/// The longest value; a longer one is a text or a file.
+const LONGEST_VALUE: usize = 512;
+
+/// What a word in a name says of the value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Named {
+    /// People choose it: short and readable ones are real too.
+    Password,
+    /// A machine makes it: it is long and random.
+    Secret,
+}
+
+/// The words that make a name one of a secret, in lower case.
+pub(crate) const WORDS: [(&str, Named); 24] = [
+    ("passw", Named::Password),
+    ("pwd", Named::Password),
+    ("passphrase", Named::Password),
+    ("_pass", Named::Password),
+    ("userpass", Named::Password),
+    ("secret", Named::Secret),
+    ("token", Named::Secret),
+    ("api_key", Named::Secret),
+    ("apikey", Named::Secret),
+    ("api-key", Named::Secret),
+    ("access_key", Named::Secret),
+    ("accesskey", Named::Secret),
+    ("access-key", Named::Secret),
+    ("auth_key", Named::Secret),
+    ("authkey", Named::Secret),
+    ("private_key", Named::Secret),
+    ("privatekey", Named::Secret),
+    ("encryption_key", Named::Secret),
+    ("encryptionkey", Named::Secret),
+    ("signing_key", Named::Secret),
+    ("master_key", Named::Secret),
+    ("credential", Named::Secret),
+    ("_key", Named::Secret),
+    ("_auth", Named::Secret),
+];
+
+/// A name with the value that is given to it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Assignment {
+    pub(crate) name: Range<usize>,
+    pub(crate) value: Range<usize>,
+    pub(crate) quoted: bool,
+}
+
+/// The secret that a name with one of the [`WORDS`] is given; the word stands in a range.
+pub(crate) fn secret(
+    bytes: &[u8],
+    word: Range<usize>,
+    named: Named,
+    work: &mut u64,
+) -> Option<(&'static Rule, Range<usize>)> {
+    // Half of all words stand in prose or in a longer name: what follows the name decides at once.
+    let found = read(bytes, word.clone(), work)?;
+    if !names_a_secret(&bytes[found.name.clone()], word.start - found.name.start, word.len()) {
+        return None;
+    }
+    let value = &bytes[found.value.clone()];
+    if links::is_reference(value)
+        || noise::is_placeholder(value)
+        || noise::has_count(value)
+        || is_code(value, found.quoted)
+    {
+        return None;
+    }
+    let rule = match named {
+        Named::Password => is_password(value, found.quoted).then_some(&PASSWORD),
+        Named::Secret => is_secret(value).then_some(&SECRET),
+    }?;
+    Some((rule, found.value))
+}
+
+/// Reads the assignment around a word.
+pub(crate) fn read(bytes: &[u8], word: Range<usize>, work: &mut u64) -> Option<Assignment> {
+    let inside = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'$');
+    let after = bytes[word.end..].iter().take(LONGEST_NAME).take_while(|byte| inside(byte)).count();
+    let name_end = word.end + after;
+    *work += after as u64 + 4;
+    let mut cursor = Cursor { bytes, at: name_end, floor: bytes.len().min(name_end + LONGEST_VALUE) };
+    let operator = cursor.operator()?;
+    let before = bytes[..word.start].iter().rev().take(LONGEST_NAME).take_while(|byte| inside(byte)).count();
+    let name = word.start - before..name_end;
+    let opens_tag = name.start > 0 && bytes[name.start - 1] == b'<';
+    let is_flag = bytes[name.clone()].starts_with(b"--");
+    let needs_quote = match operator {
+        Operator::Is => false,
+        Operator::Tag if opens_tag => false,
+        Operator::Space if is_flag || is_netrc(bytes, name.start) => false,
+        Operator::Tag | Operator::Space => return None,
+        Operator::Argument => true,
+    };
+    let (value, quoted) = cursor.value(needs_quote, matches!(operator, Operator::Tag))?;
+    *work += value.len() as u64;
+    if !quoted && matches!(operator, Operator::Is) && !stands_alone(bytes, name.start) {
+        return None;
+    }
+    (!value.is_empty()).then_some(Assignment { name, value, quoted })
+}
+
+/// How a value is given to a name.
+#[derive(Clone, Copy, Debug)]
+enum Operator {
+    /// `=`, `:`, `:=`, `=>`, `==`.
+    Is,
+    /// `>`, the end of a tag.
+    Tag,
+    /// `,` or `(`: an argument.
+    Argument,
+    /// A space: a flag, or `.netrc`.
+    Space,
+}
+
+struct Cursor<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    floor: usize,
+}
+
+impl Cursor<'_> {
+    fn peek(&self) -> Option<u8> {
+        self.bytes[..self.floor].get(self.at).copied()
+    }
+
+    fn skip(&mut self, accepted: impl Fn(u8) -> bool, most: usize) -> usize {
+        let length =
+            self.bytes[self.at..self.floor].iter().take(most).take_while(|byte| accepted(**byte)).count();
+        self.at += length;
+        length
+    }
+
+    fn blanks(&mut self) -> usize {
+        self.skip(|byte| matches!(byte, b' ' | b'\t'), 40)
+    }
+
+    fn operator(&mut self) -> Option<Operator> {
+        // The name's own quote or bracket ends first: `"password":`, `env["PASSWORD"] =`, `\"password\":`.
+        let closed = self.skip(|byte| matches!(byte, b'"' | b'\'' | b'`' | b'\\' | b']' | b')'), 4);
+        let spaces = self.blanks();
+        let operator = match self.peek()? {
+            b':' | b'=' | b'?' | b'|' | b'+' if !self.bytes[self.at..].starts_with(b"://") => {
+                let length = self.skip(|byte| matches!(byte, b':' | b'=' | b'>' | b'?' | b'|' | b'+'), 3);
+                let operator = &self.bytes[self.at - length..self.at];
+                if !operator.iter().any(|byte| matches!(byte, b':' | b'=')) {
+                    return None;
+                }
+                Operator::Is
+            }
+            b'<' if self.bytes[self.at..].starts_with(b"<-") => {
+                self.at += 2;
+                Operator::Is
+            }
+            b'>' if closed == 0 => {
+                self.at += 1;
+                return Some(Operator::Tag);
+            }
+            b',' if closed > 0 => {
+                self.at += 1;
+                Operator::Argument
+            }
+            b'(' if closed == 0 => {
+                self.at += 1;
+                Operator::Argument
+            }
+            _ if spaces > 0 && closed == 0 => return Some(Operator::Space),
+            _ => return None,
+        };
+        self.blanks();
+        if matches!(operator, Operator::Is) {
+            self.type_annotation();
+        }
+        Some(operator)
+    }
+
+    /// Steps over a type: `: &'static str = "…"`, `: string = "…"`, `: Option<String> = …`.
+    fn type_annotation(&mut self) {
+        let start = self.at;
+        let legal = |byte: u8| {
+            byte.is_ascii_alphanumeric()
+                || matches!(byte, b'_' | b'&' | b'\'' | b'<' | b'>' | b':' | b'[' | b']' | b' ')
+        };
+        self.skip(legal, 40);
+        let is_type =
+            self.at > start && self.peek() == Some(b'=') && self.bytes.get(self.at + 1) != Some(&b'=');
+        // Base64 ends in `=` too; a type is followed by a space before it.
+        if is_type && self.bytes[self.at - 1] == b' ' {
+            self.at += 1;
+            self.blanks();
+        } else {
+            self.at = start;
+        }
+    }
+
+    /// The value that begins here, and whether it is quoted.
+    fn value(&mut self, needs_quote: bool, tag: bool) -> Option<(Range<usize>, bool)> {
+        // A wrapper or a prefix of a literal: `b"…"`, `Some("…")`, `Secret::new("…")`, `[]byte("…")`, `!!str "…"`.
+        let start = self.at;
+        let wrapper = |byte: u8| {
+            byte.is_ascii_alphanumeric()
+                || matches!(byte, b'_' | b':' | b'(' | b'[' | b']' | b'.' | b'@' | b'!' | b'&')
+        };
+        let skipped = self.skip(wrapper, 40);
+        let is_wrapper = skipped == 0
+            || skipped <= 2
+            || self.bytes[start..self.at].ends_with(b"(")
+            || self.bytes[start..self.at].ends_with(b"[");
+        if let Some(quote) = self.quote().filter(|_| is_wrapper) {
+            return self.quoted(quote);
+        }
+        self.at = start;
+        self.blanks();
+        if let Some(quote) = self.quote() {
+            return self.quoted(quote);
+        }
+        if needs_quote {
+            return None;
+        }
+        let ends = |byte: u8| {
+            if tag {
+                return matches!(byte, b'<' | b'\n' | 0);
+            }
+            byte.is_ascii_whitespace()
+                || matches!(byte, b',' | b';' | b'"' | b'\'' | b'<' | b'>' | b'`' | b'&' | b'|' | 0)
+        };
+        let length = self.skip(|byte| !ends(byte), LONGEST_VALUE);
+        Some((self.at - length..self.at, false))
+    }
+
+    /// Steps over an opening quote, which a text inside a text has after a backslash.
+    fn quote(&mut self) -> Option<u8> {
+        let backslashes =
+            self.bytes[self.at..self.floor].iter().take(3).take_while(|byte| **byte == b'\\').count();
+        let quote = *self.bytes[..self.floor].get(self.at + backslashes)?;
+        if !matches!(quote, b'"' | b'\'' | b'`') {
+            return None;
+        }
+        let run = self.bytes[self.at + backslashes..self.floor]
+            .iter()
+            .take(3)
+            .take_while(|byte| **byte == quote)
+            .count();
+        self.at += backslashes + if run == 3 { 3 } else { 1 };
+        Some(quote)
+    }
+
+    fn quoted(&mut self, quote: u8) -> Option<(Range<usize>, bool)> {
+        let start = self.at;
+        let escaped = start >= 2 && self.bytes[start - 2] == b'\\';
+        while let Some(byte) = self.peek() {
+            match byte {
+                b'\n' => return None,
+                b'\\' if escaped && self.bytes.get(self.at + 1) == Some(&quote) => {
+                    return Some((start..self.at, true));
+                }
+                b'\\' => self.at += 2,
+                byte if byte == quote => return Some((start..self.at, true)),
+                _ => self.at += 1,
+            }
+        }
+        None
+    }
+}
+
+/// Whether a bare value may stand here: at the begin of a line, after `export`, in a list of settings.
+fn stands_alone(bytes: &[u8], name: usize) -> bool {
+    let head = &bytes[name.saturating_sub(64)..name];
+    let line = head.iter().rposition(|byte| matches!(byte, b'\n' | b'\r')).map_or(head, |at| &head[at + 1..]);
+    let before = line.trim_ascii();
+    let words: [&[u8]; 12] =
+        [b"", b"-", b"export", b"set", b"env", b"ENV", b"ARG", b"declare -x", b"#", b"//", b"-e", b"--env"];
+    words.contains(&before)
+        || before.ends_with(b";")
+        || before.ends_with(b"&")
+        || before.ends_with(b"?")
+        || before.ends_with(b" -e")
+        || before.ends_with(b"{")
+        || before.ends_with(b",")
+        || before.ends_with(b"--")
+        // `host=… user=… password=…`, and `KEY=… command`.
+        || line.ends_with(b" ") && before.contains(&b'=') && !before.iter().any(|byte| matches!(byte, b'(' | b'{' | b'['))
+        // Text may begin where a literal does.
+        || line.ends_with(b"\"") || line.ends_with(b"'") || line.ends_with(b"\\n")
+}
+
+fn is_netrc(bytes: &[u8], name: usize) -> bool {
+    let head = &bytes[name.saturating_sub(160)..name];
+    let has = |word: &[u8]| head.windows(word.len()).any(|window| window == word);
+    has(b"machine ") && has(b"login ")
+}
+
+/// Whether a name is one of a secret, and not of something about a secret.
+fn names_a_secret(name: &[u8], at: usize, length: usize) -> bool {
+    let flat = |part: &[u8]| -> Vec<u8> {
+        part.iter().filter(|byte| byte.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase).collect()
+    };
+    let (before, after) = (flat(&name[..at]), flat(&name[at + length..]));
+    let about: [&[u8]; 54] = [
+        b"id",
+        b"name",
+        b"url",
+        b"uri",
+        b"path",
+        b"file",
+        b"len",
+        b"type",
+        b"count",
+        b"field",
+        b"hash",
+        b"digest",
+        b"policy",
+        b"column",
+        b"label",
+        b"placeholder",
+        b"header",
+        b"prefix",
+        b"suffix",
+        b"regex",
+        b"pattern",
+        b"version",
+        b"alg",
+        b"exp",
+        b"ttl",
+        b"timeout",
+        b"ref",
+        b"arn",
+        b"env",
+        b"var",
+        b"ize",
+        b"izing",
+        b"hint",
+        b"message",
+        b"msg",
+        b"error",
+        b"title",
+        b"text",
+        b"desc",
+        b"index",
+        b"size",
+        b"limit",
+        b"max",
+        b"min",
+        b"usage",
+        b"scope",
+        b"expire",
+        b"reset",
+        b"strength",
+        b"store",
+        b"manager",
+        b"provider",
+        b"source",
+        b"format",
+    ];
+    // What completes the word itself comes first: `password`, `passwd`, `secrets`, `apikeys`.
+    let ends: [&[u8]; 7] = [b"", b"word", b"ord", b"wd", b"d", b"s", b"key"];
+    let ends_about = ends
+        .iter()
+        .filter_map(|end| after.strip_prefix(*end))
+        .any(|rest| about.iter().any(|word| rest.starts_with(word)));
+    let not_ours: [&[u8]; 22] = [
+        b"public",
+        b"publishable",
+        b"foreign",
+        b"primary",
+        b"sort",
+        b"partition",
+        b"cache",
+        b"row",
+        b"idempotency",
+        b"fake",
+        b"dummy",
+        b"mock",
+        b"example",
+        b"sample",
+        b"invalid",
+        b"wrong",
+        b"csrf",
+        b"xsrf",
+        b"next",
+        b"page",
+        b"continuation",
+        b"sync",
+    ];
+    !ends_about && !not_ours.iter().any(|word| before.ends_with(word))
+}
+
+/// Whether a value is a piece of code or prose instead of a literal.
+fn is_code(value: &[u8], quoted: bool) -> bool {
+    let has = |byte: u8| value.contains(&byte);
+    let words = value.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).count();
+    if quoted {
+        return words > 3
+            || has(b'\n')
+            || value.starts_with(b"/") && value.iter().filter(|b| **b == b'/').count() > 1
+            || has_scheme(value);
+    }
+    let is_path = value.iter().filter(|byte| **byte == b'.').count() > 1
+        && noise::wordiness(value).is_some_and(|share| share > 0.6);
+    has(b'(')
+        || has(b'[')
+        || has(b'{')
+        || has(b'$')
+        || has(b'\\')
+        || value.starts_with(b"!")
+        || value.starts_with(b"*")
+        || value.starts_with(b"/")
+        || value.starts_with(b"./")
+        || is_path
+        || has_scheme(value)
+}
+
+fn has_scheme(value: &[u8]) -> bool {
+    value.windows(3).any(|window| window == b"://")
+}
+
+/// Whether a person or a machine may have chosen it as a password.
+fn is_password(value: &[u8], quoted: bool) -> bool {
+    let length = value.len();
+    if !(6..=128).contains(&length) || links::is_common(value) || value.contains(&b' ') && length < 12 {
+        return false;
+    }
+    let digits = value.iter().filter(|byte| byte.is_ascii_digit()).count();
+    let letters = value.iter().filter(|byte| byte.is_ascii_alphabetic()).count();
+    let others = length - digits - letters;
+    let mixed_case = value.iter().any(u8::is_ascii_uppercase) && value.iter().any(u8::is_ascii_lowercase);
+    if letters == 0 || others > letters + digits || digits == 0 && noise::is_wordy(value) {
+        return false;
+    }
+    // A bare word with a digit may be a variable; one with a symbol or of some length is none.
+    let kinds = usize::from(digits > 0) + usize::from(others > 0) + usize::from(mixed_case) + 1;
+    let is_name =
+        value.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b':'));
+    if is_name && noise::is_wordy(value) && (digits <= 1 || !quoted) && others > 0 {
+        return false;
+    }
+    let needed = if quoted { 2 } else { 3 };
+    (kinds >= needed || length >= 16 && noise::is_random(value) || !quoted && kinds == 2 && digits >= 2)
+        && noise::entropy(value) >= 2.2
+}
+
+/// Whether a machine made it.
+fn is_secret(value: &[u8]) -> bool {
+    let legal = |byte: &u8| {
+        byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'+' | b'/'
+                    | b'='
+                    | b'-'
+                    | b'_'
+                    | b'.'
+                    | b'~'
+                    | b'!'
+                    | b'@'
+                    | b'#'
+                    | b'$'
+                    | b'%'
+                    | b'^'
+                    | b'&'
+                    | b'*'
+                    | b':'
+                    | b'|'
+            )
+    };
+    (16..=LONGEST_VALUE).contains(&value.len())
+        && value.iter().all(|byte| legal(byte))
+        && noise::is_random(value)
+        && !is_dated(value)
+}
+
+/// Whether it is a version, a date or an image's tag with a digest.
+fn is_dated(value: &[u8]) -> bool {
+    let starts = |prefix: &[u8]| value.starts_with(prefix);
+    let groups = value.split(|byte| matches!(byte, b'.' | b'-' | b':' | b'_' | b'/')).count();
+    starts(b"sha256:")
+        || starts(b"sha256-")
+        || starts(b"sha512-")
+        || starts(b"arn:")
+        || starts(b"0x") && value.len() == 42
+        || starts(b"projects/")
+        || starts(b"data:")
+        || groups > 7
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: Option<&str>) {
+        let lower = text.to_ascii_lowercase();
+        let found = WORDS.iter().find_map(|(word, named)| {
+            let at = lower.find(word)?;
+            secret(text.as_bytes(), at..at + word.len(), *named, &mut 0)
+        });
+        assert_eq!(found.map(|(_, span)| &text[span]), expected, "{text}");
+    }
+
+    #[test]
+    fn literals_that_are_given_to_names() {
+        let (secret, password) = ("q7Zt9mX2vK4pL8sW", "Tr0ub4dor+3x");
+        for template in [
+            "password = \"§\"",
+            "password: '§'",
+            "\"password\": \"§\",",
+            "{\\\"password\\\": \\\"§\\\"}",
+            "DB_PASSWORD=\"§\"",
+            "const password: string = \"§\";",
+            "let password: &str = \"§\";",
+            "password := \"§\"",
+            "setPassword(\"§\")",
+            "os.getenv('PASSWORD', '§')",
+            "<password>§</password>",
+            "env[\"PASSWORD\"] = \"§\"",
+            "password => '§',",
+            "mysql --password §",
+            "machine h login u password §",
+            "my_pass <- \"§\"",
+            "let password = Secret::from(\"§\");",
+        ] {
+            check(&template.replace('§', password), Some(password));
+        }
+        for template in [
+            "API_TOKEN=§",
+            "export API_TOKEN=§",
+            "  api_key: §",
+            "- name: x\n  secret: §\n",
+            "token=§;",
+            "?access_key=§&x=1",
+            "ENV APP_SECRET=§",
+            "clientSecret: \"§\"",
+            "x-api-key: §",
+            "\"private_key\" : \"§\"",
+            "  -e API_TOKEN=§",
+        ] {
+            check(&template.replace('§', secret), Some(secret));
+        }
+    }
+
+    #[test]
+    fn what_is_no_literal_is_left_alone() {
+        for text in [
+            "password = get_password()",
+            "password: ${DB_PASSWORD}",
+            "password = \"changeme\"",
+            "password = \"password\"",
+            "the password is secret",
+            "token = tokenizer.next()",
+            "password: string",
+            "let token: Token = parse(input)?;",
+            "api_key = config.api_key",
+            "password_hash = \"q7Zt9mX2vK4pL8sW\"",
+            "token_url: \"https://a.b/c2d3e4f5g6\"",
+            "password: str = Field(...)",
+            "secret_name: prod/db/password-17",
+            "\"password\": \"Must have 8 characters and 1 digit\"",
+            "publicApiKey: \"short\"",
+            "next_page_token = \"q7Zt9mX2vK4pL8sW\"",
+            "API_KEY=<your key>",
+            "secret: \"my-very-secret-value\"",
+            "if password == other_password1 {",
+            "cache_key = \"user:17:profile:v2x9\"",
+            "password=%s",
+            "\"token\": \"{{ token }}\"",
+        ] {
+            check(text, None);
+        }
+    }
+}
