@@ -22,7 +22,7 @@ pub(crate) async fn run(args: ScanArgs, context: Context<Settings>) -> Result<Ex
         stop.store(true, Ordering::Relaxed);
     });
     let span = tracing::Span::current();
-    let work = move || span.in_scope(|| ops_secrets::scan::scan(target, &options));
+    let work = move || span.in_scope(|| ops_secrets::scan::scan(target, options));
     let report = tokio::task::spawn_blocking(work)
         .await
         .map_err(|_| Failure::new(Exit::Bug, "the scan was stopped by a panic"))?

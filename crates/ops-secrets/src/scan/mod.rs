@@ -13,7 +13,7 @@
 //! use ops_secrets::scan::{Options, Target, Verdict, scan};
 //!
 //! let text = format!("url = postgres://app:{}@db.internal/app", "k7Gx0q2vPz");
-//! let report = scan(Target::Stream(Box::new(std::io::Cursor::new(text))), &Options::default())?;
+//! let report = scan(Target::Stream(Box::new(std::io::Cursor::new(text))), Options::default())?;
 //! assert_eq!(report.verdict, Verdict::Found);
 //! assert_eq!((report.findings[0].rule, report.findings[0].preview.as_str()), ("connection-string", "********"));
 //! # Ok::<(), ops_secrets::scan::Error>(())
@@ -134,64 +134,94 @@ impl Options {
     }
 }
 
-/// Searches a target.
+/// Searches one target.
 ///
 /// # Errors
-/// Fails where the target cannot be searched at all: no repository where one is needed, a clone without its history, an
-/// unknown revision, a path that cannot be read. Parts that cannot be searched are gaps of the report.
-pub fn scan(target: Target, options: &Options) -> Result<Report, Error> {
-    for (name, value) in &options.known {
-        if value.expose_secret().trim().len() < detect::SHORTEST_KNOWN {
-            let shortest = detect::SHORTEST_KNOWN;
-            let text = format!(
-                "the value of {name} is shorter than {shortest} characters, and would be found everywhere"
-            );
-            return Err(Error::new(ErrorKind::InvalidOption, text));
-        }
+/// Those of [`Scanner::new`] and [`Scanner::scan`].
+pub fn scan(target: Target, options: Options) -> Result<Report, Error> {
+    Scanner::new(options)?.scan(target)
+}
+
+/// The rules, made ready once for any number of targets.
+pub struct Scanner {
+    detector: Detector,
+    options: Options,
+}
+
+impl fmt::Debug for Scanner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scanner").field("options", &self.options).finish_non_exhaustive()
     }
-    let stop = Stop(options.stop.clone());
-    let known = options.known.iter().map(|(name, value)| (name.as_str(), value.expose_secret().as_str()));
-    let detector = Detector::new(known, options.seconds());
-    let mut may_be_nothing = false;
-    let complete = matches!(target, Target::History(_));
-    let salt = salt(&target, options);
-    let (collected, excluded) = match target {
-        Target::Tree(path) => tree::scan(&path, &detector, options, &stop)?,
-        Target::History(path) => {
-            let git = Git::open(&path)?;
-            git.require_history()?;
-            let (mut collected, excluded) = tree::scan(&path, &detector, options, &stop)?;
-            collected.join(history::scan(&git, &Wanted::all(), &detector, options, &stop)?);
-            locate::fill(&git, &mut collected)?;
-            (collected, excluded)
+}
+
+impl Scanner {
+    /// Makes the rules ready.
+    ///
+    /// # Errors
+    /// Fails where a known value is so short that it would be found everywhere.
+    pub fn new(options: Options) -> Result<Self, Error> {
+        let shortest = detect::SHORTEST_KNOWN;
+        for (name, value) in &options.known {
+            if value.expose_secret().trim().len() < shortest {
+                let text = format!(
+                    "the value of {name} has fewer than {shortest} characters: it would be found everywhere"
+                );
+                return Err(Error::new(ErrorKind::InvalidOption, text));
+            }
         }
-        Target::Since(path, revision) => {
-            let git = Git::open(&path)?;
-            git.require_history()?;
-            let wanted = Wanted::since(&git, &revision)?;
-            let mut collected = history::scan(&git, &wanted, &detector, options, &stop)?;
-            locate::fill(&git, &mut collected)?;
-            (collected, 0)
-        }
-        Target::Staged(path) => {
-            let git = Git::open(&path)?;
-            let (wanted, changes, excluded) = Wanted::staged(&git, options)?;
-            // A commit that only deletes has nothing to search, and nothing to hide.
-            may_be_nothing = changes > 0;
-            (history::scan(&git, &wanted, &detector, options, &stop)?, excluded)
-        }
-        Target::Stream(stream) => (self::stream(stream, &detector, options)?, 0),
-    };
-    let key = options.fingerprint_key.as_ref().map(|key| key.expose_secret().as_str());
-    let judge = Judge {
-        fingerprints: Fingerprints::new(&salt, key),
-        suppressions: &options.suppressions,
-        baseline: &options.baseline,
-        now: options.seconds(),
-        strict: options.strict,
-        complete,
-    };
-    Ok(judge.report(collected, excluded, may_be_nothing))
+        let known = options.known.iter().map(|(name, value)| (name.as_str(), value.expose_secret().as_str()));
+        Ok(Self { detector: Detector::new(known, options.seconds()), options })
+    }
+
+    /// Searches a target.
+    ///
+    /// # Errors
+    /// Fails where the target cannot be searched at all: no repository where one is needed, a clone without its history,
+    /// an unknown revision, a path that cannot be read. Parts that cannot be searched are gaps of the report.
+    pub fn scan(&self, target: Target) -> Result<Report, Error> {
+        let (detector, options) = (&self.detector, &self.options);
+        let stop = Stop(options.stop.clone());
+        let mut may_be_nothing = false;
+        let complete = matches!(target, Target::History(_));
+        let salt = salt(&target, options);
+        let (collected, excluded) = match target {
+            Target::Tree(path) => tree::scan(&path, detector, options, &stop)?,
+            Target::History(path) => {
+                let git = Git::open(&path)?;
+                git.require_history()?;
+                let (mut collected, excluded) = tree::scan(&path, detector, options, &stop)?;
+                collected.join(history::scan(&git, &Wanted::all(), detector, options, &stop)?);
+                locate::fill(&git, &mut collected)?;
+                (collected, excluded)
+            }
+            Target::Since(path, revision) => {
+                let git = Git::open(&path)?;
+                git.require_history()?;
+                let wanted = Wanted::since(&git, &revision)?;
+                let mut collected = history::scan(&git, &wanted, detector, options, &stop)?;
+                locate::fill(&git, &mut collected)?;
+                (collected, 0)
+            }
+            Target::Staged(path) => {
+                let git = Git::open(&path)?;
+                let (wanted, changes, excluded) = Wanted::staged(&git, options)?;
+                // A commit that only deletes has nothing to search, and nothing to hide.
+                may_be_nothing = changes > 0;
+                (history::scan(&git, &wanted, detector, options, &stop)?, excluded)
+            }
+            Target::Stream(stream) => (self::stream(stream, detector, options)?, 0),
+        };
+        let key = options.fingerprint_key.as_ref().map(|key| key.expose_secret().as_str());
+        let judge = Judge {
+            fingerprints: Fingerprints::new(&salt, key),
+            suppressions: &options.suppressions,
+            baseline: &options.baseline,
+            now: options.seconds(),
+            strict: options.strict,
+            complete,
+        };
+        Ok(judge.report(collected, excluded, may_be_nothing))
+    }
 }
 
 fn stream(
@@ -236,8 +266,11 @@ fn salt(target: &Target, options: &Options) -> String {
         .and_then(|git| git.text(["config", "--get", "remote.origin.url"]).ok());
     let folder =
         || std::fs::canonicalize(path).ok()?.file_name().map(|name| name.to_string_lossy().into_owned());
-    // The user part of a URL is who cloned it, and may be a token.
-    let origin = origin.map(|url| url.trim().rsplit(['@', '/']).take(2).collect::<Vec<_>>().join("/"));
+    // The user part of a URL is who cloned it, and may be a token; owner and name are the same by any protocol.
+    let origin = origin.map(|url| {
+        let path = url.trim().trim_end_matches('/').trim_end_matches(".git").to_owned();
+        path.rsplit(['@', '/', ':']).take(2).collect::<Vec<_>>().join("/")
+    });
     origin.or_else(folder).unwrap_or_default()
 }
 

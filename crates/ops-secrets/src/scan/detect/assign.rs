@@ -106,7 +106,7 @@ pub(crate) fn read(bytes: &[u8], word: Range<usize>, work: &mut u64) -> Option<A
     };
     let (value, quoted) = cursor.value(needs_quote, matches!(operator, Operator::Tag))?;
     *work += value.len() as u64;
-    if !quoted && matches!(operator, Operator::Is) && !stands_alone(bytes, name.start) {
+    if !quoted && matches!(operator, Operator::Is) && !is_flag && !stands_alone(bytes, name.start) {
         return None;
     }
     (!value.is_empty()).then_some(Assignment { name, value, quoted })
@@ -214,10 +214,7 @@ impl Cursor<'_> {
                 || matches!(byte, b'_' | b':' | b'(' | b'[' | b']' | b'.' | b'@' | b'!' | b'&')
         };
         let skipped = self.skip(wrapper, 40);
-        let is_wrapper = skipped == 0
-            || skipped <= 2
-            || self.bytes[start..self.at].ends_with(b"(")
-            || self.bytes[start..self.at].ends_with(b"[");
+        let is_wrapper = skipped == 0 || skipped <= 2 || self.bytes[start..self.at].ends_with(b"(");
         if let Some(quote) = self.quote().filter(|_| is_wrapper) {
             return self.quoted(quote);
         }
@@ -308,7 +305,8 @@ fn names_a_secret(name: &[u8], at: usize, length: usize) -> bool {
         part.iter().filter(|byte| byte.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase).collect()
     };
     let (before, after) = (flat(&name[..at]), flat(&name[at + length..]));
-    let about: [&[u8]; 54] = [
+    let about: [&[u8]; 55] = [
+        b"valid",
         b"id",
         b"name",
         b"url",
@@ -416,7 +414,7 @@ fn is_code(value: &[u8], quoted: bool) -> bool {
         || has(b'\\')
         || value.starts_with(b"!")
         || value.starts_with(b"*")
-        || value.starts_with(b"/")
+        || value.starts_with(b"/") && !noise::is_random(value)
         || value.starts_with(b"./")
         || is_path
         || has_scheme(value)

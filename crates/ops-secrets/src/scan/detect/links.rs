@@ -148,7 +148,9 @@ pub(crate) fn url(bytes: &[u8], at: usize, work: &mut u64) -> Option<Found> {
         return None;
     }
     if colon.is_none() {
-        let is_web = scheme.starts_with(b"http");
+        // The key in the address that a browser reports errors to is public.
+        let is_public = host.windows(6).any(|window| window.eq_ignore_ascii_case(b"sentry"));
+        let is_web = scheme.starts_with(b"http") && !is_public;
         return (is_web && password.len() >= 20 && noise::is_random(password)).then_some((
             &CONNECTION,
             Tier::Likely,

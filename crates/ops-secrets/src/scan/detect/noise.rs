@@ -127,30 +127,34 @@ pub(crate) fn wordiness(bytes: &[u8]) -> Option<f64> {
     (pairs > 0).then(|| f64::from(liked) / f64::from(pairs))
 }
 
-/// Whether a value reads like words: most of it is letters in runs that English likes.
+/// Whether a value reads like words: most of it is letters, in runs that English likes, with few changes of kind.
 pub(crate) fn is_wordy(bytes: &[u8]) -> bool {
     let letters = bytes.iter().filter(|byte| byte.is_ascii_alphabetic()).count();
-    let pairs = bytes.windows(2).filter(|pair| {
-        pair[0].is_ascii_alphabetic()
-            && (pair[1].is_ascii_lowercase() || pair[0].is_ascii_uppercase() && pair[1].is_ascii_uppercase())
-    });
-    // In random text of mixed case and digits, most letters have no neighbour of their own kind.
-    let joined = pairs.count();
+    // A word may begin with a capital: that is no change.
+    let breaks = turns(bytes) - bytes.windows(2).filter(|pair| is_capital(pair)).count();
     letters * 10 >= bytes.len() * 6
-        && joined * 10 >= letters * 5
+        && breaks * 3 <= bytes.len()
         && wordiness(bytes).is_some_and(|share| share >= 0.66)
+}
+
+fn is_capital(pair: &[u8]) -> bool {
+    pair[0].is_ascii_uppercase() && pair[1].is_ascii_lowercase()
 }
 
 /// Whether a value has the mixture and the disorder of one that a machine made.
 pub(crate) fn is_random(bytes: &[u8]) -> bool {
-    let digits = bytes.iter().filter(|byte| byte.is_ascii_digit()).count();
-    let letters = bytes.iter().filter(|byte| byte.is_ascii_alphabetic()).count();
-    let mixed = digits >= 2 && letters >= 2
-        || letters >= 20
-            && bytes.iter().any(u8::is_ascii_uppercase)
-            && bytes.iter().any(u8::is_ascii_lowercase)
-            && turns(bytes) * 4 >= letters;
-    mixed && entropy(bytes) >= 3.0 && randomness(bytes, 64) >= 0.72 && !is_wordy(bytes) && !has_count(bytes)
+    let count = |is: fn(&u8) -> bool| bytes.iter().filter(|byte| is(byte)).count();
+    let (digits, letters) = (count(u8::is_ascii_digit), count(u8::is_ascii_alphabetic));
+    let (upper, lower) = (count(u8::is_ascii_uppercase), count(u8::is_ascii_lowercase));
+    // Without digits, upper and lower case take turns far more often than in a name.
+    let shuffled = letters >= 12 && upper >= 3 && lower >= 3 && turns(bytes) * 5 >= letters * 2;
+    let is_hex = bytes.iter().all(u8::is_ascii_hexdigit);
+    let alphabet = if is_hex { 16 } else { 64 };
+    (digits >= 2 && letters >= 2 || shuffled)
+        && entropy(bytes) >= 3.0
+        && randomness(bytes, alphabet) >= 0.72
+        && !is_wordy(bytes)
+        && !has_count(bytes)
 }
 
 /// How often the kind of character changes.

@@ -26,6 +26,8 @@ pub(crate) fn fill(git: &Git, collected: &mut Collected) -> Result<(), Error> {
         "log",
         "--all",
         "--reflog",
+        // No commit before its children, whatever their clocks said.
+        "--topo-order",
         "-m",
         "--raw",
         "--no-abbrev",
