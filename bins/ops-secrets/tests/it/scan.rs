@@ -55,7 +55,7 @@ fn scan(folder: &Path, args: &[&str]) -> Output {
 
 #[test]
 fn help() {
-    insta::assert_snapshot!("scan_help", text(&scan(Path::new("/tmp"), &["--help"])));
+    insta::assert_snapshot!("scan_help", text(&scan(Path::new(env!("CARGO_MANIFEST_DIR")), &["--help"])));
 }
 
 #[test]

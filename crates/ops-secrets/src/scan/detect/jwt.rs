@@ -15,7 +15,8 @@ pub(crate) fn find(
 ) -> Option<(&'static Rule, Range<usize>)> {
     let digit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     // Inside a longer run there is no begin of a token: this also bounds the work where a text repeats one.
-    if at > 0 && (digit(bytes[at - 1]) || bytes[at - 1] == b'.') && !super::shape_begins(bytes, at) {
+    let inside = at > 0 && matches!(bytes[at - 1], b'-' | b'_' | b'.');
+    if inside || !super::shape_begins(bytes, at) {
         return None;
     }
     let text = &bytes[at..bytes.len().min(at + LONGEST)];
