@@ -214,7 +214,10 @@ impl Cursor<'_> {
                 || matches!(byte, b'_' | b':' | b'(' | b'[' | b']' | b'.' | b'@' | b'!' | b'&')
         };
         let skipped = self.skip(wrapper, 40);
-        let is_wrapper = skipped == 0 || skipped <= 2 || self.bytes[start..self.at].ends_with(b"(");
+        let prefix = &self.bytes[start..self.at];
+        let is_prefix =
+            skipped <= 2 && prefix.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'@');
+        let is_wrapper = is_prefix || prefix.ends_with(b"(");
         if let Some(quote) = self.quote().filter(|_| is_wrapper) {
             return self.quoted(quote);
         }
@@ -357,7 +360,7 @@ fn names_a_secret(name: &[u8], at: usize, length: usize) -> bool {
         b"reset",
         b"strength",
         b"store",
-        b"manager",
+        b"manage",
         b"provider",
         b"source",
         b"format",
@@ -474,7 +477,7 @@ fn is_secret(value: &[u8]) -> bool {
             )
     };
     (16..=LONGEST_VALUE).contains(&value.len())
-        && value.iter().all(|byte| legal(byte))
+        && value.iter().all(legal)
         && noise::is_random(value)
         && !is_dated(value)
 }
@@ -483,7 +486,10 @@ fn is_secret(value: &[u8]) -> bool {
 fn is_dated(value: &[u8]) -> bool {
     let starts = |prefix: &[u8]| value.starts_with(prefix);
     let groups = value.split(|byte| matches!(byte, b'.' | b'-' | b':' | b'_' | b'/')).count();
-    starts(b"sha256:")
+    let is_date =
+        value.len() > 10 && value[..4].iter().all(u8::is_ascii_digit) && value[4] == b'-' && value[7] == b'-';
+    is_date
+        || starts(b"sha256:")
         || starts(b"sha256-")
         || starts(b"sha512-")
         || starts(b"arn:")

@@ -129,11 +129,13 @@ pub(crate) fn wordiness(bytes: &[u8]) -> Option<f64> {
 
 /// Whether a value reads like words: most of it is letters, in runs that English likes, with few changes of kind.
 pub(crate) fn is_wordy(bytes: &[u8]) -> bool {
-    let letters = bytes.iter().filter(|byte| byte.is_ascii_alphabetic()).count();
-    // A word may begin with a capital: that is no change.
-    let breaks = turns(bytes) - bytes.windows(2).filter(|pair| is_capital(pair)).count();
+    // What joins words is no change of kind.
+    let plain: Vec<u8> = bytes.iter().copied().filter(u8::is_ascii_alphanumeric).collect();
+    let letters = plain.iter().filter(|byte| byte.is_ascii_alphabetic()).count();
+    // A word may begin with a capital: that is none either.
+    let breaks = turns(&plain) - plain.windows(2).filter(|pair| is_capital(pair)).count();
     letters * 10 >= bytes.len() * 6
-        && breaks * 3 <= bytes.len()
+        && breaks * 3 <= plain.len()
         && wordiness(bytes).is_some_and(|share| share >= 0.66)
 }
 
@@ -179,6 +181,8 @@ mod tests {
             ("aaaaaaaabbbbbbbb11", false),
             ("com.example.service.v2beta1", false),
             ("user_password_reset_2024_01", false),
+            ("count_key1_value1", false),
+            ("rsa_test_private_key_2048.p8", false),
         ] {
             assert_eq!(is_random(value.as_bytes()), random, "{value}");
         }

@@ -20,9 +20,12 @@ impl Writer<'_> {
     }
 }
 
+/// Makes the files of a family.
+type Family = fn(&mut Rng, &mut Writer<'_>);
+
 pub(super) fn samples(rng: &mut Rng) -> Vec<Sample> {
     let mut all = Vec::new();
-    let families: [(&'static str, fn(&mut Rng, &mut Writer<'_>)); 14] = [
+    let families: [(&'static str, Family); 14] = [
         ("checksum", checksums),
         ("placeholder", placeholders),
         ("digest", digests),
