@@ -10,7 +10,7 @@ use std::io::Read;
 /// How many archives inside archives are opened.
 const DEEPEST: usize = 4;
 /// More places of one secret are counted, not kept.
-pub(crate) const MOST_PLACES: usize = 50;
+pub(crate) const MOST_PLACES: usize = 1000;
 /// Opaque files are named up to this many.
 const MOST_OPAQUE: usize = 100;
 /// What a larger object is read in.
@@ -208,6 +208,10 @@ impl Secret {
 }
 
 impl Collected {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.secrets.is_empty()
+    }
+
     /// Adds what another worker found.
     pub(crate) fn join(&mut self, other: Collected) {
         for (key, secret) in other.secrets {

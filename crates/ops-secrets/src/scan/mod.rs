@@ -67,6 +67,15 @@ pub enum Target {
     Stream(Box<dyn Read + Send>),
 }
 
+impl Target {
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Tree(path) | Self::History(path) | Self::Staged(path) | Self::Since(path, _) => Some(path),
+            Self::Stream(_) => None,
+        }
+    }
+}
+
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -183,7 +192,7 @@ impl Scanner {
         let stop = Stop(options.stop.clone());
         let mut may_be_nothing = false;
         let complete = matches!(target, Target::History(_));
-        let salt = salt(&target, options);
+        let path = target.path().map(Path::to_path_buf);
         let (collected, excluded) = match target {
             Target::Tree(path) => tree::scan(&path, detector, options, &stop)?,
             Target::History(path) => {
@@ -212,6 +221,8 @@ impl Scanner {
             Target::Stream(stream) => (self::stream(stream, detector, options)?, 0),
         };
         let key = options.fingerprint_key.as_ref().map(|key| key.expose_secret().as_str());
+        // Two calls of git, which a hook with nothing to say need not wait for.
+        let salt = if collected.is_empty() { String::new() } else { salt(path.as_deref(), options) };
         let judge = Judge {
             fingerprints: Fingerprints::new(&salt, key),
             suppressions: &options.suppressions,
@@ -252,14 +263,11 @@ fn stream(
 
 /// What makes the fingerprints of one repository differ from those of another: the file's own salt, else where the
 /// repository came from, else the name of the folder.
-fn salt(target: &Target, options: &Options) -> String {
+fn salt(path: Option<&Path>, options: &Options) -> String {
     if let Some(salt) = &options.suppressions.salt {
         return salt.clone();
     }
-    let path = match target {
-        Target::Tree(path) | Target::History(path) | Target::Staged(path) | Target::Since(path, _) => path,
-        Target::Stream(_) => return String::new(),
-    };
+    let Some(path) = path else { return String::new() };
     let origin = Git::discover(path)
         .ok()
         .flatten()

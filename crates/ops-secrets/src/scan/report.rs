@@ -59,7 +59,7 @@ pub struct Finding {
     pub length: usize,
     /// How often it stands somewhere.
     pub count: u64,
-    /// Where: at most fifty places.
+    /// Where: at most a thousand places.
     pub places: Vec<Place>,
 }
 

@@ -308,7 +308,9 @@ fn names_a_secret(name: &[u8], at: usize, length: usize) -> bool {
         part.iter().filter(|byte| byte.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase).collect()
     };
     let (before, after) = (flat(&name[..at]), flat(&name[at + length..]));
-    let about: [&[u8]; 55] = [
+    let about: [&[u8]; 57] = [
+        b"sha",
+        b"md5",
         b"valid",
         b"id",
         b"name",

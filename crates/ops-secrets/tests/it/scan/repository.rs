@@ -1,7 +1,8 @@
 //! The traps of repositories: each hides a token where a walk over diffs or a list of paths does not look.
 
+use super::corpus::forms::{gzip, utf16, zip};
 use super::corpus::rng::Rng;
-use super::corpus::{gzip, tokens, utf16, zip};
+use super::corpus::tokens;
 use super::{options, scan_tree};
 use ops_secrets::scan::{ErrorKind, Options, PlaceKind, Report, State, Target, Tier, Verdict, scan};
 use std::fs;

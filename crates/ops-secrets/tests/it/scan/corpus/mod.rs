@@ -4,13 +4,11 @@
 //! A file holds one case. A scanner has found it where it reports anything in the file, so that no scanner is punished for
 //! another idea of where a secret begins.
 
-mod forms;
+pub(crate) mod forms;
 mod negative;
 mod positive;
 pub(crate) mod rng;
 pub(crate) mod tokens;
-
-pub(crate) use forms::{gzip, utf16, zip};
 
 /// One file.
 #[derive(Debug)]
