@@ -198,7 +198,12 @@ impl Scanner {
             Target::History(path) => {
                 let git = Git::open(&path)?;
                 git.require_history()?;
-                let (mut collected, excluded) = tree::scan(&path, detector, options, &stop)?;
+                // Of a bare repository the settings are all that is no object, and they may be missing.
+                let files = if git.has_work_tree()? { path } else { git.config()? };
+                let (mut collected, excluded) = match files.exists() {
+                    true => tree::scan(&files, detector, options, &stop)?,
+                    false => (Collected::default(), 0),
+                };
                 collected.join(history::scan(&git, &Wanted::all(), detector, options, &stop)?);
                 locate::fill(&git, &mut collected)?;
                 (collected, excluded)

@@ -81,6 +81,17 @@ impl Git {
         if done.status.success() && !id.is_empty() { Ok(id) } else { Err(unknown()) }
     }
 
+    /// Whether there are files to look at: a bare repository has none.
+    pub(crate) fn has_work_tree(&self) -> Result<bool, Error> {
+        Ok(self.text(["rev-parse", "--is-inside-work-tree"])?.trim() == "true")
+    }
+
+    /// The file of the repository's own settings.
+    pub(crate) fn config(&self) -> Result<PathBuf, Error> {
+        let folder = self.text(["rev-parse", "--path-format=absolute", "--git-common-dir"])?;
+        Ok(Path::new(folder.trim_end_matches('\n')).join("config"))
+    }
+
     /// The output of a command.
     pub(crate) fn bytes<const N: usize>(&self, args: [&str; N]) -> Result<Vec<u8>, Error> {
         let done = self.command(args).output().map_err(missing)?;

@@ -142,7 +142,7 @@ fn list(root: &Path, options: &Options) -> Result<Listing, Error> {
     let mut listing = Listing::default();
     let git = Git::discover(root)?;
     match git {
-        Some(git) if !options.ignored => {
+        Some(git) if !options.ignored && git.has_work_tree()? => {
             let names = git.bytes(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])?;
             let mut last: &[u8] = b"";
             for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {

@@ -345,6 +345,19 @@ fn half_a_history_is_never_clean() {
 }
 
 #[test]
+fn a_bare_repository_has_a_history_too() {
+    let mut repository = Repository::new(108);
+    let (one, two) = (repository.token(), repository.token());
+    gone(&repository, &one);
+    let bare = repository.path.with_file_name("bare.git");
+    repository.git(&["clone", "-q", "--bare", ".", bare.to_str().unwrap()]);
+    let count = || scan(Target::History(bare.clone()), options()).unwrap().findings.len();
+    assert_eq!(count(), 1);
+    git(&bare, &["config", "remote.x.url", &format!("https://u:{two}@git.acme.io/a")], "");
+    assert_eq!(count(), 2);
+}
+
+#[test]
 fn a_damaged_object_is_never_clean() {
     let repository = Repository::new(105);
     let id = repository.git(&["rev-parse", "HEAD:README"]);
