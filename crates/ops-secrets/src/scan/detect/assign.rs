@@ -10,8 +10,10 @@ use std::ops::Range;
 
 /// The longest name, each way from the word in it.
 const LONGEST_NAME: usize = 48;
-/// The longest value; a longer one is a text or a file.
+/// The longest bare value.
 const LONGEST_VALUE: usize = 512;
+/// The longest quoted one: a private key in base64 without its frame.
+const LONGEST_QUOTED: usize = 4096;
 
 /// What a word in a name says of the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +25,8 @@ pub(crate) enum Named {
 }
 
 /// The words that make a name one of a secret, in lower case.
-pub(crate) const WORDS: [(&str, Named); 24] = [
+pub(crate) const WORDS: [(&str, Named); 25] = [
+    ("identified by", Named::Password),
     ("passw", Named::Password),
     ("pwd", Named::Password),
     ("passphrase", Named::Password),
@@ -91,16 +94,17 @@ pub(crate) fn read(bytes: &[u8], word: Range<usize>, work: &mut u64) -> Option<A
     let after = bytes[word.end..].iter().take(LONGEST_NAME).take_while(|byte| inside(byte)).count();
     let name_end = word.end + after;
     *work += after as u64 + 4;
-    let mut cursor = Cursor { bytes, at: name_end, floor: bytes.len().min(name_end + LONGEST_VALUE) };
+    let mut cursor = Cursor { bytes, at: name_end, floor: bytes.len().min(name_end + LONGEST_QUOTED) };
     let operator = cursor.operator()?;
     let before = bytes[..word.start].iter().rev().take(LONGEST_NAME).take_while(|byte| inside(byte)).count();
     let name = word.start - before..name_end;
     let opens_tag = name.start > 0 && bytes[name.start - 1] == b'<';
     let is_flag = bytes[name.clone()].starts_with(b"--");
     let needs_quote = match operator {
-        Operator::Is => false,
+        Operator::Is | Operator::Pair => false,
         Operator::Tag if opens_tag => false,
         Operator::Space if is_flag || is_netrc(bytes, name.start) => false,
+        Operator::Space if takes_literal(bytes, &name) => true,
         Operator::Tag | Operator::Space => return None,
         Operator::Argument => true,
     };
@@ -121,8 +125,10 @@ enum Operator {
     Tag,
     /// `,` or `(`: an argument.
     Argument,
-    /// A space: a flag, or `.netrc`.
+    /// A space: a flag, `.netrc`, a keyword of Clojure or SQL.
     Space,
+    /// `name: DB_PASSWORD` and then `value: …`, as lists of variables have it.
+    Pair,
 }
 
 struct Cursor<'a> {
@@ -149,6 +155,9 @@ impl Cursor<'_> {
 
     fn operator(&mut self) -> Option<Operator> {
         // The name's own quote or bracket ends first: `"password":`, `env["PASSWORD"] =`, `\"password\":`.
+        if self.pair() {
+            return Some(Operator::Pair);
+        }
         let closed = self.skip(|byte| matches!(byte, b'"' | b'\'' | b'`' | b'\\' | b']' | b')'), 4);
         let spaces = self.blanks();
         let operator = match self.peek()? {
@@ -184,6 +193,27 @@ impl Cursor<'_> {
             self.type_annotation();
         }
         Some(operator)
+    }
+
+    /// Steps over `", "value": ` in one line or two, where it stands here.
+    fn pair(&mut self) -> bool {
+        let start = self.at;
+        self.skip(|byte| matches!(byte, b'"' | b'\'' | b'\\'), 2);
+        self.skip(|byte| matches!(byte, b',' | b' ' | b'\t' | b'\r' | b'\n'), 60);
+        self.skip(|byte| matches!(byte, b'"' | b'\'' | b'\\'), 2);
+        let is_value =
+            self.bytes[self.at..self.floor].get(..5).is_some_and(|word| word.eq_ignore_ascii_case(b"value"));
+        if is_value && self.at > start {
+            self.at += 5;
+            self.skip(|byte| matches!(byte, b'"' | b'\'' | b'\\'), 2);
+            self.blanks();
+            if self.skip(|byte| matches!(byte, b':' | b'='), 1) == 1 {
+                self.blanks();
+                return true;
+            }
+        }
+        self.at = start;
+        false
     }
 
     /// Steps over a type: `: &'static str = "…"`, `: string = "…"`, `: Option<String> = …`.
@@ -294,6 +324,14 @@ fn stands_alone(bytes: &[u8], name: usize) -> bool {
         || line.ends_with(b" ") && before.contains(&b'=') && !before.iter().any(|byte| matches!(byte, b'(' | b'{' | b'['))
         // Text may begin where a literal does.
         || line.ends_with(b"\"") || line.ends_with(b"'") || line.ends_with(b"\\n")
+}
+
+/// Whether a name is followed by its literal without a sign: `:password "…"`, `PASSWORD '…'`, `IDENTIFIED BY '…'`.
+fn takes_literal(bytes: &[u8], name: &Range<usize>) -> bool {
+    let word = &bytes[name.clone()];
+    name.start > 0 && bytes[name.start - 1] == b':'
+        || word.eq_ignore_ascii_case(b"password")
+        || word.eq_ignore_ascii_case(b"identified by")
 }
 
 fn is_netrc(bytes: &[u8], name: usize) -> bool {
@@ -478,7 +516,7 @@ fn is_secret(value: &[u8]) -> bool {
                     | b'|'
             )
     };
-    (16..=LONGEST_VALUE).contains(&value.len())
+    (16..=LONGEST_QUOTED).contains(&value.len())
         && value.iter().all(legal)
         && noise::is_random(value)
         && !is_dated(value)
@@ -532,6 +570,11 @@ mod tests {
             "env[\"PASSWORD\"] = \"§\"",
             "password => '§',",
             "mysql --password §",
+            "- name: DB_PASSWORD\n  value: §\n",
+            "{\"name\": \"DB_PASSWORD\", \"value\": \"§\"}",
+            "{:user \"a\" :password \"§\"}",
+            "CREATE ROLE app LOGIN PASSWORD '§';",
+            "CREATE USER app IDENTIFIED BY '§';",
             "machine h login u password §",
             "my_pass <- \"§\"",
             "let password = Secret::from(\"§\");",
@@ -563,6 +606,9 @@ mod tests {
             "password = \"changeme\"",
             "password = \"password\"",
             "the password is secret",
+            "- name: DB_PASSWORD\n  valueFrom: s3cret2",
+            "{\"name\": \"password\", \"value\": \"string\"}",
+            "the password \"must have 1 digit\"",
             "token = tokenizer.next()",
             "password: string",
             "let token: Token = parse(input)?;",

@@ -230,6 +230,28 @@ pub(crate) fn header(bytes: &[u8], at: usize, bearer: bool) -> Option<Found> {
     good.then_some((&BASIC_AUTH, Tier::Certain, span))
 }
 
+/// The password that a command line gives to curl: `-u user:password`.
+pub(crate) fn user_option(bytes: &[u8], after: usize) -> Option<Found> {
+    let head = &bytes[after.saturating_sub(200)..after];
+    let head = head.iter().rposition(|byte| *byte == b'\n').map_or(head, |at| &head[at + 1..]);
+    if !head.windows(4).any(|window| window == b"curl") {
+        return None;
+    }
+    let start = after + usize::from(matches!(bytes.get(after), Some(b'"' | b'\'')));
+    let rest = &bytes[start.min(bytes.len())..bytes.len().min(start + 200)];
+    let length =
+        rest.iter().take_while(|byte| byte.is_ascii_graphic() && !matches!(**byte, b'"' | b'\'')).count();
+    let colon = rest[..length].iter().position(|byte| *byte == b':')?;
+    let password = &rest[colon + 1..length];
+    let good = password.len() >= 6
+        && !is_reference(password)
+        && !is_common(password)
+        && !noise::is_placeholder(password)
+        && !password.contains(&b'/')
+        && password.iter().any(|byte| !byte.is_ascii_alphabetic());
+    good.then_some((&BASIC_AUTH, Tier::Likely, start + colon + 1..start + length))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,6 +290,24 @@ mod tests {
         check(&with(&format!("app:{strong}"), "db.example.com"), None);
         check("see https://host.org:8080/a@b", None);
         check("https://host.org/path:with/colon@sign", None);
+    }
+
+    #[test]
+    fn a_command_line_gives_a_password() {
+        for (text, expected) in [
+            ("curl -u 'ci:k7Gx0q2vPz' https://a.b", Some("k7Gx0q2vPz")),
+            ("curl -s -u ci:k7Gx0q2vPz x", Some("k7Gx0q2vPz")),
+            ("curl -u ci:$PASSWORD x", None),
+            ("curl -u user:password x", None),
+            ("docker run -u 1000:k7Gx0q2vPz x", None),
+        ] {
+            let after = text.find("-u ").unwrap() + 3;
+            assert_eq!(
+                user_option(text.as_bytes(), after).map(|(_, _, span)| &text[span]),
+                expected,
+                "{text}"
+            );
+        }
     }
 
     #[test]

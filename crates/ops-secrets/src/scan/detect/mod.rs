@@ -62,6 +62,7 @@ enum Use {
     Url,
     Basic,
     Bearer,
+    User,
 }
 
 /// All rules, ready to search.
@@ -107,6 +108,8 @@ impl Detector {
             ("://", Use::Url),
             ("basic ", Use::Basic),
             ("bearer ", Use::Bearer),
+            (" -u ", Use::User),
+            (" --user ", Use::User),
         ] {
             add(word, what);
         }
@@ -221,6 +224,11 @@ impl Detector {
                     push(rule, tier, span, 3);
                 }
             }
+            Use::User => {
+                if let Some((rule, tier, span)) = links::user_option(bytes, word.end) {
+                    push(rule, tier, span, 2);
+                }
+            }
             Use::Basic | Use::Bearer => {
                 if let Some((rule, tier, span)) =
                     links::header(bytes, word.start, matches!(what, Use::Bearer))
@@ -292,7 +300,9 @@ fn is_example(token: &Token, secret: &[u8]) -> bool {
         _ => 0,
     };
     let varying = &secret[head.min(secret.len())..];
-    texts < secret.len() && noise::is_example(varying, alphabet.size())
+    // A name in a program may have the shape of a token with a short prefix.
+    let is_name = alphabet.size() >= 52 && noise::is_wordy(varying);
+    texts < secret.len() && (is_name || noise::is_example(varying, alphabet.size()))
 }
 
 /// What the search remembers of the last word, so that a name with three of them is read once.

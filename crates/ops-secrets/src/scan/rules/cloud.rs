@@ -196,7 +196,6 @@ pub(super) const RULES: &[Rule] = &[
     ),
     near("elastic-key", "Elastic API key", &["elastic", "apikey "], &["<urle:58-62>", "<an:24>"]).likely(),
     near("influxdb-token", "InfluxDB token", &["influx"], &["<url:86>=="]),
-    token("prisma-postgres-key", "Prisma Postgres key", &["sec_<url:24-60>"]).likely(),
     near("cloudinary-url", "Cloudinary secret", &["cloudinary"], &["<url:27>"]),
     near("algolia-key", "Algolia admin key", &["algolia"], &["<hex:32>"]),
     token("mapbox-secret-token", "Mapbox secret token", &["sk.eyJ<url:50-200>.<url:22>"])

@@ -117,6 +117,8 @@ impl Git {
             .arg("-C")
             .arg(&self.folder)
             .args(["-c", "core.quotePath=false", "-c", "log.showRoot=true", "-c", "core.fsmonitor=false"])
+            // A pack is read from one end to the other: mapping all of it at once wins no time and costs its size.
+            .args(["-c", "core.packedGitLimit=16m", "-c", "core.packedGitWindowSize=1m"])
             .args(args)
             .stdin(Stdio::null())
             .env("LC_ALL", "C")

@@ -329,6 +329,19 @@ fn references(rng: &mut Rng, to: &mut Writer<'_>) {
     to.add("g.sh", format!("TOKEN=$(vault read -field=token kv/app{n})\nPASSWORD=\"$(pass db{n})\"\n"));
     to.add("h.yml", format!("api_key: ENC[AES256_GCM,data:{},iv:{}=,type:str]\n", rng.b64(20), rng.b64(43)));
     to.add("i.cs", format!("var password = Configuration[\"Db:Password{n}\"];\n"));
+    to.add(
+        "k.yml",
+        format!(
+            "- name: DB_PASSWORD_{n}\n  valueFrom:\n    secretKeyRef: {{ name: db{n}, key: password }}\n"
+        ),
+    );
+    to.add("l.json", format!("{{\"name\": \"password\", \"value\": \"${{PASSWORD_{n}}}\"}}\n"));
+    to.add(
+        "m.sh",
+        format!("curl -u \"$USER:$PASS_{n}\" https://a.acme.io\ndocker run -u 1000:1000 app{n}\n"),
+    );
+    to.add("n.sql", format!("ALTER ROLE app PASSWORD :'password{n}';\n"));
+    to.add("o.h", format!("extern const Template sec_DecodeContentInfoTemplate{n}[];\nint sk_test_case_function_pointer{n}(void);\n"));
     to.add("j.yml", format!("password: {{{{ lookup('env', 'DB_PASSWORD_{n}') }}}}\n"));
 }
 

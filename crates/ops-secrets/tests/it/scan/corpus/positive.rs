@@ -31,6 +31,7 @@ pub(super) fn samples(rng: &mut Rng) -> Vec<Sample> {
     }
     for _ in 0..8 {
         passwords(rng, &mut all);
+        pairs(rng, &mut all);
         secrets(rng, &mut all);
         signed(rng, &mut all);
     }
@@ -160,6 +161,19 @@ fn passwords(rng: &mut Rng, all: &mut Vec<Sample>) {
     add("backup.sh", format!("mysqldump --password={} main > dump.sql\n", rng.an(16)));
     add("user.rb", format!("user.password = '{}'\n", rng.human_password()));
     add("test.js", format!("await login({{ username: 'ann', password: '{}' }});\n", rng.human_password()));
+}
+
+/// What no sign joins: names and values in two fields, options, statements; and keys without their frame.
+fn pairs(rng: &mut Rng, all: &mut Vec<Sample>) {
+    let mut add = |path: &str, text: String| all.push(yes("pair", path, text));
+    add("deployment.yml", format!("env:\n  - name: DB_PASSWORD\n    value: {}\n", rng.password()));
+    add("task.json", format!("{{\"name\": \"API_TOKEN\", \"value\": \"{}\"}}\n", rng.an(32)));
+    add("call.sh", format!("curl -fsS -u 'ci:{}' https://api.acme.io/v1\n", rng.an(16)));
+    add("core.clj", format!("(def db {{:user \"app\" :password \"{}\"}})\n", rng.human_password()));
+    add("roles.sql", format!("CREATE ROLE app LOGIN PASSWORD '{}';\n", rng.password()));
+    add("users.sql", format!("CREATE USER 'a'@'%' IDENTIFIED BY '{}';\n", rng.password()));
+    let key = base64(&der(rng, 1214));
+    add(".env", format!("SIGNING_PRIVATE_KEY=\"{key}\"\n"));
 }
 
 fn secrets(rng: &mut Rng, all: &mut Vec<Sample>) {
