@@ -54,6 +54,7 @@ const HELP: &str = "cargo xtask bench [backup|guard|orm|wal|telemetry] [--scale 
   orm      what the guard refuses of Django's and SQLAlchemy's test suites, and of pgbench; needs Python and pip
   wal      archiving and replaying WAL against pgBackRest's asynchronous commands and cp; parts push and replay
   telemetry   events, spans and counters against other ways to log; a program of its own
+  secrets     the scanner against its peers; a program of its own
 
 Of `backup`: --scale is pgbench's (100), --runs the rounds of each part (3), --cache keeps the data for the next run in a folder
 that the server's user can write to; --part is one of full, updated, unchanged, restore, delta, files, growth, tree (a million files), and may be

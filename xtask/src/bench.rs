@@ -12,6 +12,10 @@ const PROGRAMS: [(&str, &str); 2] = [("ops-benches", "ops-benches"), ("ops-backu
 /// The comparison of telemetry is a program of its own: it counts what is asked of the allocator, which slows others down.
 const TELEMETRY: (&str, &str) = ("ops-bench-telemetry", "ops-bench-telemetry");
 
+/// The comparison of the scanner is one too: it needs no server, and builds in a minute.
+const SECRETS: [(&str, &str); 2] =
+    [("ops-bench-secrets", "ops-bench-secrets"), ("ops-secrets-cli", "ops-secrets")];
+
 /// The command line entry; the words are handed to the comparison.
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     if let Some((_, rest)) = args.split_first().filter(|(first, _)| *first == "telemetry") {
@@ -19,6 +23,13 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         stage::build(&setup::Machine::default(), &[TELEMETRY])?;
         return stage::become_it(
             std::process::Command::new(sh::target().join("release").join(TELEMETRY.1)).args(rest),
+        );
+    }
+    if let Some((_, rest)) = args.split_first().filter(|(first, _)| *first == "secrets") {
+        sh::say("Building the comparison and the scanner (release)…");
+        stage::build(&setup::Machine::default(), &SECRETS)?;
+        return stage::become_it(
+            std::process::Command::new(sh::target().join("release").join(SECRETS[0].1)).args(rest),
         );
     }
     let machine = setup::ensure(false)?;

@@ -42,7 +42,7 @@ const COMMANDS: [(&str, &[&str]); 4] = [
         ],
     ),
     ("ops-gate", &["run", "plan", "verify"]),
-    ("ops-secrets", &["exec"]),
+    ("ops-secrets", &["exec", "scan"]),
 ];
 
 /// The command line entry: writes the file, or with --check compares only.

@@ -20,10 +20,14 @@ pub(crate) struct Settings {
 const EXAMPLES: &str = "Examples:
   ops-secrets exec --env DATABASE_PASSWORD -- ./migrate.sh
   ops-secrets exec --file DATABASE_PASSWORD=/run/secrets/db -- psql -c 'select 1'
+  ops-secrets scan --staged                        before a commit
+  ops-secrets scan --history --sarif scan.sarif    in CI, over everything that git has
 
-Exit codes: that of the command; 64 usage, 65 a secret cannot be read, 69 the command does not start, 128+N it died of signal N.";
+Exit codes of `exec`: that of the command; 64 usage, 65 a secret cannot be read, 69 the command does not start, 128+N it died of signal N.
+Exit codes of `scan`: 0 nothing that blocks, 20 a secret is found, 21 something could not be judged, 22 nothing was there to scan, 64 usage,
+65 no repository, no such revision, bad file of suppressions, 69 git does not start, 73 a report cannot be written.";
 
-/// Run commands without letting a secret reach a terminal or a log
+/// Keep secrets out of terminals, logs and repositories
 #[derive(Debug, Parser)]
 #[command(name = "ops-secrets", version, after_help = EXAMPLES, arg_required_else_help = true)]
 pub(crate) struct Args {
@@ -38,6 +42,78 @@ pub(crate) struct Args {
 pub(crate) enum Action {
     /// Run a command with secrets in its environment, masked in all that it prints
     Exec(ExecArgs),
+    /// Find secrets in files, in what is staged, or in all that a git repository has
+    #[command(after_help = SCAN_EXAMPLES)]
+    Scan(ScanArgs),
+}
+
+const SCAN_EXAMPLES: &str = "Examples:
+  ops-secrets scan                                  this folder, as git sees it
+  ops-secrets scan --staged                         what the next commit would bring
+  ops-secrets scan --since origin/main              what a branch brings
+  ops-secrets scan --history --known-env DB_PASSWORD    every object of the repository, and one password in all its forms
+  kubectl logs pod | ops-secrets scan -             a stream
+
+Exit codes: 0 nothing that blocks, 20 a secret is found, 21 something could not be judged, 22 nothing was there to scan.
+The file .ops-secrets.toml at the root holds what the team has decided:
+  version = 1
+  [[suppress]]
+  fingerprint = \"…\"           # as the report shows it
+  owner = \"team-a\"
+  reason = \"the key of a test server that was deleted\"
+  expires = 2027-01-31";
+
+/// The arguments of `scan`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ScanArgs {
+    /// A folder, a file, or `-` for standard input
+    #[arg(default_value = ".", value_name = "PATH")]
+    pub(crate) path: PathBuf,
+    /// Also every object of the repository: all versions, messages, stashes, what nothing refers to any more
+    #[arg(long, group = "what")]
+    pub(crate) history: bool,
+    /// Only what is staged for the next commit
+    #[arg(long, group = "what")]
+    pub(crate) staged: bool,
+    /// Only what HEAD has and this revision has not
+    #[arg(long, group = "what", value_name = "REV")]
+    pub(crate) since: Option<String>,
+    /// Also files that git ignores
+    #[arg(long)]
+    pub(crate) ignored: bool,
+    /// Leave out files of the working tree and of the index whose path fits; may be given several times
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) exclude: Vec<String>,
+    /// A variable of our environment whose value may stand nowhere, in none of its forms
+    #[arg(long, value_name = "NAME")]
+    pub(crate) known_env: Vec<String>,
+    /// A file whose content may stand nowhere; one newline at its end is no part of it
+    #[arg(long, value_name = "NAME=PATH")]
+    pub(crate) known_file: Vec<String>,
+    /// Likely findings block too
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// What the team has decided [default: .ops-secrets.toml in PATH, where it exists]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) suppressions: Option<PathBuf>,
+    /// Findings of this baseline do not block
+    #[arg(long, value_name = "FILE")]
+    pub(crate) baseline: Option<PathBuf>,
+    /// Write a baseline of all that is found, and block on nothing
+    #[arg(long, value_name = "FILE", conflicts_with = "baseline")]
+    pub(crate) write_baseline: Option<PathBuf>,
+    /// A file with a key for the fingerprints: without it nobody can test a guess against one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) fingerprint_key: Option<PathBuf>,
+    /// Also write the report as SARIF 2.1.0
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sarif: Option<PathBuf>,
+    /// Write annotations for GitHub's workflows instead of text
+    #[arg(long)]
+    pub(crate) github: bool,
+    /// Hold objects and unpacked archives up to this size in memory; a larger archive is not judged
+    #[arg(long, value_name = "MIB", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) max_size: u32,
 }
 
 /// The arguments of `exec`.

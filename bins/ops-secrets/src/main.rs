@@ -2,6 +2,9 @@
 
 mod args;
 mod exec;
+mod render;
+mod sarif;
+mod scan;
 
 use args::{Action, Args, Settings};
 use ops_cli::{Command, CommonArgs, Context, Exit, Failure, Flag};
@@ -23,6 +26,7 @@ impl Command for Args {
     async fn run(self, context: Context<Settings>) -> Result<Exit, Failure> {
         match self.action {
             Some(Action::Exec(args)) => exec::run(args, context).await,
+            Some(Action::Scan(args)) => scan::run(args, context).await,
             None => {
                 Err(Failure::new(Exit::Usage, "no action is named").hint("`ops-secrets --help` lists them"))
             }

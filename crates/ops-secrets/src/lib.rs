@@ -9,6 +9,7 @@
 //!   and flags. [`Loaded`] has the settings and a [`Report`] of where each came from.
 //! - [`Masker`] knows the secrets that were loaded and removes them from bytes, in every form that programs write them;
 //!   [`MaskingWriter`] does so for a stream.
+//! - [`scan`] finds secrets that stand in files, in what is staged, or anywhere in the history of a git repository.
 //!
 //! ```
 //! use ops_secrets::{Loader, Masker, Secret};
@@ -48,6 +49,7 @@
 
 mod error;
 mod mask;
+pub mod scan;
 mod schema;
 mod secret;
 mod settings;

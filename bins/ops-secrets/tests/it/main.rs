@@ -1,6 +1,8 @@
 //! What a person sees of `ops-secrets`, and that no secret is in it.
 #![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
+mod scan;
+
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -20,7 +22,7 @@ fn command(args: &[&str]) -> Command {
     command
 }
 
-fn text(done: &Output) -> String {
+pub(crate) fn text(done: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     format!(
         "exit {}\n--- stdout\n{}--- stderr\n{}",

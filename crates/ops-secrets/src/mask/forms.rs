@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 const SHORTEST_LINE: usize = 8;
 
 /// All forms of a secret, without its surrounding whitespace.
-pub(super) fn of(secret: &str) -> BTreeSet<Vec<u8>> {
+pub(crate) fn of(secret: &str) -> BTreeSet<Vec<u8>> {
     let mut forms = BTreeSet::new();
     add(secret, &mut forms);
     if secret.contains('\n') {

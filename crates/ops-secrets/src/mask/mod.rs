@@ -6,6 +6,7 @@ mod forms;
 mod writer;
 
 pub(crate) use embedded::{decoded, passwords};
+pub(crate) use forms::of as forms_of;
 pub use writer::MaskingWriter;
 
 use self::filter::Filter;

@@ -9,4 +9,5 @@ mod canary;
 mod layers;
 mod masking;
 mod report;
+mod scan;
 mod support;

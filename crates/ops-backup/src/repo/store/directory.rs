@@ -4,9 +4,12 @@
 //! file with the mark; no list shows it and no name reaches it. The first deletion of a job (so: never a backup's or a
 //! reader's work, only that of one who may delete) removes such files that are a day old. A day: a younger one may be
 //! the write of another process, which would then fail.
+//!
+//! Whoever lives long may see the file system go from under the directory. What is then at its path is another directory or
+//! none: nothing is absent because it is not there, and nothing written there would be durable. Both are errors.
 
 use std::fmt;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,6 +32,8 @@ const LEFTOVER_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 pub(crate) struct Directory {
     inner: LocalFileSystem,
     root: PathBuf,
+    /// Device and inode of the root when it was opened.
+    identity: (u64, u64),
     cleaned: Arc<AtomicBool>,
 }
 
@@ -41,8 +46,29 @@ impl Directory {
     pub(crate) fn open(root: &FilePath) -> Result<Self> {
         // Success means durable: without `fsync` the system would keep objects in memory for a while.
         let inner = LocalFileSystem::new_with_prefix(root)?.with_fsync(true).with_automatic_cleanup(true);
-        Ok(Directory { inner, root: root.to_owned(), cleaned: Arc::default() })
+        let identity = identity(root)?;
+        Ok(Directory { inner, root: root.to_owned(), identity, cleaned: Arc::default() })
     }
+
+    /// # Errors
+    /// Where the directory that was opened is not at its path any more.
+    fn is_here(&self) -> Result<()> {
+        if identity(&self.root)? == self.identity {
+            return Ok(());
+        }
+        let gone = std::io::Error::other("another directory is in its place: was its file system unmounted?");
+        Err(unreachable(&self.root, gone))
+    }
+}
+
+fn identity(root: &FilePath) -> Result<(u64, u64)> {
+    let root_now = std::fs::metadata(root).map_err(|error| unreachable(root, error))?;
+    Ok((root_now.dev(), root_now.ino()))
+}
+
+fn unreachable(root: &FilePath, cause: std::io::Error) -> object_store::Error {
+    let source = format!("the repository directory {} is gone: {cause}", root.display());
+    object_store::Error::Generic { store: "directory", source: source.into() }
 }
 
 impl fmt::Display for Directory {
@@ -54,6 +80,7 @@ impl fmt::Display for Directory {
 #[async_trait]
 impl ObjectStore for Directory {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        self.is_here()?;
         self.inner.put_opts(location, payload, options).await
     }
 
@@ -62,11 +89,15 @@ impl ObjectStore for Directory {
         location: &Path,
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
+        self.is_here()?;
         self.inner.put_multipart_opts(location, options).await
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.inner.get_opts(location, options).await
+        match self.inner.get_opts(location, options).await {
+            Err(absent @ object_store::Error::NotFound { .. }) => Err(self.is_here().err().unwrap_or(absent)),
+            result => result,
+        }
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
@@ -88,10 +119,14 @@ impl ObjectStore for Directory {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
+        match self.is_here() {
+            Ok(()) => self.inner.list(prefix),
+            Err(error) => stream::once(std::future::ready(Err(error))).boxed(),
+        }
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.is_here()?;
         self.inner.list_with_delimiter(prefix).await
     }
 
@@ -137,6 +172,38 @@ mod tests {
     use object_store::ObjectStoreExt as _;
 
     use super::*;
+
+    /// As when the disk is unmounted under a process that goes on: nothing is absent then, and nothing is stored.
+    #[tokio::test]
+    async fn a_directory_that_is_gone_is_an_error_and_never_an_empty_one() {
+        let parent = tempfile::tempdir().unwrap();
+        let (root, away) = (parent.path().join("repository"), parent.path().join("away"));
+        Directory::create(&root).unwrap();
+        let store = Directory::open(&root).unwrap();
+        let (known, new) = (Path::from("a/known"), Path::from("a/new"));
+        store.put(&known, "x".into()).await.unwrap();
+        std::fs::rename(&root, &away).unwrap();
+        for other_in_its_place in [false, true] {
+            if other_in_its_place {
+                Directory::create(&root).unwrap();
+            }
+            for error in [
+                store.put(&new, "x".into()).await.unwrap_err(),
+                store.get(&known).await.unwrap_err(),
+                store.head(&new).await.unwrap_err(),
+                store.list_with_delimiter(None).await.unwrap_err(),
+                store.list(None).try_collect::<Vec<_>>().await.unwrap_err(),
+            ] {
+                assert!(matches!(error, object_store::Error::Generic { .. }), "{error}");
+                assert!(error.to_string().contains("is gone"), "{error}");
+            }
+        }
+        assert_eq!(std::fs::read_dir(&root).unwrap().count(), 0, "something was written in the wrong place");
+        std::fs::remove_dir(&root).unwrap();
+        std::fs::rename(&away, &root).unwrap();
+        store.put(&new, "x".into()).await.unwrap();
+        assert!(matches!(store.get(&Path::from("b")).await, Err(object_store::Error::NotFound { .. })));
+    }
 
     #[tokio::test]
     async fn old_leftovers_go_with_the_first_deletion_and_nothing_else_does() {
