@@ -72,24 +72,10 @@ pub(crate) fn parent(command: &[String]) -> Result<Cost> {
     Ok(Cost { wall, cpu: seconds(&usage), memory: largest.max(together) })
 }
 
-fn seconds(usage: &nix::sys::resource::Usage) -> f64 {
+/// The processor time, user and system, in seconds.
+pub(crate) fn seconds(usage: &nix::sys::resource::Usage) -> f64 {
     let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
     seconds(usage.user_time()) + seconds(usage.system_time())
-}
-
-/// Waits for every child, those that were left to this process among them, and returns the processor time of all that
-/// there have been, in seconds.
-pub(crate) fn cpu_of_children() -> Result<f64> {
-    while nix::sys::wait::wait().is_ok() {}
-    Ok(seconds(&getrusage(UsageWho::RUSAGE_CHILDREN).context("the kernel tells no usage")?))
-}
-
-/// The most resident memory that a process has had, in bytes.
-pub(crate) fn peak(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    peak.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok())
-        .map_or(0, |kilobytes| kilobytes * 1024)
 }
 
 /// The most that a process and its descendants had together.

@@ -5,6 +5,7 @@
 
 use crate::measure::{self, median};
 use anyhow::{Context as _, Result, bail, ensure};
+use nix::sys::resource::{UsageWho, getrusage};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -95,14 +96,14 @@ pub(crate) fn child(words: &[String]) -> Result<Archived> {
     let seconds = began.elapsed().as_secs_f64();
     let mut memory = 0;
     if let Some(service) = &mut service {
-        memory = measure::peak(service.id());
+        memory = peak(service.id());
         nix::sys::signal::kill(
             nix::unistd::Pid::from_raw(service.id().cast_signed()),
             nix::sys::signal::SIGTERM,
         )?;
         service.wait()?;
     }
-    let cpu = measure::cpu_of_children()?;
+    let cpu = cpu_of_children()?;
     calls.sort_by(f64::total_cmp);
     Ok(Archived { seconds, cpu, calls, memory })
 }
@@ -135,4 +136,19 @@ fn call(data: &Path, command: &str, name: &str) -> Result<f64> {
         std::thread::sleep(Duration::from_secs(1));
     }
     bail!("{line} fails")
+}
+
+/// Waits for every child, those that were left to this process among them, and returns the processor time of all that
+/// there have been, in seconds.
+fn cpu_of_children() -> Result<f64> {
+    while nix::sys::wait::wait().is_ok() {}
+    Ok(measure::seconds(&getrusage(UsageWho::RUSAGE_CHILDREN).context("the kernel tells no usage")?))
+}
+
+/// The most resident memory that a process has had, in bytes.
+fn peak(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    peak.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok())
+        .map_or(0, |kilobytes| kilobytes * 1024)
 }

@@ -53,8 +53,8 @@ impl History {
     pub(crate) fn at_segment(&self, number: u64, size: SegmentSize) -> Option<u32> {
         let begun = |(_, fork): &&(u32, Lsn)| size.segment_of(*fork) <= number;
         let ended = self.ancestors.iter().take_while(begun).count();
-        let timelines = self.ancestors.iter().map(|(timeline, _)| *timeline).chain([self.timeline]);
-        timelines.skip(ended).next()
+        let mut timelines = self.ancestors.iter().map(|(timeline, _)| *timeline).chain([self.timeline]);
+        timelines.nth(ended)
     }
 
     /// Returns the timeline that the byte at `lsn` was written on.

@@ -30,7 +30,7 @@ async fn a_missing_segment_is_named_with_the_backups_that_it_cuts() {
     let checked = &audit.clusters[0];
     let [gap] = &checked.timelines[0].gaps[..] else { panic!("{audit:?}") };
     assert_eq!((&gap.first, &gap.last, gap.segments), (&lost[0], &lost[1], 2));
-    assert_eq!(gap.cuts, [first.id.clone()]);
+    assert_eq!(gap.cuts, std::slice::from_ref(&first.id));
     let reach: Vec<_> =
         checked.backups.iter().map(|backup| (&backup.id, backup.restorable, backup.gap.as_ref())).collect();
     assert_eq!(reach, [(&first.id, true, Some(&lost[0])), (&second.id, true, None)]);

@@ -123,8 +123,7 @@ async fn killed_two_hundred_times_it_loses_nothing_that_was_acknowledged() {
     drop(served);
     let copy = folder.path().join("copy");
     let target = RestoreTarget::check(&copy).unwrap();
-    let mut options = RestoreOptions::default();
-    options.restore_command = restore_command(&place);
+    let options = RestoreOptions { restore_command: restore_command(&place), ..RestoreOptions::default() };
     let plan = restore::plan(&site.repository, target, options).await.unwrap();
     restore::apply(&site.repository, plan, &Monitor::default()).await.unwrap();
     TestUser::find().unwrap().own_tree(&copy).unwrap();

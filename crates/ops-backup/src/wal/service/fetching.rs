@@ -141,10 +141,7 @@ impl Fetching {
             stays
         });
         for name in names {
-            if !table.files.contains_key(&name) {
-                let receiver = self.begin(name.clone());
-                table.files.insert(name, receiver);
-            }
+            table.files.entry(name).or_insert_with_key(|name| self.begin(name.clone()));
         }
     }
 
