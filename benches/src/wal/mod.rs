@@ -5,8 +5,8 @@
 //! server is stopped, and in its place the [`archiver`] calls `archive_command` as the server would: one file after the
 //! other, by a shell, in the data directory. So each program archives the same files, as often as it is asked to.
 //!
-//! Each program stores with zstd level 3 and two workers, unencrypted, into a folder on the same file system, and makes
-//! durable what it stores; `cp` does neither. CPU is that of all processes that the calls have started, those that have
+//! Each program stores with zstd level 3, unencrypted, into a folder on the same file system, and makes durable what it
+//! stores; `cp` does neither. pgBackRest has two processes, our service as many uploads as it comes with. CPU is that of all processes that the calls have started, those that have
 //! left their parents among them.
 
 mod archiver;
@@ -50,7 +50,7 @@ pub(crate) fn compare(args: &Args) -> Result<Outcome> {
     let mut report = Report {
         schema: "ops-bench/wal/v1",
         data: format!(
-            "PostgreSQL {}, {} segments of 16 MiB that pgbench and a table of random text wrote; zstd 3, 2 workers, {} rounds in \
+            "PostgreSQL {}, {} segments of 16 MiB that pgbench and a table of random text wrote; zstd 3, {} rounds in \
              turns, medians",
             site.major,
             site.waiting()?.len(),

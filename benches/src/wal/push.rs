@@ -22,7 +22,7 @@ pub(super) fn run(site: &Site) -> Result<Vec<Row>> {
     // Repositories of their own, which every run finds empty.
     let ours = crate::backup::programs::Ours::new(&site.home, "ours-push");
     let copies = site.home.join("copies");
-    let service = Some(ours.words(&["wal", "serve", "--data-directory", &data, "--uploads", "2"]));
+    let service = Some(ours.words(&["wal", "serve", "--data-directory", &data]));
     let way = |name: &str, command: String, service: Option<Vec<String>>, head_start| Way {
         name: name.to_owned(),
         command,

@@ -19,6 +19,8 @@ fn help() {
         ("rehearse_help", &["rehearse", "--help"]),
         ("wal_push_help", &["wal", "push", "--help"]),
         ("wal_fetch_help", &["wal", "fetch", "--help"]),
+        ("wal_serve_help", &["wal", "serve", "--help"]),
+        ("wal_check_help", &["wal", "check", "--help"]),
         ("wal_receive_help", &["wal", "receive", "--help"]),
     ] {
         insta::assert_snapshot!(name, shown(&command(folder.path(), args).output().unwrap(), folder.path()));

@@ -1,5 +1,7 @@
 //! Compression of one buffer at a time. Knows no objects.
 
+use std::io::Cursor;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -48,16 +50,18 @@ impl Compressor {
     /// Appends `raw` to `out`, behind one byte that says how; what does not shrink is stored as it is.
     pub(crate) fn append(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<()> {
         let start = out.len();
-        let bound = match self.way {
-            Compression::None => 0,
-            Compression::Lz4 => lz4_flex::block::get_maximum_output_size(raw.len()),
-            Compression::Zstd(_) => zstd::zstd_safe::compress_bound(raw.len()),
-        };
-        out.resize(start + 1 + bound, 0);
         let failed = |error: std::io::Error| Error::io("compress a block", error);
+        out.push(STORED);
         let (way, length) = match (&mut self.zstd, self.way) {
-            (Some(zstd), _) => (ZSTD, zstd.compress_to_buffer(raw, &mut out[start + 1..]).map_err(failed)?),
+            (Some(zstd), _) => {
+                // Not filled with zeros first: of the room that is asked for little is used.
+                out.reserve(zstd::zstd_safe::compress_bound(raw.len()));
+                let mut behind = Cursor::new(&mut *out);
+                behind.set_position(start as u64 + 1);
+                (ZSTD, zstd.compress_to_buffer(raw, &mut behind).map_err(failed)?)
+            }
             (None, Compression::Lz4) => {
+                out.resize(start + 1 + lz4_flex::block::get_maximum_output_size(raw.len()), 0);
                 let length = lz4_flex::block::compress_into(raw, &mut out[start + 1..])
                     .map_err(|error| failed(std::io::Error::other(error)))?;
                 (LZ4, length)

@@ -246,7 +246,12 @@ fn check(file: ArchiveFile, name: &str, raw: &[u8], cluster: &Cluster) -> Result
 fn read_limited(path: &Path, limit: u64) -> Result<Bytes> {
     let mut bytes = Vec::new();
     std::fs::File::open(path)
-        .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
+        .and_then(|file| {
+            let length = file.metadata()?.len().min(limit);
+            // With room for the end to be seen: a vector that grows is copied.
+            bytes.reserve_exact(usize::try_from(length).unwrap_or(0) + 1);
+            file.take(limit + 1).read_to_end(&mut bytes)
+        })
         .map_err(|error| Error::io(format!("read {path:?}"), error))?;
     Ok(Bytes::from(bytes))
 }

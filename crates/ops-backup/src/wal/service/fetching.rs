@@ -160,8 +160,14 @@ impl Fetching {
         let Ok(_room) = self.room.acquire().await else { return State::Nothing };
         // Private as the files in it: they hold the data of the cluster.
         let _ = fs::DirBuilder::new().mode(0o700).create(&self.folder);
-        match wal::fetch(&self.repository, &self.cluster, name, &self.folder.join(name)).await {
-            Ok(Fetched::Written) => State::Here,
+        let path = self.folder.join(name);
+        match wal::fetch(&self.repository, &self.cluster, name, &path).await {
+            Ok(Fetched::Written) => {
+                // The server makes durable what it is given before it reads it: then there is nothing left to wait for.
+                let sync = move || drop(fs::File::open(path).and_then(|file| file.sync_data()));
+                Error::joined(tokio::task::spawn_blocking(sync).await);
+                State::Here
+            }
             Ok(Fetched::Absent) => State::Nothing,
             Err(error) => {
                 tracing::debug!(%error, "a segment could not be fetched ahead");
