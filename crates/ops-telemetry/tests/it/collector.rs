@@ -139,7 +139,7 @@ impl Real {
         Some(Self::start(command, port, Some(other)))
     }
 
-    fn start(mut command: Command, port: u16, grpc: Option<u16>) -> Self {
+    pub(crate) fn start(mut command: Command, port: u16, grpc: Option<u16>) -> Self {
         let home =
             std::env::temp_dir().join(format!("ops-telemetry-collector-{}-{port}", std::process::id()));
         fs::create_dir_all(&home).expect("a folder");
@@ -208,7 +208,7 @@ impl Drop for Real {
     }
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr());
     socket.expect("a port").port()
 }

@@ -4,6 +4,8 @@ mod admin;
 mod allocations;
 mod audit;
 #[cfg(all(feature = "otlp", feature = "http"))]
+mod broker;
+#[cfg(all(feature = "otlp", feature = "http"))]
 mod chain;
 #[cfg(feature = "otlp")]
 mod collector;
