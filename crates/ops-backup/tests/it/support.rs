@@ -260,6 +260,15 @@ impl Site {
         self.postgres.psql(sql).unwrap()
     }
 
+    /// Makes a table of 30 MB that nothing changes, whatever a load does to its own, and returns its bytes: backups share
+    /// them.
+    pub(crate) fn still(&self) -> u64 {
+        self.psql(
+            "CREATE TABLE still AS SELECT repeat(md5(n::text), 50) FROM generate_series(1, 20000) AS n",
+        );
+        self.psql("VACUUM FREEZE still; SELECT pg_relation_size('still')").parse().unwrap()
+    }
+
     /// Runs a client program of the server, and returns what it printed.
     pub(crate) fn run(&self, program: &str, arguments: &[&str]) -> String {
         let output = self.postgres.command(program).args(arguments).output().unwrap();
