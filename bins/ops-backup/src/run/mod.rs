@@ -11,6 +11,7 @@ mod restore;
 mod service;
 mod verify;
 mod wal;
+mod watched;
 
 use crate::args::{Action, Args, WalAction};
 use crate::open;

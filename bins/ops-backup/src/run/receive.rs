@@ -1,5 +1,6 @@
 //! `wal receive`: the receiver of the library, with its numbers on a listener for operators.
 
+use super::watched::{self, Number, count};
 use super::{Answered, Job};
 use crate::args::ReceiveArgs;
 use crate::failed::failed;
@@ -7,8 +8,8 @@ use crate::render::Answer;
 use crate::{open, parse};
 use ops_backup::wal::receive::{ReceiveOptions, Status, receive};
 use ops_cli::{Exit, Failure};
-use ops_telemetry::admin::{Admin, Listen, Listener};
-use ops_telemetry::metrics::{Desc, Registry, Samples, Unit};
+use ops_telemetry::admin::Listener;
+use ops_telemetry::metrics::{Registry, Unit};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -61,26 +62,25 @@ async fn tell(status: watch::Receiver<Status>) {
 
 fn listen(args: &ReceiveArgs, status: &watch::Receiver<Status>) -> Result<Option<Listener>, Failure> {
     let Some(addr) = args.listen else { return Ok(None) };
-    let registry = Registry::new();
-    register(&registry, status).map_err(|error| Failure::from_error(Exit::Bug, &error))?;
-    let admin = Admin::new(&registry);
     let asked = status.clone();
-    admin.check_with("receiver", move || {
+    let check = move || {
         let status = asked.borrow();
         match (&status.warning, status.streaming) {
             (Some(warning), _) => Err(warning.clone()),
             (None, false) => Err("no WAL is being streamed".to_owned()),
             (None, true) => Ok(()),
         }
-    });
-    let listener = Listener::start(&admin, Listen { addr, ..Listen::default() });
-    listener.map(Some).map_err(|error| Failure::from_error(Exit::CannotCreate, &error))
+    };
+    watched::listen(addr, registry(status), "receiver", check).map(Some)
 }
 
-type Read = fn(&Status) -> Option<f64>;
+fn registry(status: &watch::Receiver<Status>) -> Result<Registry, ops_telemetry::Error> {
+    let status = status.clone();
+    watched::registry(&COUNTERS, &GAUGES, move |read| read(&status.borrow()))
+}
 
 /// What is counted from the start on.
-const COUNTERS: [(&str, &str, Unit, Read); 4] = [
+const COUNTERS: [Number<Status>; 4] = [
     ("ops_wal_receive_bytes_total", "Bytes of WAL that were received.", Unit::Bytes, |s| count(s.bytes)),
     ("ops_wal_receive_segments_total", "Complete segments that became durable.", Unit::Count, |s| {
         count(s.segments)
@@ -97,7 +97,7 @@ const COUNTERS: [(&str, &str, Unit, Read); 4] = [
 ];
 
 /// What is so now. A value that is not known has no sample.
-const GAUGES: [(&str, &str, Unit, Read); 6] = [
+const GAUGES: [Number<Status>; 6] = [
     ("ops_wal_receive_streaming", "Whether WAL is being streamed.", Unit::Count, |s| {
         count(u64::from(s.streaming))
     }),
@@ -121,35 +121,12 @@ const GAUGES: [(&str, &str, Unit, Read); 6] = [
     }),
 ];
 
-fn register(registry: &Registry, status: &watch::Receiver<Status>) -> Result<(), ops_telemetry::Error> {
-    let reader = |read: Read| {
-        let status = status.clone();
-        move |samples: &mut Samples<'_>| {
-            if let Some(value) = read(&status.borrow()) {
-                samples.add(&[], value);
-            }
-        }
-    };
-    for (name, help, unit, read) in COUNTERS {
-        registry.observe_counter(Desc::new(name, help).unit(unit), &[], reader(read))?;
-    }
-    for (name, help, unit, read) in GAUGES {
-        registry.observe_gauge(Desc::new(name, help).unit(unit), &[], reader(read))?;
-    }
-    Ok(())
-}
-
-#[expect(clippy::cast_precision_loss, clippy::unnecessary_wraps, reason = "exact up to 2^53; as the others")]
-fn count(value: u64) -> Option<f64> {
-    Some(value as f64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_names_of_all_numbers_are_accepted() {
-        register(&Registry::new(), &watch::channel(Status::default()).1).unwrap();
+        registry(&watch::channel(Status::default()).1).unwrap();
     }
 }

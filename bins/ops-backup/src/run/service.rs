@@ -1,13 +1,14 @@
 //! `wal serve`: the service of the library, with its numbers on a listener for operators.
 
+use super::watched::{self, Number, count};
 use super::{Job, wal};
 use crate::args::ServeArgs;
 use crate::failed::failed;
 use crate::{open, parse};
 use ops_backup::wal::service::{Service, ServiceOptions, Status, StatusHandle};
 use ops_cli::{Exit, Failure};
-use ops_telemetry::admin::{Admin, Listen, Listener};
-use ops_telemetry::metrics::{Desc, Registry, Samples, Unit};
+use ops_telemetry::admin::Listener;
+use ops_telemetry::metrics::{Registry, Unit};
 
 pub(super) async fn run(args: &ServeArgs, job: &Job<'_>) -> Result<Exit, Failure> {
     let settings = job.settings;
@@ -30,19 +31,18 @@ pub(super) async fn run(args: &ServeArgs, job: &Job<'_>) -> Result<Exit, Failure
 
 fn listen(args: &ServeArgs, status: &StatusHandle) -> Result<Option<Listener>, Failure> {
     let Some(addr) = args.listen else { return Ok(None) };
-    let registry = Registry::new();
-    register(&registry, status).map_err(|error| Failure::from_error(Exit::Bug, &error))?;
-    let admin = Admin::new(&registry);
     let asked = status.clone();
-    admin.check_with("archive", move || asked.get().trouble.map_or(Ok(()), Err));
-    let listener = Listener::start(&admin, Listen { addr, ..Listen::default() });
-    listener.map(Some).map_err(|error| Failure::from_error(Exit::CannotCreate, &error))
+    let check = move || asked.get().trouble.map_or(Ok(()), Err);
+    watched::listen(addr, registry(status), "archive", check).map(Some)
 }
 
-type Read = fn(&Status) -> Option<f64>;
+fn registry(status: &StatusHandle) -> Result<Registry, ops_telemetry::Error> {
+    let status = status.clone();
+    watched::registry(&COUNTERS, &GAUGES, move |read| read(&status.get()))
+}
 
 /// What is counted from the start of the service on.
-const COUNTERS: [(&str, &str, Unit, Read); 9] = [
+const COUNTERS: [Number<Status>; 9] = [
     ("ops_wal_pushed_total", "WAL files that became durable.", Unit::Count, |s| count(s.totals.pushed)),
     ("ops_wal_push_failures_total", "Attempts to store a WAL file that failed.", Unit::Count, |s| {
         count(s.totals.push_failures)
@@ -72,7 +72,7 @@ const COUNTERS: [(&str, &str, Unit, Read); 9] = [
 ];
 
 /// What is so now. A value that is not known has no sample.
-const GAUGES: [(&str, &str, Unit, Read); 6] = [
+const GAUGES: [Number<Status>; 6] = [
     ("ops_wal_waiting_files", "WAL files that wait to be archived.", Unit::Count, |s| count(s.waiting)),
     ("ops_wal_waiting_since_timestamp_seconds", "Since when the oldest of them waits.", Unit::Seconds, |s| {
         s.waiting_since.map(|at| at.as_duration().as_secs_f64())
@@ -94,35 +94,12 @@ const GAUGES: [(&str, &str, Unit, Read); 6] = [
     ),
 ];
 
-fn register(registry: &Registry, status: &StatusHandle) -> Result<(), ops_telemetry::Error> {
-    let reader = |read: Read| {
-        let status = status.clone();
-        move |samples: &mut Samples<'_>| {
-            if let Some(value) = read(&status.get()) {
-                samples.add(&[], value);
-            }
-        }
-    };
-    for (name, help, unit, read) in COUNTERS {
-        registry.observe_counter(Desc::new(name, help).unit(unit), &[], reader(read))?;
-    }
-    for (name, help, unit, read) in GAUGES {
-        registry.observe_gauge(Desc::new(name, help).unit(unit), &[], reader(read))?;
-    }
-    Ok(())
-}
-
-#[expect(clippy::cast_precision_loss, clippy::unnecessary_wraps, reason = "exact up to 2^53; as the others")]
-fn count(value: u64) -> Option<f64> {
-    Some(value as f64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_names_of_all_numbers_are_accepted() {
-        register(&Registry::new(), &StatusHandle::default()).unwrap();
+        registry(&StatusHandle::default()).unwrap();
     }
 }
