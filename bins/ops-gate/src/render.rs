@@ -1,7 +1,7 @@
 //! Answers as text and JSON.
 
 use ops_cli::{Format, output};
-use ops_gates::{Gate, GateRecord, Kind, Plan, RunRecord, Subject};
+use ops_gates::{GateRecord, Plan, PlannedGate, RunRecord, Subject};
 use serde::Serialize;
 use std::io;
 use std::path::Path;
@@ -137,9 +137,8 @@ struct PlanAnswer<'a> {
 #[derive(Serialize)]
 struct Step<'a> {
     step: usize,
-    kind: &'static str,
     #[serde(flatten)]
-    gate: &'a Gate,
+    gate: &'a PlannedGate,
 }
 
 /// The answer of `plan`.
@@ -152,11 +151,7 @@ pub(crate) fn plan(plan: &Plan, format: Format) -> io::Result<()> {
             sha256: plan.sha256(),
             subject: plan.subject(),
             variables: plan.variable_names().collect(),
-            gates: plan
-                .order()
-                .iter()
-                .map(|(depth, gate)| Step { step: depth + 1, kind: gate.kind.name(), gate })
-                .collect(),
+            gates: plan.order().iter().map(|(depth, gate)| Step { step: depth + 1, gate }).collect(),
         }),
         Format::Text => output::text(&plan_text(plan)),
     }
@@ -175,12 +170,12 @@ fn plan_text(plan: &Plan) -> String {
             shown = Some(depth);
         }
         let required = if gate.required { "required" } else { "advisory" };
-        let kind = gate.kind.name();
+        let kind = &gate.kind;
         text.push_str(&format!(
             "  {:width$}  {kind:8}  {required}  at most {:6}  {}\n",
             gate.id,
             gate.timeout.to_string(),
-            what(&gate.kind)
+            gate.gate.summary()
         ));
         if !gate.needs.is_empty() {
             text.push_str(&format!("  {:width$}  needs {}\n", "", gate.needs.join(", ")));
@@ -191,27 +186,6 @@ fn plan_text(plan: &Plan) -> String {
         text.push_str(&format!("\nvariables: {}\n", variables.join(", ")));
     }
     text
-}
-
-/// What a gate looks at, in one line; variables by name, never by value.
-fn what(kind: &Kind) -> String {
-    match kind {
-        Kind::Command(command) => command
-            .run
-            .iter()
-            .map(|text| text.template().lines().next().unwrap_or(""))
-            .collect::<Vec<_>>()
-            .join(" "),
-        Kind::Http(http) => format!("{} answers {}", http.url, http.status),
-        Kind::Postgres(postgres) => match &postgres.query {
-            Some(query) => format!("{} on {}", query.lines().next().unwrap_or(""), postgres.url),
-            None => format!("connects to {}", postgres.url),
-        },
-        Kind::Evidence(evidence) => {
-            format!("{} at {}, at most {} old", evidence.record_kind, evidence.path, evidence.max_age)
-        }
-        _ => String::new(),
-    }
 }
 
 fn digests(subject: &Subject) -> String {

@@ -52,26 +52,29 @@
 //! only look. Linux only.
 
 mod error;
+mod gate;
+mod kind;
 mod outcome;
 mod plan;
-mod probe;
 mod process;
 mod record;
 pub mod report;
 mod run;
+mod value;
 mod verdict;
 
 pub use error::{Error, ErrorKind, Problem};
+pub use gate::{Context, Facts, Gate, Objectives, Subject, Wrong};
+pub use kind::{Command, Evidence, Http, Kinds, Limits, Postgres};
 pub use outcome::{Fault, Finding, Outcome};
-pub use plan::{
-    Command, DEFAULT_TIMEOUT, Evidence, Gate, Http, Kind, Limits, Plan, Postgres, Span, Subject, Text,
-    Variables,
-};
+pub use plan::{DEFAULT_TIMEOUT, Plan, PlannedGate, ReadOptions};
 pub use process::Masker;
 pub use record::{GateRecord, LogRef, PlanRef, RunRecord, SCHEMA, State};
 pub use run::{
     ChildEnvironment, EVENTS, EVIDENCE, EVIDENCE_KIND, Event, EventKind, JUNIT, LOGS, Observer, Options,
     Runner, SUMMARY, VERDICT, verify,
 };
+pub use schemars;
 pub use tokio_util::sync::CancellationToken;
+pub use value::{Span, Text, Threshold, VariableName, Variables};
 pub use verdict::{Judged, Judgement, Standing, Verdict, judge};

@@ -41,8 +41,12 @@ pub enum Fault {
     Connect,
     /// The time of the gate was over.
     Timeout,
+    /// The other side is there, and not ready yet.
+    NotReady,
     /// There was an answer, and nothing in it.
     NoData,
+    /// There was too little to judge by.
+    InsufficientSamples,
     /// The answer could not be understood.
     Parse,
     /// The tool or the server could not do its work.
@@ -66,23 +70,58 @@ pub struct Finding {
     pub reason: String,
     /// What was measured, each with its unit in the name.
     pub measurements: BTreeMap<String, f64>,
+    /// What later gates may refer to as `${gate:id.name}`. It stands in the record: never a secret.
+    pub outputs: BTreeMap<String, String>,
+    /// What was judged by, and where it came from: `p95 <= 1.5 (env MAX_LATENCY)`.
+    pub thresholds: Vec<String>,
 }
 
 impl Finding {
-    pub(crate) fn new(outcome: Outcome, code: &'static str, reason: impl Into<String>) -> Self {
-        Self { outcome, code, reason: reason.into(), measurements: BTreeMap::new() }
+    /// A finding with an outcome, a stable name of the reason, and one sentence for people.
+    pub fn new(outcome: Outcome, code: &'static str, reason: impl Into<String>) -> Self {
+        let (measurements, outputs, thresholds) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        Self { outcome, code, reason: reason.into(), measurements, outputs, thresholds }
     }
 
-    pub(crate) fn pass(reason: impl Into<String>) -> Self {
+    /// Adds a measurement; its name ends with its unit.
+    #[must_use]
+    pub fn measured(mut self, name: impl Into<String>, value: f64) -> Self {
+        self.measurements.insert(name.into(), value);
+        self
+    }
+
+    /// Gives a value to the gates that need this one.
+    #[must_use]
+    pub fn output(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.outputs.insert(name.into(), value.into());
+        self
+    }
+
+    /// Notes what it was judged by.
+    #[must_use]
+    pub fn judged_by(mut self, rule: impl Into<String>) -> Self {
+        self.thresholds.push(rule.into());
+        self
+    }
+
+    /// Shown to be as it should be.
+    pub fn pass(reason: impl Into<String>) -> Self {
         Self::new(Outcome::Pass, "ok", reason)
     }
 
-    pub(crate) fn fail(code: &'static str, reason: impl Into<String>) -> Self {
+    /// Shown not to be as it should be.
+    pub fn fail(code: &'static str, reason: impl Into<String>) -> Self {
         Self::new(Outcome::Fail, code, reason)
     }
 
-    pub(crate) fn error(error: Fault, code: &'static str, reason: impl Into<String>) -> Self {
+    /// Could not be judged.
+    pub fn error(error: Fault, code: &'static str, reason: impl Into<String>) -> Self {
         Self::new(Outcome::Error { error }, code, reason)
+    }
+
+    /// Looked at, but what was seen proves neither.
+    pub fn inconclusive(code: &'static str, reason: impl Into<String>) -> Self {
+        Self::new(Outcome::Inconclusive, code, reason)
     }
 
     pub(crate) fn cancelled() -> Self {

@@ -1,7 +1,8 @@
 //! What is known about a run, as `verdict.json` has it. Every report is made from this alone.
 
+use crate::gate::Subject;
 use crate::outcome::Outcome;
-use crate::plan::{Plan, Subject};
+use crate::plan::Plan;
 use crate::verdict::{Judged, Judgement, Standing, Verdict, judge};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -117,9 +118,9 @@ impl RunRecord {
         trace_id: Option<String>,
         now: Timestamp,
     ) -> Self {
-        let gate = |gate: &crate::plan::Gate| GateRecord {
+        let gate = |gate: &crate::plan::PlannedGate| GateRecord {
             id: gate.id.clone(),
-            kind: gate.kind.name().to_owned(),
+            kind: gate.kind.clone(),
             required: gate.required,
             needs: gate.needs.clone(),
             outcome: None,

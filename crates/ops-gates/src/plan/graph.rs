@@ -1,9 +1,9 @@
 //! The graph of `needs`: pure functions on positions.
 
-use super::Gate;
+use super::PlannedGate;
 
 /// For each gate, the positions of the gates that it needs. Names that do not exist are left out; the reader refuses them.
-pub(super) fn edges(gates: &[Gate]) -> Vec<Vec<usize>> {
+pub(super) fn edges(gates: &[PlannedGate]) -> Vec<Vec<usize>> {
     let position: std::collections::HashMap<&str, usize> =
         gates.iter().enumerate().map(|(position, gate)| (gate.id.as_str(), position)).collect();
     gates

@@ -1,22 +1,16 @@
 //! The plan: which gates there are, what they need, and when they pass. Nothing here runs anything.
 
-mod check;
-mod duration;
 mod graph;
-mod kinds;
 mod read;
-mod suggest;
-mod text;
-
-pub use duration::Span;
-pub use kinds::{Command, Evidence, Http, Kind, Limits, Postgres};
-pub use text::{Text, Variables};
 
 use crate::error::{Error, ErrorKind};
+use crate::gate::{Gate, Objectives, Subject};
+use crate::kind::Kinds;
+use crate::value::{Span, Variables, names_a_secret};
 use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use serde::Serialize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// How long a gate may take where its plan says nothing.
 pub const DEFAULT_TIMEOUT: Span = Span::from_secs(60);
@@ -45,24 +39,18 @@ pub struct Plan {
     directory: PathBuf,
     sha256: String,
     subject: Option<Subject>,
-    gates: Vec<Gate>,
+    objectives: Objectives,
+    gates: Vec<PlannedGate>,
     variables: Variables,
-}
-
-/// What is released: the verdict speaks about these bytes, and about no others.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Subject {
-    /// The name of the artifact or repository.
-    pub name: String,
-    /// Digests by algorithm: `sha256`, `sha512` or `gitCommit`.
-    pub digest: BTreeMap<String, String>,
 }
 
 /// One check of a plan.
 #[derive(Debug, Clone, Serialize)]
-pub struct Gate {
+pub struct PlannedGate {
     /// Unique in the plan; letters, digits, `-`, `_` and `.`, because it names the gate's log file.
     pub id: String,
+    /// The name of its kind.
+    pub kind: String,
     /// Whether the release is blocked unless this gate passes. A gate that is not required only warns.
     pub required: bool,
     /// The gates that must have passed before this one starts.
@@ -70,8 +58,18 @@ pub struct Gate {
     /// How long the gate may take from its start.
     pub timeout: Span,
     /// What the gate checks.
+    #[serde(skip)]
+    pub gate: Arc<dyn Gate>,
+    /// The keys of its kind, as the plan has them.
     #[serde(flatten)]
-    pub kind: Kind,
+    pub keys: serde_json::Value,
+}
+
+/// How a plan is read.
+#[derive(Debug, Clone, Default)]
+pub struct ReadOptions {
+    /// The kinds of gates that the plan may use.
+    pub kinds: Kinds,
 }
 
 impl Plan {
@@ -92,7 +90,20 @@ impl Plan {
         origin: &str,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Plan, Error> {
-        read::plan(toml, origin, variable)
+        Self::parse_as(toml, origin, variable, &ReadOptions::default())
+    }
+
+    /// As [`Plan::parse_with`], with options.
+    ///
+    /// # Errors
+    /// As [`Plan::parse`].
+    pub fn parse_as(
+        toml: &str,
+        origin: &str,
+        variable: &dyn Fn(&str) -> Option<String>,
+        options: &ReadOptions,
+    ) -> Result<Plan, Error> {
+        read::plan(toml, origin, variable, options)
     }
 
     /// Reads a plan from a file. Relative paths in it start at the file's directory, wherever it is called from.
@@ -130,12 +141,12 @@ impl Plan {
     }
 
     /// The gates in the order of the plan.
-    pub fn gates(&self) -> &[Gate] {
+    pub fn gates(&self) -> &[PlannedGate] {
         &self.gates
     }
 
     /// The gates in an order in which each comes after all that it needs, and how many steps stand before it.
-    pub fn order(&self) -> Vec<(usize, &Gate)> {
+    pub fn order(&self) -> Vec<(usize, &PlannedGate)> {
         let needs = graph::edges(&self.gates);
         let depths = graph::depths(&needs);
         let mut order: Vec<_> = depths.into_iter().zip(&self.gates).collect();
@@ -153,28 +164,20 @@ impl Plan {
         self.variables.iter().map(|(name, _)| name)
     }
 
-    /// The variables whose values must never be shown, with their values: passwords, and those whose name says that they
-    /// are secret. Give them to the masker before the run starts.
+    /// What must never be shown, with its values: the plan's secrets, and the variables of the environment whose name says
+    /// that they are secret. Give them to the masker before the run starts.
     pub fn secrets(&self) -> impl Iterator<Item = (&str, &SecretString)> {
-        let passwords: Vec<&str> = self.password_names().collect();
-        let secret = move |name: &str| text::names_a_secret(name) || passwords.contains(&name);
-        self.variables.iter().filter(move |(name, _)| secret(name))
+        let named = self.variables.iter().filter(|(name, _)| names_a_secret(name));
+        self.variables.secrets().chain(named)
     }
 
-    fn password_names(&self) -> impl Iterator<Item = &str> {
-        self.gates.iter().filter_map(|gate| match &gate.kind {
-            Kind::Postgres(postgres) => postgres.password_env.as_deref(),
-            _ => None,
-        })
+    /// The promises that the plan states.
+    pub fn objectives(&self) -> &Objectives {
+        &self.objectives
     }
 
     pub(crate) fn variables(&self) -> &Variables {
         &self.variables
-    }
-
-    /// A path of the plan, from the plan's directory.
-    pub(crate) fn path(&self, text: &Text) -> PathBuf {
-        self.directory.join(text.resolve(&self.variables))
     }
 
     pub(crate) fn directory(&self) -> &Path {

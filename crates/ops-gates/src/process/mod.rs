@@ -8,6 +8,7 @@ mod tree;
 pub(crate) use output::{Capture, Excerpt, Finder};
 pub(crate) use tree::{MARKER, adopt_orphans, end_unmarked_orphans};
 
+use output::Output;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
@@ -51,6 +52,8 @@ pub(crate) struct Ended {
     pub(crate) end: End,
     /// Whether the text that was looked for stood in the standard output.
     pub(crate) found: bool,
+    /// The beginning of the standard output, as much as was to be kept.
+    pub(crate) stdout: Vec<u8>,
     /// Processes that the program had left behind when it exited, and that were then ended.
     pub(crate) left_behind: usize,
     /// Processes that could not be ended.
@@ -64,6 +67,7 @@ pub(crate) struct Ended {
 pub(crate) async fn run(
     job: Job,
     expect: Option<Finder>,
+    keep: usize,
     capture: &Arc<Capture>,
     cancel: &CancellationToken,
 ) -> std::io::Result<Ended> {
@@ -84,8 +88,8 @@ pub(crate) async fn run(
     let stdout = child.stdout.take().expect("stdout is piped");
     let stderr = child.stderr.take().expect("stderr is piped");
     let mut readers = Readers(vec![
-        tokio::spawn(output::read(stdout, Arc::clone(capture), expect)),
-        tokio::spawn(output::read(stderr, Arc::clone(capture), None)),
+        tokio::spawn(output::read(stdout, Arc::clone(capture), expect, keep)),
+        tokio::spawn(output::read(stderr, Arc::clone(capture), None, 0)),
     ]);
     let end = tokio::select! {
         status = child.wait() => End::Exited(status?),
@@ -97,20 +101,25 @@ pub(crate) async fn run(
         // The tree is dead, so that this only collects the exit status.
         let _ = tokio::time::timeout(DRAIN, child.wait()).await;
     }
-    let found = readers.finish().await;
-    Ok(Ended { end, found, left_behind, survivors })
+    let Output { found, kept } = readers.finish().await;
+    Ok(Ended { end, found, stdout: kept, left_behind, survivors })
 }
 
 /// The tasks that read the output; they end with whatever owns them.
-struct Readers(Vec<JoinHandle<bool>>);
+struct Readers(Vec<JoinHandle<Output>>);
 
 impl Readers {
-    async fn finish(&mut self) -> bool {
-        let mut found = false;
-        for reader in &mut self.0 {
-            found |= matches!(tokio::time::timeout(DRAIN, reader).await, Ok(Ok(true)));
+    /// What the standard output was; of one that somebody still holds open, nothing is known.
+    async fn finish(&mut self) -> Output {
+        let mut of_stdout = Output::default();
+        for (position, reader) in self.0.iter_mut().enumerate() {
+            if let Ok(Ok(output)) = tokio::time::timeout(DRAIN, reader).await
+                && position == 0
+            {
+                of_stdout = output;
+            }
         }
-        found
+        of_stdout
     }
 }
 

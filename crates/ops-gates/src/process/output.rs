@@ -51,6 +51,14 @@ impl Capture {
         Ok(Self { masker, inner: Mutex::new(Inner { log, digest, head, tail, bytes: 0, failure: None }) })
     }
 
+    /// Writes a line of our own.
+    pub(crate) fn note(&self, line: &str) {
+        let mut bytes = line.as_bytes().to_vec();
+        bytes.push(b'\n');
+        self.mask(&mut bytes);
+        self.write(&bytes);
+    }
+
     fn mask(&self, bytes: &mut Vec<u8>) {
         if let Some(masker) = &self.masker {
             masker(bytes);
@@ -106,12 +114,23 @@ impl Inner {
     }
 }
 
-/// Reads a stream to its end; returns whether the text that is looked for was in it.
+/// What is known of a stream that was read to its end.
+#[derive(Debug, Default)]
+pub(super) struct Output {
+    /// Whether the text that was looked for was in it.
+    pub(super) found: bool,
+    /// Its beginning, unmasked.
+    pub(super) kept: Vec<u8>,
+}
+
+/// Reads a stream to its end, keeping so much of its beginning.
 pub(super) async fn read(
     mut stream: impl AsyncRead + Unpin,
     capture: std::sync::Arc<Capture>,
     mut expect: Option<Finder>,
-) -> bool {
+    keep: usize,
+) -> Output {
+    let mut kept = Vec::new();
     let mut line: Vec<u8> = Vec::new();
     let mut chunk = vec![0; 32 * 1024];
     loop {
@@ -122,6 +141,7 @@ pub(super) async fn read(
         if let Some(finder) = &mut expect {
             finder.feed(&chunk[..read]);
         }
+        kept.extend_from_slice(&chunk[..read.min(keep - kept.len())]);
         line.extend_from_slice(&chunk[..read]);
         let complete = match line.iter().rposition(|byte| *byte == b'\n') {
             Some(newline) => newline + 1,
@@ -138,7 +158,7 @@ pub(super) async fn read(
     }
     capture.mask(&mut line);
     capture.write(&line);
-    expect.is_some_and(|finder| finder.found())
+    Output { found: expect.is_some_and(|finder| finder.found()), kept }
 }
 
 /// Looks for a text in a stream of chunks, keeping no more than the text's length.
@@ -206,7 +226,7 @@ mod tests {
         let path = directory.path().join("log");
         let capture = Arc::new(Capture::create(&path, masker).expect("a new log"));
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        runtime.block_on(read(input, Arc::clone(&capture), None));
+        runtime.block_on(read(input, Arc::clone(&capture), None, 0));
         (capture.finish().expect("a written log"), std::fs::read(&path).expect("a log"))
     }
 

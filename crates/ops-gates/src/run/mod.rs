@@ -10,9 +10,9 @@ pub use event::{Event, EventKind};
 pub use proof::{EVIDENCE_KIND, verify};
 
 use crate::error::{Error, ErrorKind};
+use crate::gate::{Context, Parts, Results};
 use crate::outcome::{Finding, Outcome};
-use crate::plan::Plan;
-use crate::probe::{self, Context};
+use crate::plan::{Plan, PlannedGate};
 use crate::process::{self, Masker};
 use crate::record::{LogRef, RunRecord};
 use crate::report;
@@ -130,8 +130,13 @@ impl Runner {
         );
         let directory = RunDirectory::create(directory, &record)?;
         let log = Log { directory, seq: 0, observer: options.observer.clone(), failure: None };
-        let mut run =
-            Run { options, plan, cancel, state: Mutex::new(Inner { record, log, started: HashMap::new() }) };
+        let mut run = Run {
+            options,
+            plan,
+            cancel,
+            results: Results::default(),
+            state: Mutex::new(Inner { record, log, started: HashMap::new() }),
+        };
         run.emit(EventKind::RunStarted { run_id, gates: plan.gates().len() });
         run.gates().await;
         run.finish().await
@@ -143,6 +148,7 @@ struct Run<'a> {
     options: &'a Options,
     plan: &'a Plan,
     cancel: CancellationToken,
+    results: Results,
     state: Mutex<Inner>,
 }
 
@@ -194,7 +200,7 @@ impl Run<'_> {
 
     async fn gate(&self, position: usize) -> Finding {
         let gate = &self.plan.gates()[position];
-        let span = tracing::info_span!("gate", gate = gate.id, kind = gate.kind.name());
+        let span = tracing::info_span!("gate", gate = gate.id, kind = gate.kind);
         let (log, log_name, marker) = {
             let mut guard = self.state();
             let state = &mut *guard;
@@ -207,9 +213,14 @@ impl Run<'_> {
         let environment = span.in_scope(|| {
             self.options.child_environment.as_ref().map_or_else(Vec::new, |environment| environment())
         });
-        let context = Context {
-            plan: self.plan,
-            gate,
+        let context = Context::new(Parts {
+            id: &gate.id,
+            timeout: gate.timeout,
+            directory: self.plan.directory(),
+            variables: self.plan.variables(),
+            results: &self.results,
+            objectives: self.plan.objectives(),
+            subject: self.plan.subject(),
             environment: &environment,
             now: Timestamp::now(),
             log: &log,
@@ -217,8 +228,13 @@ impl Run<'_> {
             marker,
             grace: self.options.grace,
             cancel: &self.cancel,
-        };
-        let (finding, excerpt) = probe::run(&context).instrument(span).await;
+        });
+        let mut finding = check(gate, &context).instrument(span).await;
+        let excerpt = context.finish().unwrap_or_else(|failed| {
+            finding = failed;
+            None
+        });
+        self.results.note(&gate.id, &finding);
         if let Some(excerpt) = excerpt {
             let gate = &mut self.state().record.gates[position];
             gate.log = Some(LogRef { path: log_name, sha256: excerpt.sha256 });
@@ -281,6 +297,27 @@ impl Run<'_> {
         }
         directory.put(VERDICT, &verdict)?;
         Ok(record.clone())
+    }
+}
+
+/// How long a check may go on after its time, to end the programs that it started.
+const TIDYING: Duration = Duration::from_secs(10);
+
+/// Runs a gate's check within the gate's time.
+async fn check(gate: &PlannedGate, context: &Context<'_>) -> Finding {
+    let mut check = gate.gate.check(context);
+    let finding = tokio::select! {
+        finding = &mut check => return finding,
+        () = tokio::time::sleep(gate.timeout.get()) => Finding::timeout(gate.timeout),
+        () = context.cancelled().cancelled() => Finding::cancelled(),
+    };
+    if !context.has_programs() {
+        return finding;
+    }
+    // The programs keep the same time, and are being ended; what is left of them is part of the finding.
+    match tokio::time::timeout(TIDYING, check).await {
+        Ok(told) if matches!(told.outcome, Outcome::Error { .. } | Outcome::Cancelled) => told,
+        _ => finding,
     }
 }
 

@@ -31,7 +31,7 @@ fn a_plan_of_every_kind_is_read() {
     let toml = include_str!("../fixtures/every-kind.toml");
     let plan =
         Plan::parse_with(toml, "p.toml", &variable).unwrap_or_else(|error| panic!("{:?}", error.problems()));
-    let kinds: Vec<&str> = plan.gates().iter().map(|gate| gate.kind.name()).collect();
+    let kinds: Vec<&str> = plan.gates().iter().map(|gate| gate.kind.as_str()).collect();
     assert_eq!(kinds, ["command", "command", "http", "postgres", "evidence"]);
     let depths: Vec<(usize, &str)> =
         plan.order().into_iter().map(|(depth, gate)| (depth, gate.id.as_str())).collect();
@@ -111,7 +111,13 @@ fn a_variable_must_be_set_before_anything_runs() {
     assert!(Plan::parse_with(&plan("${env:SET} $SET $$"), "p", &variable).is_ok());
     refused(&plan("${env:UNSET}"), &[("5:16: variable `UNSET` is not set, or is empty", "")]);
     refused(&plan("${env:EMPTY}"), &[("5:16: variable `EMPTY` is not set, or is empty", "")]);
-    refused(&plan("${SET}"), &[("5:16: `${SET}` is not understood; only `${env:NAME}` is", "")]);
+    refused(
+        &plan("${SET}"),
+        &[(
+            "5:16: `${SET}` is not understood; only `${env:NAME}`, `${secret:NAME}` and `${gate:id.field}` are",
+            "",
+        )],
+    );
     refused(
         &plan("${env:DB_PASSWORD}"),
         &[(
@@ -121,7 +127,7 @@ fn a_variable_must_be_set_before_anything_runs() {
     );
     refused(
         &format!("name = \"x\"\n{GATE}env = [\"UNSET\"]\n"),
-        &[("2:1: variable `UNSET` is not set, or is empty", "")],
+        &[("6:8: variable `UNSET` is not set, or is empty", "")],
     );
 }
 

@@ -1,10 +1,15 @@
 //! `kind = "evidence"`: finds the newest signed record that verifies, and judges it.
 
-use super::{Context, chain};
+use super::chain;
+use crate::gate::{Context, Facts, Gate, Wrong};
 use crate::outcome::{Fault, Finding};
-use crate::plan::{Evidence, Span};
+use crate::value::{Span, Text, Threshold, digest};
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use ops_core::evidence::{Envelope, Outcome, Record, VerifyingKey};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,19 +29,83 @@ struct Wanted {
     rules: Evidence,
 }
 
-pub(super) async fn run(evidence: &Evidence, context: &Context<'_>) -> Finding {
-    let wanted = Wanted {
-        kind: evidence.record_kind.clone(),
-        subject: evidence.subject.as_ref().map(|text| context.resolve(text)),
-        digest: evidence.digest.as_ref().map(|text| context.resolve(text)),
-        max_age: evidence.max_age,
-        now: context.now,
-        rules: evidence.clone(),
-    };
-    let (pattern, key) = (context.plan.path(&evidence.path), context.plan.path(&evidence.key));
-    // A directory on a network file system may hang, and must not hang the run with it.
-    let found = tokio::task::spawn_blocking(move || search(&pattern, &key, &wanted)).await;
-    found.unwrap_or_else(|_| Finding::error(Fault::Internal, "panic", "the search for evidence stopped"))
+/// A signed record of work done elsewhere, such as a restore rehearsal.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Evidence {
+    /// A signed envelope, or a pattern with `*`, `?`, `[…]` or `**` that finds several.
+    pub path: Text,
+    /// The public key that must have signed.
+    pub key: Text,
+    /// The kind of the record, for example `restore-rehearsal`.
+    pub record_kind: String,
+    /// How long ago the recorded work may have ended; older evidence proves nothing.
+    pub max_age: Span,
+    /// The name of a subject that the record must be about.
+    pub subject: Option<Text>,
+    /// The digest of a subject that the record must be about, as `sha256:…`.
+    pub digest: Option<Text>,
+    /// Checks that the record must hold, each passed.
+    #[serde(default)]
+    pub require_checks: Vec<String>,
+    /// Limits on what the record measured; a measurement that is missing does not pass.
+    #[serde(default)]
+    pub measurements: BTreeMap<String, Limits>,
+}
+
+/// The range that a measurement must lie in; at least one end is given.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// The greatest value that passes.
+    pub max: Option<Threshold>,
+    /// The least value that passes.
+    pub min: Option<Threshold>,
+}
+
+impl Gate for Evidence {
+    fn wrong(&self, _: &Facts) -> Vec<Wrong> {
+        let mut wrong = Vec::new();
+        if self.record_kind.is_empty() {
+            wrong.push(Wrong::gate("`record_kind` is empty"));
+        }
+        for (name, limits) in &self.measurements {
+            if limits.min.is_none() && limits.max.is_none() {
+                wrong.push(Wrong::gate(format!("measurement `{name}` needs a `max` or `min`")));
+            }
+        }
+        let written = self.digest.as_ref().filter(|text| !text.template().contains("${"));
+        if let Some(text) = written.filter(|text| digest(text.template()).is_none()) {
+            wrong.push(Wrong::text(text, "`digest` is not a digest such as `sha256:…`"));
+        }
+        wrong
+    }
+
+    fn summary(&self) -> String {
+        format!("{} at {}, at most {} old", self.record_kind, self.path, self.max_age)
+    }
+
+    fn check<'a>(&'a self, context: &'a Context<'a>) -> BoxFuture<'a, Finding> {
+        Box::pin(async { self.find(context).await.unwrap_or_else(|finding| finding) })
+    }
+}
+
+impl Evidence {
+    async fn find(&self, context: &Context<'_>) -> Result<Finding, Finding> {
+        let resolve = |text: &Option<Text>| text.as_ref().map(|text| context.resolve(text)).transpose();
+        let wanted = Wanted {
+            kind: self.record_kind.clone(),
+            subject: resolve(&self.subject)?,
+            digest: resolve(&self.digest)?,
+            max_age: self.max_age,
+            now: context.now(),
+            rules: self.clone(),
+        };
+        let (pattern, key) = (context.path(&self.path)?, context.path(&self.key)?);
+        // A directory on a network file system may hang, and must not hang the run with it.
+        let found = tokio::task::spawn_blocking(move || search(&pattern, &key, &wanted)).await;
+        found.map_err(|_| Finding::error(Fault::Internal, "panic", "the search for evidence stopped"))
+    }
 }
 
 fn search(pattern: &Path, key: &Path, wanted: &Wanted) -> Finding {
@@ -166,13 +235,14 @@ fn assess(record: &Record, wanted: &Wanted) -> Finding {
         };
         // In this direction, NaN is outside every range.
         let (at_most, at_least) = (|max: &f64| value <= max, |min: &f64| value >= min);
-        if let Some(max) = limits.max.filter(|max| !at_most(max)) {
+        let (max, min) = (limits.max.as_ref().map(Threshold::get), limits.min.as_ref().map(Threshold::get));
+        if let Some(max) = max.filter(|max| !at_most(max)) {
             return Finding::fail(
                 "measurement",
                 format!("{name} of the {kind} is {value}, allowed at most {max}"),
             );
         }
-        if let Some(min) = limits.min.filter(|min| !at_least(min)) {
+        if let Some(min) = min.filter(|min| !at_least(min)) {
             return Finding::fail(
                 "measurement",
                 format!("{name} of the {kind} is {value}, required at least {min}"),

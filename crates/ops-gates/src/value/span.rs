@@ -1,6 +1,8 @@
 //! Durations as people write them: `500ms`, `5s`, `2m`, `1h30m`, `30d`.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -15,6 +17,11 @@ impl Span {
     /// A span of whole seconds, at least one.
     pub const fn from_secs(seconds: u64) -> Self {
         Self(Duration::from_secs(if seconds == 0 { 1 } else { seconds }))
+    }
+
+    /// A span of this length, to the millisecond.
+    pub const fn of(length: Duration) -> Self {
+        Self(length)
     }
 
     /// The same length as the standard library writes it.
@@ -76,6 +83,20 @@ impl Serialize for Span {
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for Span {
+    fn schema_name() -> Cow<'static, str> {
+        "Span".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": "^([0-9]+(d|h|m|s|ms))+$",
+            "description": "A duration with its units: 500ms, 5s, 2m, 1h30m, 30d",
+        })
     }
 }
 
