@@ -14,7 +14,7 @@ use crate::gate::{Context, Parts, Results, Subject};
 use crate::outcome::{Fault, Finding, Outcome};
 use crate::plan::{Plan, PlannedGate};
 use crate::policy::{self, Excuse, Policy};
-use crate::process::{self, Masker};
+use crate::process::{self, Masker, Roots};
 use crate::record::{AttemptRecord, GateRecord, LogRef, RunRecord, Stopped};
 use crate::report;
 use crate::subject::Resolved;
@@ -149,6 +149,7 @@ impl Runner {
             // What ends the run early must not end what the caller uses the token for besides.
             cancel: cancel.child_token(),
             results: Results::default(),
+            roots: options.adopt_orphans.then(Arc::default),
             subject: record.subject.clone(),
             waived,
             state: Mutex::new(Inner { record, log, started: HashMap::new() }),
@@ -174,6 +175,7 @@ struct Run<'a> {
     plan: &'a Plan,
     cancel: CancellationToken,
     results: Results,
+    roots: Option<Arc<Roots>>,
     subject: Option<Subject>,
     /// The gates that need not pass, because a person signed for it.
     waived: BTreeMap<String, Excuse>,
@@ -344,6 +346,7 @@ impl Run<'_> {
             log: &log,
             masker: self.options.masker.as_ref(),
             marker,
+            roots: self.roots.as_ref(),
             grace: self.options.grace,
             cancel: &self.cancel,
         });
@@ -436,7 +439,8 @@ impl Run<'_> {
         stopped: Option<Stopped>,
         subject: Option<&Resolved>,
     ) -> Result<RunRecord, Error> {
-        let orphans = if self.options.adopt_orphans { process::end_unmarked_orphans().await } else { 0 };
+        let run_id = self.state().record.run_id.clone();
+        let orphans = if self.options.adopt_orphans { process::end_orphans(&run_id).await } else { 0 };
         // Who asks a run to stop that has already ended, stops nothing.
         let cut = |gate: &GateRecord| gate.outcome == Some(Outcome::Cancelled);
         let stopped = match stopped.filter(|_| self.state().record.gates.iter().any(cut)) {
