@@ -231,11 +231,37 @@ fn plan_text(plan: &Plan) -> String {
             text.push_str(&format!("  {:width$}  needs {}\n", "", gate.needs.join(", ")));
         }
     }
+    for gate in plan.gates() {
+        let mut found = Vec::new();
+        thresholds(&gate.keys, "", &mut found);
+        for threshold in found {
+            text.push_str(&format!("\nthreshold {} {threshold}", gate.id));
+        }
+    }
     let variables: Vec<&str> = plan.variable_names().collect();
     if !variables.is_empty() {
         text.push_str(&format!("\nvariables: {}\n", variables.join(", ")));
     }
     text
+}
+
+/// The thresholds among keys that come from outside the plan: where each stands, its value, where it came from, its bounds.
+fn thresholds(keys: &serde_json::Value, path: &str, found: &mut Vec<String>) {
+    match keys {
+        serde_json::Value::Object(table) => match (table.get("value"), table.get("origin")) {
+            (Some(value), Some(serde_json::Value::String(origin))) => {
+                let bound = |name: &str| table.get(name).map(|bound| format!(", {name} {bound}"));
+                let bounds: String = ["floor", "ceiling"].into_iter().filter_map(bound).collect();
+                found.push(format!("{path} = {value} ({origin}{bounds})"));
+            }
+            _ => table.iter().for_each(|(name, value)| {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                thresholds(value, &path, found);
+            }),
+        },
+        serde_json::Value::Array(values) => values.iter().for_each(|value| thresholds(value, path, found)),
+        _ => {}
+    }
 }
 
 /// A subject as the plan names it.

@@ -31,12 +31,21 @@ pub struct Kinds(BTreeMap<&'static str, Kind>);
 /// How a kind is read from the keys of a gate.
 #[derive(Clone, Copy)]
 struct Kind {
-    read: fn(Spanned<DeValue<'_>>) -> Result<ReadGate, toml::de::Error>,
+    read: fn(Spanned<DeValue<'_>>) -> Result<Arc<dyn Shown>, toml::de::Error>,
     schema: fn(&mut SchemaGenerator) -> Schema,
 }
 
-/// A gate that was read, and its keys as they are shown.
-pub(crate) type ReadGate = (Arc<dyn Gate>, serde_json::Value);
+/// A gate that was read from a plan, whose keys can be shown.
+pub(crate) trait Shown: Gate {
+    /// The keys; thresholds with the values that count, once these are settled.
+    fn keys(&self) -> Result<serde_json::Value, serde_json::Error>;
+}
+
+impl<G: Gate + Serialize> Shown for G {
+    fn keys(&self) -> Result<serde_json::Value, serde_json::Error> {
+        serde_json::to_value(self)
+    }
+}
 
 impl Kinds {
     /// The kinds of this crate.
@@ -69,7 +78,7 @@ impl Kinds {
         &self,
         kind: &str,
         keys: Spanned<DeValue<'_>>,
-    ) -> Option<Result<ReadGate, toml::de::Error>> {
+    ) -> Option<Result<Arc<dyn Shown>, toml::de::Error>> {
         Some((self.0.get(kind)?.read)(keys))
     }
 
@@ -79,13 +88,11 @@ impl Kinds {
     }
 }
 
-fn read<G>(keys: Spanned<DeValue<'_>>) -> Result<ReadGate, toml::de::Error>
+fn read<G>(keys: Spanned<DeValue<'_>>) -> Result<Arc<dyn Shown>, toml::de::Error>
 where
     G: Gate + DeserializeOwned + Serialize + 'static,
 {
-    let gate = G::deserialize(ValueDeserializer::from(keys))?;
-    let shown = serde_json::to_value(&gate).map_err(serde::de::Error::custom)?;
-    Ok((Arc::new(gate), shown))
+    Ok(Arc::new(G::deserialize(ValueDeserializer::from(keys))?))
 }
 
 impl Default for Kinds {

@@ -264,8 +264,8 @@ impl Reader<'_> {
         let common = common?;
         let own = Spanned::new(span.clone(), DeValue::Table(own));
         let (read, seen_by_kind) = seeing(|| self.options.kinds.read(common.kind.get_ref(), own));
-        let (gate, keys) = match read {
-            Some(Ok(read)) => read,
+        let gate = match read {
+            Some(Ok(gate)) => gate,
             Some(Err(error)) => {
                 self.toml_error(&error, span, &COMMON);
                 return None;
@@ -277,6 +277,13 @@ impl Reader<'_> {
                 self.problem(span.clone(), message, None);
             }
         }
+        let keys = match gate.keys() {
+            Ok(keys) => keys,
+            Err(error) => {
+                self.problem(span.clone(), format!("the keys cannot be shown: {error}"), None);
+                return None;
+            }
+        };
         let verbatim: Vec<_> = gate.verbatim().into_iter().cloned().collect();
         seen.texts.extend(seen_by_kind.texts.into_iter().filter(|text| !verbatim.contains(text)));
         seen.names.extend(seen_by_kind.names);
