@@ -6,11 +6,16 @@
 
 mod command;
 mod evidence;
+mod git;
 mod http;
 mod postgres;
+mod read;
 
 pub use command::Command;
-pub use evidence::{Evidence, Limits};
+pub use evidence::{
+    Advisory, Attestation, BackupFreshness, DrillRecord, Evidence, Limits, MigrationLint, Rehearsal, Scanner,
+    SecretScan, Severity, Vulnerabilities,
+};
 pub use http::Http;
 pub use postgres::Postgres;
 
@@ -42,10 +47,17 @@ impl Kinds {
     /// The kinds of this crate.
     pub fn standard() -> Self {
         Self(BTreeMap::new())
+            .with::<Attestation>("attestation")
+            .with::<BackupFreshness>("backup-freshness")
             .with::<Command>("command")
+            .with::<DrillRecord>("drill-record")
             .with::<Evidence>("evidence")
             .with::<Http>("http")
+            .with::<MigrationLint>("migration-lint")
             .with::<Postgres>("postgres")
+            .with::<Rehearsal>("rehearsal")
+            .with::<SecretScan>("secret-scan")
+            .with::<Vulnerabilities>("vulnerabilities")
     }
 
     /// Adds a kind, or replaces the one of this name.

@@ -1,5 +1,6 @@
 //! The tests of ops-gates from outside: plans, runs, and the real systems that they look at.
 
+mod attestation;
 mod command;
 mod evidence;
 mod http;
@@ -7,5 +8,6 @@ mod kill;
 mod plan;
 mod postgres;
 mod record;
+mod rehearsal;
 mod support;
 mod zoo;
