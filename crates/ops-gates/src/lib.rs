@@ -66,8 +66,9 @@ mod verdict;
 pub use error::{Error, ErrorKind, Problem};
 pub use gate::{Context, Facts, Gate, Objectives, Subject, Wrong};
 pub use kind::{
-    Advisory, Attestation, BackupFreshness, Command, DrillRecord, Evidence, Http, Kinds, Limits,
-    MigrationLint, Postgres, Rehearsal, Scanner, SecretScan, Severity, Vulnerabilities,
+    Advisory, Approval, Attestation, BackupFreshness, ChangeRequest, ChangedFiles, Command, Day, Decision,
+    Documents, DrillRecord, Evidence, Freeze, Http, Kinds, Limits, MigrationLint, PathRule, Phase, Postgres,
+    Rehearsal, ReleaseNotes, RollbackPlan, Scanner, SecretScan, Severity, Vulnerabilities, Week, Window,
 };
 pub use outcome::{Fault, Finding, Outcome};
 pub use plan::{DEFAULT_TIMEOUT, Plan, PlannedGate, ReadOptions};

@@ -46,6 +46,7 @@ impl<'c, 'a> Git<'c, 'a> {
         let mut program = Program::new("git").args(fixed).args(arguments.iter().copied());
         program.directory = Some(self.directory.clone());
         program.environment = [
+            ("GIT_LITERAL_PATHSPECS", "1"),
             ("GIT_OPTIONAL_LOCKS", "0"),
             ("GIT_TERMINAL_PROMPT", "0"),
             ("GIT_GRAFT_FILE", "/dev/null"),

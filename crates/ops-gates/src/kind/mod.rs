@@ -4,6 +4,7 @@
 //! kind lists nothing. (They need the place where they stand, which serde loses in `untagged`, internally tagged and
 //! flattened types: use none of these around them.)
 
+mod change;
 mod command;
 mod evidence;
 mod git;
@@ -11,6 +12,10 @@ mod http;
 mod postgres;
 mod read;
 
+pub use change::{
+    Approval, ChangeRequest, ChangedFiles, Day, Decision, Documents, Freeze, PathRule, Phase, ReleaseNotes,
+    RollbackPlan, Week, Window,
+};
 pub use command::Command;
 pub use evidence::{
     Advisory, Attestation, BackupFreshness, DrillRecord, Evidence, Limits, MigrationLint, Rehearsal, Scanner,
@@ -47,17 +52,24 @@ impl Kinds {
     /// The kinds of this crate.
     pub fn standard() -> Self {
         Self(BTreeMap::new())
+            .with::<Approval>("approval")
             .with::<Attestation>("attestation")
             .with::<BackupFreshness>("backup-freshness")
+            .with::<ChangeRequest>("change-request")
+            .with::<ChangedFiles>("changed-files")
             .with::<Command>("command")
+            .with::<Documents>("documents")
             .with::<DrillRecord>("drill-record")
             .with::<Evidence>("evidence")
             .with::<Http>("http")
             .with::<MigrationLint>("migration-lint")
             .with::<Postgres>("postgres")
             .with::<Rehearsal>("rehearsal")
+            .with::<ReleaseNotes>("release-notes")
+            .with::<RollbackPlan>("rollback-plan")
             .with::<SecretScan>("secret-scan")
             .with::<Vulnerabilities>("vulnerabilities")
+            .with::<Window>("window")
     }
 
     /// Adds a kind, or replaces the one of this name.
