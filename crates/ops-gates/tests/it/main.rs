@@ -1,6 +1,9 @@
 //! The tests of ops-gates from outside: plans, runs, and the real systems that they look at.
 
+mod approval;
 mod attestation;
+mod backup_freshness;
+mod change;
 mod command;
 mod evidence;
 mod http;
@@ -9,5 +12,6 @@ mod plan;
 mod postgres;
 mod record;
 mod rehearsal;
+mod scanners;
 mod support;
 mod zoo;
