@@ -65,7 +65,10 @@ mod verdict;
 
 pub use error::{Error, ErrorKind, Problem};
 pub use gate::{Context, Facts, Gate, Objectives, Subject, Wrong};
-pub use kind::{Command, Evidence, Http, Kinds, Limits, Postgres};
+pub use kind::{
+    Command, Dns, DnsRecord, Evidence, Http, Kinds, Limits, Migrations, Postgres, Starttls, Statuses, Tcp,
+    Tls,
+};
 pub use outcome::{Fault, Finding, Outcome};
 pub use plan::{DEFAULT_TIMEOUT, Plan, PlannedGate, ReadOptions};
 pub use process::Masker;

@@ -4,15 +4,24 @@
 //! kind lists nothing. (They need the place where they stand, which serde loses in `untagged`, internally tagged and
 //! flattened types: use none of these around them.)
 
+mod certificate;
 mod command;
+mod dns;
 mod evidence;
 mod http;
+mod net;
 mod postgres;
+mod tcp;
+mod tls;
+mod web;
 
 pub use command::Command;
+pub use dns::{Dns, DnsRecord};
 pub use evidence::{Evidence, Limits};
-pub use http::Http;
-pub use postgres::Postgres;
+pub use http::{Http, Statuses};
+pub use postgres::{Migrations, Postgres};
+pub use tcp::Tcp;
+pub use tls::{Starttls, Tls};
 
 use crate::gate::Gate;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -43,9 +52,12 @@ impl Kinds {
     pub fn standard() -> Self {
         Self(BTreeMap::new())
             .with::<Command>("command")
+            .with::<Dns>("dns")
             .with::<Evidence>("evidence")
             .with::<Http>("http")
             .with::<Postgres>("postgres")
+            .with::<Tcp>("tcp")
+            .with::<Tls>("tls")
     }
 
     /// Adds a kind, or replaces the one of this name.
