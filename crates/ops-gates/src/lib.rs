@@ -71,8 +71,9 @@ pub use error::{Error, ErrorKind, Problem};
 pub use gate::{Context, Facts, Gate, Objectives, Subject, Wrong};
 pub use kind::{
     Advisory, Approval, Attestation, BackupFreshness, ChangeRequest, ChangedFiles, Command, Day, Decision,
-    Documents, DrillRecord, Evidence, Freeze, Http, Kinds, Limits, MigrationLint, PathRule, Phase, Postgres,
-    Rehearsal, ReleaseNotes, RollbackPlan, Scanner, SecretScan, Severity, Vulnerabilities, Week, Window,
+    Dns, DnsRecord, Documents, DrillRecord, Evidence, Freeze, Http, Kinds, Limits, MigrationLint, Migrations,
+    PathRule, Phase, Postgres, Rehearsal, ReleaseNotes, RollbackPlan, Scanner, SecretScan, Severity,
+    Starttls, Statuses, Tcp, Tls, Vulnerabilities, Week, Window,
 };
 pub use outcome::{Fault, Finding, Outcome};
 pub use plan::{Backoff, Class, DEFAULT_TIMEOUT, Plan, PlannedGate, ReadOptions, Retry, schema};

@@ -4,25 +4,34 @@
 //! kind lists nothing. (They need the place where they stand, which serde loses in `untagged`, internally tagged and
 //! flattened types: use none of these around them.)
 
+mod certificate;
 mod change;
 mod command;
+mod dns;
 mod evidence;
 mod git;
 mod http;
+mod net;
 mod postgres;
 mod read;
+mod tcp;
+mod tls;
+mod web;
 
 pub use change::{
     Approval, ChangeRequest, ChangedFiles, Day, Decision, Documents, Freeze, PathRule, Phase, ReleaseNotes,
     RollbackPlan, Week, Window,
 };
 pub use command::Command;
+pub use dns::{Dns, DnsRecord};
 pub use evidence::{
     Advisory, Attestation, BackupFreshness, DrillRecord, Evidence, Limits, MigrationLint, Rehearsal, Scanner,
     SecretScan, Severity, Vulnerabilities,
 };
-pub use http::Http;
-pub use postgres::Postgres;
+pub use http::{Http, Statuses};
+pub use postgres::{Migrations, Postgres};
+pub use tcp::Tcp;
+pub use tls::{Starttls, Tls};
 
 use crate::gate::Gate;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -58,6 +67,7 @@ impl Kinds {
             .with::<ChangeRequest>("change-request")
             .with::<ChangedFiles>("changed-files")
             .with::<Command>("command")
+            .with::<Dns>("dns")
             .with::<Documents>("documents")
             .with::<DrillRecord>("drill-record")
             .with::<Evidence>("evidence")
@@ -68,6 +78,8 @@ impl Kinds {
             .with::<ReleaseNotes>("release-notes")
             .with::<RollbackPlan>("rollback-plan")
             .with::<SecretScan>("secret-scan")
+            .with::<Tcp>("tcp")
+            .with::<Tls>("tls")
             .with::<Vulnerabilities>("vulnerabilities")
             .with::<Window>("window")
     }
