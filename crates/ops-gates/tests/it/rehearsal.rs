@@ -140,12 +140,13 @@ fn objectives_have_no_silent_default() {
 async fn a_drill_whose_fault_was_not_seen_proves_nothing() {
     let store = Store::new();
     let drill = |change: &dyn Fn(&mut Record)| {
-        let steps = ["steady-before", "impact", "rollback", "steady-after"];
+        let steps = ["steady-state", "impact-seen", "rolled-back", "recovered", "within-rto"];
         let mut record = Record {
             kind: "chaos-drill".to_owned(),
             outcome: Outcome::Passed,
             finished_at: ago(3),
-            subjects: vec![Subject::of_bytes("kafka-outage", b"drill.toml")],
+            subjects: vec![Subject::of_bytes("drill.toml", b"drill")],
+            attributes: [("drill".to_owned(), "kafka-outage".to_owned())].into(),
             checks: steps.map(|name| check(name, Outcome::Passed)).into(),
             measurements: [("recovery_time_seconds".to_owned(), 12.0)].into(),
             ..Record::default()
@@ -166,7 +167,11 @@ async fn a_drill_whose_fault_was_not_seen_proves_nothing() {
             "FAIL",
             "rto",
         ),
-        (drill(&|it| it.subjects[0].name = "redis-outage".to_owned()), "FAIL", "evidence-unrelated"),
+        (
+            drill(&|it| *it.attributes.get_mut("drill").expect("named") = "redis-outage".to_owned()),
+            "FAIL",
+            "evidence-unrelated",
+        ),
     ] {
         store.put("a.json", &record);
         let keys = "drill = \"kafka-outage\"\nmax_age = \"7d\"";

@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 /// The kind of the record that a drill signs.
 const KIND: &str = "chaos-drill";
 
-/// What a drill must have shown, in its order: it was healthy before, the fault was seen, it was taken back, and it was
-/// healthy after.
-const STEPS: [&str; 4] = ["steady-before", "impact", "rollback", "steady-after"];
+/// What a drill must have shown: it was healthy before, the fault was seen, it was taken back, and all was well again
+/// in time.
+const STEPS: [&str; 5] = ["steady-state", "impact-seen", "rolled-back", "recovered", "within-rto"];
 
 /// A signed record of a fault drill, judged by `objectives.rto` of the plan, which it needs.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -24,7 +24,7 @@ pub struct DrillRecord {
     pub path: Text,
     /// The public key that must have signed.
     pub key: Text,
-    /// The name of the drill, such as `kafka-outage`: a subject of the record.
+    /// The name of the drill, such as `kafka-outage`.
     pub drill: Text,
     /// How long ago the drill may have ended, such as `7d` for every week.
     pub max_age: Span,
@@ -53,7 +53,7 @@ impl DrillRecord {
         let rto =
             rto.ok_or_else(|| Finding::error(Fault::Unresolved, "objective", "the plan states no RTO"))?;
         Ok(finding_of(move || {
-            let is_it = |record: &Record| record.subjects.iter().any(|subject| subject.name == drill);
+            let is_it = |record: &Record| record.attributes.get("drill") == Some(&drill);
             let record = search.newest(&format!("drill {drill}"), is_it)?;
             let mut finding = assess(&search, &record, rto).unwrap_or_else(|finding| finding).judged_by(
                 format!("recovery_time_seconds <= {} (objectives.rto {rto})", rto.get().as_secs_f64()),

@@ -57,7 +57,7 @@ impl Repository {
         );
         // It is not tracked, and so is no part of any commit.
         std::fs::write(self.path(".gate-plan.toml"), toml).expect("a file");
-        let plan = ops_gates::Plan::load(&self.path(".gate-plan.toml"))
+        let plan = ops_gates::Plan::load(&self.path(".gate-plan.toml"), &ops_gates::ReadOptions::default())
             .unwrap_or_else(|error| panic!("{error}: {:?}", error.problems()));
         super::run_with(&plan, super::options(), ops_gates::CancellationToken::new()).await
     }
