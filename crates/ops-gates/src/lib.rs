@@ -60,6 +60,7 @@ mod process;
 mod record;
 pub mod report;
 mod run;
+pub mod stat;
 mod value;
 mod verdict;
 

@@ -7,5 +7,6 @@ mod kill;
 mod plan;
 mod postgres;
 mod record;
+mod stat;
 mod support;
 mod zoo;
