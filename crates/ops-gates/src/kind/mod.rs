@@ -4,15 +4,33 @@
 //! kind lists nothing. (They need the place where they stand, which serde loses in `untagged`, internally tagged and
 //! flattened types: use none of these around them.)
 
+mod argv;
+mod benchmark;
+mod capacity;
 mod command;
 mod evidence;
 mod http;
+mod latency;
+mod log_quality;
 mod postgres;
+mod promql;
+mod slo;
+mod suite;
+mod tool;
+mod web;
 
+pub use benchmark::{Benchmark, Better, Measure, Pairs};
+pub use capacity::{Capacity, CapacityTool};
 pub use command::Command;
 pub use evidence::{Evidence, Limits};
 pub use http::Http;
+pub use latency::Latency;
+pub use log_quality::LogQuality;
 pub use postgres::Postgres;
+pub use promql::{OnEmpty, Promql};
+pub use slo::Slo;
+pub use suite::Suite;
+pub use tool::{Tool, ToolName};
 
 use crate::gate::Gate;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -42,10 +60,18 @@ impl Kinds {
     /// The kinds of this crate.
     pub fn standard() -> Self {
         Self(BTreeMap::new())
+            .with::<Benchmark>("benchmark")
+            .with::<Capacity>("capacity")
             .with::<Command>("command")
             .with::<Evidence>("evidence")
             .with::<Http>("http")
+            .with::<Latency>("latency")
+            .with::<LogQuality>("log-quality")
             .with::<Postgres>("postgres")
+            .with::<Promql>("promql")
+            .with::<Slo>("slo")
+            .with::<Suite>("suite")
+            .with::<Tool>("tool")
     }
 
     /// Adds a kind, or replaces the one of this name.

@@ -1,12 +1,19 @@
 //! The tests of ops-gates from outside: plans, runs, and the real systems that they look at.
 
+mod benchmark;
+mod capacity;
 mod command;
 mod evidence;
 mod http;
 mod kill;
+mod latency;
+mod log_quality;
 mod plan;
 mod postgres;
+mod prometheus;
 mod record;
 mod stat;
+mod suite;
 mod support;
+mod tool;
 mod zoo;
