@@ -13,7 +13,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tree::Tree;
@@ -58,6 +58,8 @@ pub(crate) struct Ended {
     pub(crate) left_behind: usize,
     /// Processes that could not be ended.
     pub(crate) survivors: usize,
+    /// From just before the start of the program to its end, without what it left behind.
+    pub(crate) elapsed: Duration,
 }
 
 /// Runs a program to its end, or ends it. When this returns, or is dropped, its process tree is gone.
@@ -83,6 +85,7 @@ pub(crate) async fn run(
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
+    let start = Instant::now();
     let mut child = command.spawn()?;
     let mut tree = Tree::of(child.id().expect("the child was not waited for"), job.marker);
     let stdout = child.stdout.take().expect("stdout is piped");
@@ -96,13 +99,14 @@ pub(crate) async fn run(
         () = tokio::time::sleep(job.timeout) => End::TimedOut,
         () = cancel.cancelled() => End::Cancelled,
     };
+    let elapsed = start.elapsed();
     let (left_behind, survivors) = tree.end(job.grace).await;
     if !matches!(end, End::Exited(_)) {
         // The tree is dead, so that this only collects the exit status.
         let _ = tokio::time::timeout(DRAIN, child.wait()).await;
     }
     let Output { found, kept } = readers.finish().await;
-    Ok(Ended { end, found, stdout: kept, left_behind, survivors })
+    Ok(Ended { end, found, stdout: kept, left_behind, survivors, elapsed })
 }
 
 /// The tasks that read the output; they end with whatever owns them.
