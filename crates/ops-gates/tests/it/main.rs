@@ -21,6 +21,7 @@ mod postgres;
 mod prometheus;
 mod record;
 mod rehearsal;
+mod release_plan;
 mod scanners;
 mod server;
 mod stand_in;
