@@ -1,5 +1,6 @@
 //! The command line of `ops-gate`, and its settings.
 
+use crate::approve::ApproveArgs;
 use clap::{Parser, Subcommand};
 use ops_cli::{CommonArgs, Flag, LogSettings};
 use serde::Deserialize;
@@ -97,6 +98,8 @@ pub(crate) enum Action {
         #[arg(long, value_name = "FILE")]
         policy: Option<PathBuf>,
     },
+    /// Sign a yes or no about a commit or artifact, for a gate of kind `approval` or `window`
+    Approve(ApproveArgs),
     /// Print the JSON Schema of plans, for an editor
     Schema,
     /// Sign a waiver: one gate need not pass, for one commit, for a while. A policy says who may

@@ -1,5 +1,6 @@
 //! The `ops-gate` command: wiring only.
 
+mod approve;
 mod args;
 mod progress;
 mod render;

@@ -1,5 +1,6 @@
 //! The subcommands: options from arguments and settings, one library call, an exit.
 
+use crate::approve;
 use crate::args::{Action, Args, Settings};
 use crate::progress::Progress;
 use crate::render;
@@ -28,6 +29,7 @@ pub(crate) async fn run(args: Args, context: Context<Settings>) -> Result<Exit, 
             render::plan(&load(&plan, &context)?, context.format).map_err(stdout)?;
             Ok(Exit::Done)
         }
+        Some(Action::Approve(args)) => approve::run(args, context.format),
         Some(Action::Schema) => {
             render::schema(&ops_gates::schema(&Kinds::standard())).map_err(stdout)?;
             Ok(Exit::Done)

@@ -62,6 +62,7 @@ mod process;
 mod record;
 pub mod report;
 mod run;
+pub mod stat;
 mod subject;
 mod value;
 mod verdict;
@@ -69,7 +70,13 @@ mod verdict;
 pub use condition::When;
 pub use error::{Error, ErrorKind, Problem};
 pub use gate::{Context, Facts, Gate, Objectives, Subject, Wrong};
-pub use kind::{Command, Evidence, Http, Kinds, Limits, Postgres};
+pub use kind::{
+    Advisory, Approval, Attestation, BackupFreshness, Benchmark, Better, Capacity, CapacityTool,
+    ChangeRequest, ChangedFiles, Command, Day, Decision, Dns, DnsRecord, Documents, DrillRecord, Evidence,
+    Freeze, Http, Kinds, Latency, Limits, LogQuality, Measure, MigrationLint, Migrations, OnEmpty, Pairs,
+    PathRule, Phase, Postgres, Promql, Rehearsal, ReleaseNotes, RollbackPlan, Scanner, SecretScan, Severity,
+    Slo, Starttls, Statuses, Suite, Tcp, Tls, Tool, ToolName, Vulnerabilities, Week, Window,
+};
 pub use outcome::{Fault, Finding, Outcome};
 pub use plan::{Backoff, Class, DEFAULT_TIMEOUT, Plan, PlannedGate, ReadOptions, Retry, schema};
 pub use policy::{Excuse, Policy, WAIVER_KIND, Waiver};

@@ -1,6 +1,7 @@
 //! The tests of the `ops-gate` command: what it prints, how it exits, what it leaves.
 
 mod answers;
+mod approve;
 mod errors;
 mod secrets;
 mod signals;

@@ -40,6 +40,8 @@ pub(crate) struct Ran {
     pub(crate) stdout: Vec<u8>,
     /// Processes that it had left behind when it exited, and that were then ended.
     pub(crate) left_behind: usize,
+    /// From just before its start to its end.
+    pub(crate) elapsed: Duration,
 }
 
 impl Program {
@@ -117,7 +119,8 @@ impl Context<'_> {
 
 impl process::Ended {
     fn ran(self, status: Option<ExitStatus>) -> Ran {
-        Ran { status, found: self.found, stdout: self.stdout, left_behind: self.left_behind }
+        let elapsed = self.elapsed;
+        Ran { status, found: self.found, stdout: self.stdout, left_behind: self.left_behind, elapsed }
     }
 }
 

@@ -4,15 +4,51 @@
 //! kind lists nothing. (They need the place where they stand, which serde loses in `untagged`, internally tagged and
 //! flattened types: use none of these around them.)
 
+mod argv;
+mod benchmark;
+mod capacity;
+mod certificate;
+mod change;
 mod command;
+mod dns;
 mod evidence;
+mod git;
 mod http;
+mod latency;
+mod log_quality;
+mod net;
 mod postgres;
+mod promql;
+mod read;
+mod slo;
+mod suite;
+mod tcp;
+mod tls;
+mod tool;
+mod web;
 
+pub use benchmark::{Benchmark, Better, Measure, Pairs};
+pub use capacity::{Capacity, CapacityTool};
+pub use change::{
+    Approval, ChangeRequest, ChangedFiles, Day, Decision, Documents, Freeze, PathRule, Phase, ReleaseNotes,
+    RollbackPlan, Week, Window,
+};
 pub use command::Command;
-pub use evidence::{Evidence, Limits};
-pub use http::Http;
-pub use postgres::Postgres;
+pub use dns::{Dns, DnsRecord};
+pub use evidence::{
+    Advisory, Attestation, BackupFreshness, DrillRecord, Evidence, Limits, MigrationLint, Rehearsal, Scanner,
+    SecretScan, Severity, Vulnerabilities,
+};
+pub use http::{Http, Statuses};
+pub use latency::Latency;
+pub use log_quality::LogQuality;
+pub use postgres::{Migrations, Postgres};
+pub use promql::{OnEmpty, Promql};
+pub use slo::Slo;
+pub use suite::Suite;
+pub use tcp::Tcp;
+pub use tls::{Starttls, Tls};
+pub use tool::{Tool, ToolName};
 
 use crate::gate::Gate;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -51,10 +87,35 @@ impl Kinds {
     /// The kinds of this crate.
     pub fn standard() -> Self {
         Self(BTreeMap::new())
+            .with::<Approval>("approval")
+            .with::<Attestation>("attestation")
+            .with::<BackupFreshness>("backup-freshness")
+            .with::<Benchmark>("benchmark")
+            .with::<Capacity>("capacity")
+            .with::<ChangeRequest>("change-request")
+            .with::<ChangedFiles>("changed-files")
             .with::<Command>("command")
+            .with::<Dns>("dns")
+            .with::<Documents>("documents")
+            .with::<DrillRecord>("drill-record")
             .with::<Evidence>("evidence")
             .with::<Http>("http")
+            .with::<Latency>("latency")
+            .with::<LogQuality>("log-quality")
+            .with::<MigrationLint>("migration-lint")
             .with::<Postgres>("postgres")
+            .with::<Promql>("promql")
+            .with::<Rehearsal>("rehearsal")
+            .with::<ReleaseNotes>("release-notes")
+            .with::<RollbackPlan>("rollback-plan")
+            .with::<SecretScan>("secret-scan")
+            .with::<Slo>("slo")
+            .with::<Suite>("suite")
+            .with::<Tcp>("tcp")
+            .with::<Tls>("tls")
+            .with::<Tool>("tool")
+            .with::<Vulnerabilities>("vulnerabilities")
+            .with::<Window>("window")
     }
 
     /// Adds a kind, or replaces the one of this name.

@@ -13,7 +13,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tree::Tree;
@@ -60,6 +60,8 @@ pub(crate) struct Ended {
     pub(crate) left_behind: usize,
     /// Processes that could not be ended.
     pub(crate) survivors: usize,
+    /// From just before the start of the program to its end, without what it left behind.
+    pub(crate) elapsed: Duration,
 }
 
 /// Runs a program to its end, or ends it. When this returns, or is dropped, its process tree is gone.
@@ -85,6 +87,7 @@ pub(crate) async fn run(
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
+    let start = Instant::now();
     let mut child = command.spawn()?;
     let mut tree = Tree::of(child.id().expect("the child was not waited for"), job.marker, job.roots);
     let stdout = child.stdout.take().expect("stdout is piped");
@@ -98,6 +101,7 @@ pub(crate) async fn run(
         () = tokio::time::sleep(job.timeout) => End::TimedOut,
         () = cancel.cancelled() => End::Cancelled,
     };
+    let elapsed = start.elapsed();
     let (left_behind, survivors) = match end {
         End::Exited(_) if tree.has_ended_whole() => (0, 0),
         _ => tree.end(job.grace).await,
@@ -107,7 +111,7 @@ pub(crate) async fn run(
         let _ = tokio::time::timeout(DRAIN, child.wait()).await;
     }
     let Output { found, kept } = readers.finish().await;
-    Ok(Ended { end, found, stdout: kept, left_behind, survivors })
+    Ok(Ended { end, found, stdout: kept, left_behind, survivors, elapsed })
 }
 
 /// The path of a program that is given by name. With a path, the standard library starts a program without a copy of our

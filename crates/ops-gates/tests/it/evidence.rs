@@ -1,39 +1,14 @@
 //! `kind = "evidence"` on envelopes that ops-core signed.
 
+use crate::support::signed::Store;
 use crate::support::{options, run_gate, run_with};
 use jiff::{SignedDuration, Timestamp};
 use ops_core::evidence::{Check, Envelope, Outcome, Record, SigningKey, Subject};
 use ops_gates::{CancellationToken, Plan};
-use std::path::PathBuf;
-use tempfile::TempDir;
-
-/// A directory with a key pair and envelopes.
-struct Store {
-    directory: TempDir,
-    key: SigningKey,
-}
 
 impl Store {
-    fn new() -> Self {
-        let store = Self {
-            directory: tempfile::tempdir().expect("a temporary directory"),
-            key: SigningKey::generate().expect("randomness"),
-        };
-        store.key.verifying_key().write_file(&store.path("key.pem")).expect("a key file");
-        store
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn put(&self, name: &str, record: &Record) {
-        let envelope = Envelope::sign(record, &self.key).expect("a sound record");
-        std::fs::write(self.path(name), envelope.to_json()).expect("a file");
-    }
-
     async fn expect(&self, keys: &str, outcome: &str, code: &str) {
-        let directory = self.directory.path().display();
+        let directory = self.directory();
         let ran = run_gate(&format!(
             "kind = \"evidence\"\npath = \"{directory}/*.json\"\nkey = \"{directory}/key.pem\"\nrecord_kind = \"restore-rehearsal\"\nmax_age = \"1h\"\n{keys}"
         ))
@@ -157,7 +132,7 @@ async fn paths_start_at_the_plan_s_directory() {
     let plan =
         Plan::load(&store.path("plan.toml"), &ops_gates::ReadOptions::default()).expect("a sound plan");
     run_with(&plan, options(), CancellationToken::new()).await.expect("PASS", "ok");
-    let directory = store.directory.path().display();
+    let directory = store.directory();
     run_gate(&format!("kind = \"evidence\"\npath = \"{directory}\"\nkey = \"{directory}/key.pem\"\nrecord_kind = \"r\"\nmax_age = \"1h\""))
         .await
         .expect("ERROR", "path");

@@ -1,14 +1,34 @@
 //! The tests of ops-gates from outside: plans, runs, and the real systems that they look at.
 
+mod approval;
 mod attempts;
+mod attestation;
+mod backup_freshness;
+mod benchmark;
+mod capacity;
+mod change;
 mod command;
+mod dns;
 mod evidence;
 mod expand;
 mod http;
 mod kill;
+mod latency;
+mod log_quality;
 mod plan;
 mod policy;
 mod postgres;
+mod prometheus;
 mod record;
+mod rehearsal;
+mod release_plan;
+mod scanners;
+mod server;
+mod stand_in;
+mod stat;
+mod suite;
 mod support;
+mod tcp;
+mod tls;
+mod tool;
 mod zoo;

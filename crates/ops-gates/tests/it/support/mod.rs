@@ -1,5 +1,8 @@
 //! What the tests share: running a plan given as text.
 
+pub(crate) mod repository;
+pub(crate) mod signed;
+
 use ops_gates::{CancellationToken, GateRecord, Options, Outcome, Plan, RunRecord, Runner};
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,9 +1,14 @@
-//! `kind = "postgres"`: connects, and runs one statement in a read-only transaction.
+//! `kind = "postgres"`: connects, and asks in a read-only transaction: one statement of the plan, and what the server says
+//! about itself.
+
+mod state;
+
+pub use state::Migrations;
 
 use super::chain;
 use crate::gate::{Context, Facts, Gate, Wrong};
 use crate::outcome::{Fault, Finding};
-use crate::value::{Text, VariableName, holds_a_password};
+use crate::value::{Span, Text, Threshold, VariableName, holds_a_password};
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt as _, pin_mut};
 use ops_core::connection::ConnectionSettings;
@@ -29,6 +34,27 @@ pub struct Postgres {
     /// Accepts a server that only lets us in. Says nothing about its data, so it has to be asked for.
     #[serde(default)]
     pub connect_only: bool,
+    /// Whether the server must be in recovery (a standby, `true`) or must not be (a primary, `false`).
+    pub in_recovery: Option<bool>,
+    /// Whether the role must be unable to destroy: no superuser, no right to create roles, owner of no table, schema or
+    /// database, also by membership, and without TRUNCATE. The catalog is asked; nothing is tried.
+    #[serde(default)]
+    pub cannot_drop: bool,
+    /// How far replication may be behind, in seconds: on a primary its last standby, on a standby itself.
+    pub max_lag_seconds: Option<Threshold>,
+    /// How far replication may be behind, in bytes of WAL that were not replayed.
+    pub max_lag_bytes: Option<Threshold>,
+    /// How many standbys must stream from this primary; with a limit on the lag at least one.
+    pub min_standbys: Option<u64>,
+    /// What a migration tool must have done.
+    pub migrations: Option<Migrations>,
+    /// For how long a session may wait for a lock at this moment.
+    pub max_lock_wait: Option<Span>,
+    /// How old the oldest transaction of another session may be at this moment.
+    pub max_transaction_age: Option<Span>,
+    /// Extensions that must be installed in the database.
+    #[serde(default)]
+    pub extensions: Vec<String>,
 }
 
 impl Gate for Postgres {
@@ -40,10 +66,13 @@ impl Gate for Postgres {
         }
         let asserts = self.expect.is_some() || self.min_rows.is_some();
         match (&self.query, self.connect_only) {
-            (None, false) => wrong.push(Wrong::gate(
+            (None, false) if !asserts && !self.asks_state() => wrong.push(Wrong::gate(
                 "connecting proves little; give `query` with `expect` or `min_rows`, or write `connect_only = true`",
             )),
-            (None, true) if asserts => wrong.push(Wrong::gate("`expect` and `min_rows` need a `query`")),
+            (None, _) if asserts => wrong.push(Wrong::gate("`expect` and `min_rows` need a `query`")),
+            (None, true) if self.asks_state() => {
+                wrong.push(Wrong::gate("`connect_only` excludes every other question"));
+            }
             (Some(_), true) => wrong.push(Wrong::gate("`connect_only` and `query` exclude each other")),
             (Some(_), false) if !asserts => {
                 wrong.push(Wrong::gate("a query proves nothing without `expect` or `min_rows`"));
@@ -52,6 +81,12 @@ impl Gate for Postgres {
         }
         if self.min_rows == Some(0) {
             wrong.push(Wrong::gate("`min_rows = 0` is true of every answer, so it would prove nothing"));
+        }
+        if self.min_standbys == Some(0) {
+            wrong.push(Wrong::gate("`min_standbys = 0` is true of every server, so it would prove nothing"));
+        }
+        if self.in_recovery == Some(true) && self.min_standbys.is_some() {
+            wrong.push(Wrong::gate("`min_standbys` is asked of a primary"));
         }
         if self.query.as_deref().is_some_and(|query| query.contains("${env:")) {
             let message = "a variable in a query would be read as SQL; compare it with `expect` instead";
@@ -67,21 +102,42 @@ impl Gate for Postgres {
     fn summary(&self) -> String {
         match &self.query {
             Some(query) => format!("{} on {}", query.lines().next().unwrap_or(""), self.url),
+            None if self.asks_state() => format!("the state of {}", self.url),
             None => format!("connects to {}", self.url),
         }
     }
 
     fn check<'a>(&'a self, context: &'a Context<'a>) -> BoxFuture<'a, Finding> {
-        Box::pin(async {
-            match connect(self, context).await {
-                Ok(session) => match &self.query {
-                    Some(query) => ask(self, query, context, &session.client).await,
-                    None => Finding::pass("the server let us in"),
-                },
-                Err(finding) => finding,
-            }
-        })
+        Box::pin(async { self.look(context).await.unwrap_or_else(|finding| finding) })
     }
+}
+
+impl Postgres {
+    async fn look(&self, context: &Context<'_>) -> Result<Finding, Finding> {
+        let session = connect(self, context).await?;
+        let client = &session.client;
+        let limit = context.timeout().as_millis();
+        // Never committed: the session ends with the gate, and the server rolls back.
+        let begin = format!("BEGIN READ ONLY; SET LOCAL statement_timeout = {limit}");
+        client.batch_execute(&begin).await.map_err(|error| query_failed(&error))?;
+        let state = if self.asks_state() { Some(self.state(context, client).await?) } else { None };
+        let Some(query) = &self.query else {
+            return Ok(state.unwrap_or_else(|| Finding::pass("the server let us in")));
+        };
+        let answer = answer(self, query, client).await.map_err(|error| query_failed(&error))?;
+        let mut finding = judge(self, context, &answer)?;
+        if let Some(state) = state {
+            finding.reason = format!("{}; {}", state.reason, finding.reason);
+            finding.measurements = state.measurements;
+            finding.thresholds = state.thresholds;
+        }
+        Ok(finding)
+    }
+}
+
+fn query_failed(error: &tokio_postgres::Error) -> Finding {
+    let code = error.code().map(|state| format!(" (SQLSTATE {})", state.code())).unwrap_or_default();
+    Finding::error(Fault::Tool, "query", format!("the query failed: {}{code}", chain(error)))
 }
 
 /// A connection that ends with the gate, however much of an answer is still to come.
@@ -106,22 +162,14 @@ async fn connect(postgres: &Postgres, context: &Context<'_>) -> Result<Session, 
     let tls = settings.tls().map_err(|error| Finding::error(Fault::Unresolved, "tls", chain(&error)))?;
     let (client, connection) = settings.config().connect(tls).await.map_err(|error| {
         let (fault, code) = match error.as_db_error() {
+            // cannot_connect_now: it starts, stops or recovers.
+            Some(error) if error.code().code() == "57P03" => (Fault::NotReady, "not-ready"),
             Some(_) => (Fault::Tool, "refused"),
             None => (Fault::Connect, "connect"),
         };
         Finding::error(fault, code, format!("{}: {}", settings.target(), chain(&error)))
     })?;
     Ok(Session { client, driver: tokio::spawn(connection) })
-}
-
-async fn ask(postgres: &Postgres, query: &str, context: &Context<'_>, client: &Client) -> Finding {
-    match answer(postgres, query, context, client).await {
-        Ok(answer) => judge(postgres, context, &answer).unwrap_or_else(|finding| finding),
-        Err(error) => {
-            let code = error.code().map(|state| format!(" (SQLSTATE {})", state.code())).unwrap_or_default();
-            Finding::error(Fault::Tool, "query", format!("the query failed: {}{code}", chain(&error)))
-        }
-    }
 }
 
 /// The beginning of a result: as many rows as the judgement needs.
@@ -131,15 +179,7 @@ struct Answer {
     first: Option<String>,
 }
 
-async fn answer(
-    postgres: &Postgres,
-    query: &str,
-    context: &Context<'_>,
-    client: &Client,
-) -> Result<Answer, tokio_postgres::Error> {
-    let limit = context.timeout().as_millis();
-    // Never committed: the session ends with the gate, and the server rolls back.
-    client.batch_execute(&format!("BEGIN READ ONLY; SET LOCAL statement_timeout = {limit}")).await?;
+async fn answer(postgres: &Postgres, query: &str, client: &Client) -> Result<Answer, tokio_postgres::Error> {
     // The extended protocol refuses several statements in one string, so that none can end the transaction for the next.
     let columns = client.prepare(query).await?.columns().len();
     let mut answer = Answer { rows: 0, columns, first: None };
