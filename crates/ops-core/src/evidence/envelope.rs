@@ -38,13 +38,17 @@ impl Envelope {
     /// [`ErrorKind::InvalidRecord`] where the record has no subject, a subject has no digest, or a measurement
     /// is not finite.
     pub fn sign(record: &Record, key: &SigningKey) -> Result<Self, Error> {
-        let payload = statement::to_bytes(record)?;
-        let signature = key.sign(&pre_authentication_encoding(PAYLOAD_TYPE, &payload));
-        Ok(Self {
+        Ok(Self::sign_statement(&statement::to_bytes(record)?, key))
+    }
+
+    /// Signs the bytes of an in-toto statement with a predicate of its own, for readers that know that predicate.
+    pub fn sign_statement(statement: &[u8], key: &SigningKey) -> Self {
+        let signature = key.sign(&pre_authentication_encoding(PAYLOAD_TYPE, statement));
+        Self {
             payload_type: PAYLOAD_TYPE.to_owned(),
-            payload: BASE64.encode(&payload),
+            payload: BASE64.encode(statement),
             signatures: vec![Signature { keyid: key.verifying_key().id(), sig: BASE64.encode(signature) }],
-        })
+        }
     }
 
     /// Returns the record, if one of the keys signed it.
@@ -56,6 +60,14 @@ impl Envelope {
     /// its signature does not fit, [`ErrorKind::UnknownPredicate`] where the record is of another kind or version, and
     /// [`ErrorKind::InvalidEnvelope`] where it is malformed or names no digest.
     pub fn verify(&self, keys: &[VerifyingKey]) -> Result<Record, Error> {
+        statement::from_bytes(&self.verified_statement(keys)?)
+    }
+
+    /// Returns the bytes of the in-toto statement, whatever its predicate, if one of the keys signed it.
+    ///
+    /// # Errors
+    /// As [`Envelope::verify`], but for what is inside the statement.
+    pub fn verified_statement(&self, keys: &[VerifyingKey]) -> Result<Vec<u8>, Error> {
         if self.payload_type != PAYLOAD_TYPE {
             let message = format!("evidence envelope has the payload type {:?}", self.payload_type);
             return Err(Error::new(ErrorKind::InvalidEnvelope, message));
@@ -69,7 +81,7 @@ impl Envelope {
             Err(_) => false,
         };
         if self.signatures.iter().any(holds) {
-            return statement::from_bytes(&payload);
+            return Ok(payload);
         }
         let names_known_key = |signature: &Signature| keys.iter().any(|key| key.id() == signature.keyid);
         Err(if self.signatures.iter().any(names_known_key) {

@@ -7,5 +7,6 @@ mod kill;
 mod plan;
 mod postgres;
 mod record;
+mod report;
 mod support;
 mod zoo;
