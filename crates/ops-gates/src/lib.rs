@@ -54,6 +54,7 @@
 
 mod error;
 mod gate;
+pub mod history;
 mod kind;
 mod outcome;
 mod plan;
@@ -61,6 +62,7 @@ mod process;
 mod record;
 pub mod report;
 mod run;
+pub mod stat;
 mod value;
 mod verdict;
 

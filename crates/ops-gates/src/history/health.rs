@@ -119,9 +119,8 @@ pub fn health(history: &History, period: Period, sources: &[LineSource]) -> Heal
 }
 
 fn line(source: &LineSource, runs: &[PastRun]) -> HealthLine {
-    let looked_at = |outcome: &Outcome| {
-        !matches!(outcome, Outcome::Skip | Outcome::Blocked { .. } | Outcome::Cancelled)
-    };
+    let looked_at =
+        |outcome: &Outcome| !matches!(outcome, Outcome::Skip | Outcome::Blocked { .. } | Outcome::Cancelled);
     let mut values = Vec::new();
     for run in runs {
         for gate in run.record.gates.iter().filter(|gate| gate.id == source.gate) {
@@ -130,7 +129,8 @@ fn line(source: &LineSource, runs: &[PastRun]) -> HealthLine {
                 Some(name) => gate.measurements.get(name).copied(),
                 None => Some(if outcome.is_pass() { 1.0 } else { 0.0 }),
             };
-            values.extend(value.filter(|value| value.is_finite()).map(|value| (run.record.started_at, value)));
+            values
+                .extend(value.filter(|value| value.is_finite()).map(|value| (run.record.started_at, value)));
         }
     }
     let numbers: Vec<f64> = values.iter().map(|(_, value)| *value).collect();
@@ -148,12 +148,15 @@ fn line(source: &LineSource, runs: &[PastRun]) -> HealthLine {
 
 fn judged(source: &LineSource, median: f64, numbers: &[f64]) -> (LineState, String) {
     let good = |value: &f64| {
-        source.at_least.is_none_or(|limit| *value >= limit) && source.at_most.is_none_or(|limit| *value <= limit)
+        source.at_least.is_none_or(|limit| *value >= limit)
+            && source.at_most.is_none_or(|limit| *value <= limit)
     };
     let unit = if source.unit.is_empty() { String::new() } else { format!(" {}", source.unit) };
     let limits = [("at least", source.at_least), ("at most", source.at_most)];
-    let promised: Vec<String> =
-        limits.iter().filter_map(|(word, limit)| limit.map(|limit| format!("{word} {limit}{unit}"))).collect();
+    let promised: Vec<String> = limits
+        .iter()
+        .filter_map(|(word, limit)| limit.map(|limit| format!("{word} {limit}{unit}")))
+        .collect();
     let lowest = numbers.iter().copied().fold(f64::INFINITY, f64::min);
     let highest = numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let mut text = format!("{}{unit}", short(median));

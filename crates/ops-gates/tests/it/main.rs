@@ -2,11 +2,13 @@
 
 mod command;
 mod evidence;
+mod history;
 mod http;
 mod kill;
 mod plan;
 mod postgres;
 mod record;
 mod report;
+mod stat;
 mod support;
 mod zoo;
