@@ -52,10 +52,12 @@
 //! SIGTERM. A process that drops the environment as well is only found with [`Options::adopt_orphans`]. The other kinds
 //! only look. Linux only.
 
+pub mod drill;
 mod error;
 mod gate;
 pub mod history;
 mod kind;
+pub mod notify;
 mod outcome;
 mod plan;
 mod process;

@@ -99,7 +99,7 @@ pub(crate) fn json(record: &RunRecord) -> io::Result<Vec<u8>> {
 }
 
 /// Writes a file so that it is either whole or as it was before, also after a power failure.
-fn put(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn put(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let path = directory.join(name);
     let (Some(folder), Some(file_name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());

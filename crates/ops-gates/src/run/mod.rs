@@ -8,6 +8,7 @@ mod scan;
 mod schedule;
 
 pub use demand::Demands;
+pub(crate) use directory::put;
 pub use directory::{ATTESTATIONS, EVENTS, EVIDENCE, JUNIT, LOGS, SUMMARY, TAP, VERDICT};
 pub use event::{Event, EventKind};
 pub use proof::{EVIDENCE_KIND, verify};
