@@ -2,7 +2,7 @@
 
 use super::fault::Fault;
 use crate::error::{Error, ErrorKind, Problem};
-use crate::plan::Plan;
+use crate::plan::{Plan, ReadOptions};
 use crate::value::Span;
 use ops_core::evidence::sha256_hex;
 use serde::Deserialize;
@@ -60,11 +60,11 @@ fn half_a_second() -> Span {
 }
 
 impl Drill {
-    /// Reads a drill and its plan of checks. Paths in it start at its directory.
+    /// Reads a drill and its plan of checks, the latter with these options. Paths in it start at its directory.
     ///
     /// # Errors
     /// [`ErrorKind::PlanUnreadable`] where a file cannot be read, [`ErrorKind::PlanInvalid`] where one is wrong.
-    pub fn load(path: &Path) -> Result<Self, Error> {
+    pub fn load(path: &Path, options: &ReadOptions) -> Result<Self, Error> {
         let unreadable = |error| Error::io(ErrorKind::PlanUnreadable, "read drill", path, error);
         let text = std::fs::read_to_string(path).map_err(unreadable)?;
         let directory = std::path::absolute(path).map_err(unreadable)?;
@@ -74,14 +74,14 @@ impl Drill {
             let before = text.get(..at).unwrap_or(&text);
             let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
             let line = before.matches('\n').count() + 1;
-            Error::plan(&origin, vec![Problem { line, column, message, hint: None }])
+            Error::plan(&origin, vec![Problem { line, column, message, hint: None, file: None }])
         };
         let file: File = toml::from_str(&text).map_err(|error| {
             wrong(error.span().map_or(0, |span| span.start), error.message().replace('\n', "; "))
         })?;
         let drill = Self {
             name: file.name,
-            checks: Plan::load(&directory.join(&file.checks))?,
+            checks: Plan::load(&directory.join(&file.checks), options)?,
             fault: file.fault,
             rto: file.rto,
             impact_within: file.impact_within,

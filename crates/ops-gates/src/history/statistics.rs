@@ -61,6 +61,8 @@ pub struct GateHistory {
     pub flaky_rate: Option<f64>,
     /// How many subjects that share rests on.
     pub judged_twice: usize,
+    /// How often it passed only after an attempt that did not.
+    pub passed_late: usize,
     /// How often it ended otherwise than in the run before.
     pub flips: usize,
     /// The median of its durations when it passed.
@@ -96,6 +98,7 @@ fn plan(name: &str, runs: &[&PastRun]) -> PlanHistory {
                 outcome,
                 code: gate.code.as_deref(),
                 seconds: gate.duration_seconds,
+                late: gate.is_flaky(),
             };
             gates.entry(&gate.id).or_default().push(seen);
         }
@@ -120,6 +123,7 @@ struct Seen<'a> {
     outcome: &'a Outcome,
     code: Option<&'a str>,
     seconds: Option<f64>,
+    late: bool,
 }
 
 fn gate(id: &str, seen: &[Seen<'_>]) -> GateHistory {
@@ -144,6 +148,7 @@ fn gate(id: &str, seen: &[Seen<'_>]) -> GateHistory {
         pass_rate: share(passed, seen.len()),
         flaky_rate: share(mixed, twice.len()),
         judged_twice: twice.len(),
+        passed_late: seen.iter().filter(|it| it.late).count(),
         flips,
         median_seconds: median(&seconds),
         duration_trend: trend(&seconds),

@@ -57,6 +57,11 @@ pub fn summary(record: &RunRecord, inputs: &[(String, String)]) -> Option<Statem
     let passed = record.verdict == Verdict::Passed;
     let inputs: Vec<Value> =
         inputs.iter().map(|(name, sha256)| json!({ "uri": name, "digest": { "sha256": sha256 } })).collect();
+    // What was demanded is the policy, and where none counted the plan itself.
+    let policy = match record.policies.as_slice() {
+        [policy, ..] => json!({ "uri": policy.name, "digest": { "sha256": policy.sha256 } }),
+        [] => json!({ "uri": record.plan.origin, "digest": { "sha256": record.plan.sha256 } }),
+    };
     let json = json!({
         "_type": STATEMENT,
         "subject": [{ "name": subject.name, "digest": subject.digest }],
@@ -65,7 +70,7 @@ pub fn summary(record: &RunRecord, inputs: &[(String, String)]) -> Option<Statem
             "verifier": { "id": "urn:ops-toolkit:ops-gates", "version": { "tool": record.tool } },
             "timeVerified": record.finished_at.unwrap_or(record.started_at),
             "resourceUri": subject.name,
-            "policy": { "uri": record.plan.origin, "digest": { "sha256": record.plan.sha256 } },
+            "policy": policy,
             "inputAttestations": inputs,
             "verificationResult": if passed { "PASSED" } else { "FAILED" },
             "verifiedLevels": [if passed { PASSED_LEVEL } else { "FAILED" }],
@@ -78,9 +83,11 @@ pub fn summary(record: &RunRecord, inputs: &[(String, String)]) -> Option<Statem
 fn test_result(record: &RunRecord) -> Value {
     let (mut passed, mut warned, mut failed) = (Vec::new(), Vec::new(), Vec::new());
     for gate in &record.gates {
-        let list = match (&gate.outcome, gate.required) {
-            (Some(Outcome::Pass), _) => &mut passed,
-            (_, false) if !record.blocked_by.contains(&gate.id) => &mut warned,
+        // An advisory gate, or one that a waiver excuses, did not pass and does not block.
+        let spared = gate.excuse.is_some() || (!gate.required && !record.blocked_by.contains(&gate.id));
+        let list = match &gate.outcome {
+            Some(Outcome::Pass) => &mut passed,
+            _ if spared => &mut warned,
             _ => &mut failed,
         };
         list.push(gate.id.as_str());

@@ -5,7 +5,8 @@ use crate::record::{GateRecord, RunRecord};
 use crate::verdict::Verdict;
 use std::fmt::Write as _;
 
-/// The run as TAP. An advisory gate that did not pass is a `TODO`, which does not fail the run of the consumer either.
+/// The run as TAP. A gate that did not pass and does not block, because it is advisory or excused, is a `TODO`, which does
+/// not fail the run of the consumer either.
 pub fn tap(record: &RunRecord) -> String {
     let mut text = format!("TAP version 13\n1..{}\n", record.gates.len() + 1);
     for (position, gate) in record.gates.iter().enumerate() {
@@ -23,8 +24,13 @@ fn write(gate: &GateRecord, number: usize, out: &mut String) -> std::fmt::Result
     let ok = if passed { "ok" } else { "not ok" };
     // A `#` begins a directive; an id has none, but whoever makes a record by hand may write one.
     let id = printable(&gate.id).replace('#', "\\#");
-    let advisory = if passed || gate.required { "" } else { " # TODO advisory" };
-    writeln!(out, "{ok} {number} - {id}{advisory}")?;
+    let spared = match (&gate.excuse, gate.required) {
+        _ if passed => "",
+        (Some(_), _) => " # TODO excused",
+        (None, false) => " # TODO advisory",
+        (None, true) => "",
+    };
+    writeln!(out, "{ok} {number} - {id}{spared}")?;
     if !passed {
         let outcome = gate.outcome.as_ref().map_or("UNFINISHED", |outcome| outcome.word());
         let log = gate.log.as_ref().map(|log| log.path.as_str());

@@ -17,6 +17,8 @@ pub struct Demands {
     pub max_age: Option<Duration>,
     /// The digest of the plan that must have been run.
     pub plan_sha256: Option<String>,
+    /// The digest of a policy that must have counted in the run.
+    pub policy_sha256: Option<String>,
 }
 
 impl Demands {
@@ -31,9 +33,14 @@ impl Demands {
         if let Some(limit) = self.max_age {
             fresh(limit, record, now)?;
         }
-        match &self.plan_sha256 {
-            Some(wanted) if !record.plan.sha256.eq_ignore_ascii_case(wanted) => {
-                Err(refuse(record, format!("it ran the plan {}, not {wanted}", record.plan.sha256)))
+        if let Some(wanted) = &self.plan_sha256
+            && !record.plan.sha256.eq_ignore_ascii_case(wanted)
+        {
+            return Err(refuse(record, format!("it ran the plan {}, not {wanted}", record.plan.sha256)));
+        }
+        match &self.policy_sha256 {
+            Some(wanted) if !record.policies.iter().any(|it| it.sha256.eq_ignore_ascii_case(wanted)) => {
+                Err(refuse(record, format!("the policy {wanted} did not count in it")))
             }
             _ => Ok(()),
         }

@@ -3,7 +3,7 @@
 use crate::support::options;
 use ops_core::evidence::{Envelope, SigningKey};
 use ops_gates::drill::{self, Drill, DrillOutcome, DrillRecord};
-use ops_gates::{CancellationToken, ErrorKind, Options};
+use ops_gates::{CancellationToken, ErrorKind, Options, ReadOptions};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -42,7 +42,7 @@ impl Place {
     }
 
     fn load(&self) -> Result<Drill, ops_gates::Error> {
-        Drill::load(&self.path("drill.toml"))
+        Drill::load(&self.path("drill.toml"), &ReadOptions::default())
     }
 
     async fn carry_out(&self, cancel: CancellationToken) -> DrillRecord {
