@@ -1,9 +1,14 @@
 //! The `ops-gate` command: wiring only.
 
 mod args;
+mod ci;
+mod drill;
+mod history;
+mod notify;
 mod progress;
 mod render;
 mod run;
+mod watch;
 
 use args::{Args, Settings};
 use ops_cli::{Command, CommonArgs, Context, Exit, Failure, Flag};

@@ -12,7 +12,7 @@ mod smtp;
 mod web;
 
 pub use message::Message;
-pub use smtp::Email;
+pub use smtp::{Email, Tls};
 pub use web::Webhook;
 
 use crate::history::PastRun;

@@ -59,8 +59,13 @@ pub enum Tls {
     None,
 }
 
+impl Email {
+    /// The port that takes mail of users.
+    pub const SUBMISSION: u16 = 587;
+}
+
 fn submission() -> u16 {
-    587
+    Email::SUBMISSION
 }
 
 /// The longest answer that is read; a server has no reason for more.
