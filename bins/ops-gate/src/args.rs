@@ -95,7 +95,7 @@ const EXAMPLES: &str = "Examples:
   ops-gate verify out/gates --key gate.pub.pem --subject sha256:… --max-age 1d
   ops-gate history                                 pass rates, flaky gates, the last green run
   ops-gate report --html health.html               the week on one page
-  ops-gate drill redis-killed.toml                 put a fault in, see it, take it out, measure the recovery
+  ops-gate drill redis-killed.toml                 put a fault in, and measure the recovery
 
 A plan:
   name = \"release\"

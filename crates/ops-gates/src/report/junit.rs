@@ -41,9 +41,12 @@ pub fn junit(record: &RunRecord) -> String {
     });
     let mut report = Report::new(format!("ops-gates: {}", record.plan.name));
     report.set_time(time).add_test_suite(suite);
-    report
+    let text = report
         .to_string()
-        .expect("a report in memory has no I/O that could fail, and its strings hold no illegal characters")
+        .expect("a report in memory has no I/O that could fail, and its strings hold no illegal characters");
+    // The schema of Jenkins has no such attribute on the root; nothing is ever skipped here, and a quote within a name
+    // is escaped, so that this can only be the attribute.
+    text.replacen(" skipped=\"0\"", "", 1)
 }
 
 fn case(record: &RunRecord, gate: &GateRecord) -> TestCase {

@@ -69,6 +69,20 @@ async fn tap_is_red_exactly_where_the_run_is_blocked() {
 }
 
 #[tokio::test]
+async fn the_root_of_the_usual_form_has_only_what_its_schema_knows() {
+    let junit = run(PLAN).await.read("junit.xml");
+    let (_, root) = junit.split_once("<testsuites ").expect("a root");
+    let (root, _) = root.split_once('>').expect("its end");
+    let names: Vec<&str> = root
+        .split('"')
+        .step_by(2)
+        .map(|name| name.trim().trim_end_matches('='))
+        .filter(|name| !name.is_empty())
+        .collect();
+    assert_eq!(names, ["name", "tests", "failures", "errors", "time"], "{root}");
+}
+
+#[tokio::test]
 async fn the_form_of_ant_has_what_its_schema_demands() {
     let ran =
         run_with(&parse(PLAN), Options { junit: JunitFlavor::Ant, ..options() }, CancellationToken::new())
