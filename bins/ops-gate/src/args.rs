@@ -1,8 +1,15 @@
 //! The command line of `ops-gate`, and its settings.
 
 use crate::approve::ApproveArgs;
-use clap::{Parser, Subcommand};
+use crate::ci::Ci;
+use crate::drill::DrillArgs;
+use crate::history::{HistoryArgs, ReportArgs};
+use crate::notify::ChannelSettings;
+use clap::{Parser, Subcommand, ValueEnum};
 use ops_cli::{CommonArgs, Flag, LogSettings};
+use ops_gates::Span;
+use ops_gates::history::LineSource;
+use ops_gates::notify::Rule;
 use serde::Deserialize;
 use std::path::PathBuf;
 
@@ -15,6 +22,13 @@ runs = "ops-gate-runs"
 signing_key = ""
 policy = ""
 policy_sha256 = ""
+
+[gate.notify]
+channels = []
+rules = []
+
+[gate.report]
+lines = []
 "#;
 
 /// Everything that `ops-gate` can be told.
@@ -42,6 +56,36 @@ pub(crate) struct GateSettings {
     pub(crate) policy: PathBuf,
     /// The digest that the policy must have; empty takes any.
     pub(crate) policy_sha256: String,
+    /// Who is told of a change of state.
+    pub(crate) notify: NotifySettings,
+    /// What the health report tells.
+    pub(crate) report: ReportSettings,
+}
+
+/// The table `[gate.notify]`. It stands here and not in plans, so that a pull request cannot change who is told.
+#[derive(Debug, Deserialize)]
+pub(crate) struct NotifySettings {
+    /// The ways to tell somebody.
+    pub(crate) channels: Vec<ChannelSettings>,
+    /// Who is told of what.
+    pub(crate) rules: Vec<Rule>,
+}
+
+/// The table `[gate.report]`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ReportSettings {
+    /// The lines of the health report, and the gates that know.
+    pub(crate) lines: Vec<LineSource>,
+}
+
+/// Which schema `junit.xml` follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Junit {
+    /// As Jenkins, GitLab and most others read it
+    #[default]
+    Jenkins,
+    /// As Ant wrote it first, for servers that validate by that schema
+    Ant,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -49,6 +93,10 @@ const EXAMPLES: &str = "Examples:
   ops-gate run release.toml                        run it; exit 0 only if every required gate passed
   ops-gate run release.toml --format json --run-dir out/gates --signing-key gate.pem
   ops-gate verify out/gates --key gate.pub.pem     before a deployment: is it proven, and unchanged?
+  ops-gate verify out/gates --key gate.pub.pem --subject sha256:… --max-age 1d
+  ops-gate history                                 pass rates, flaky gates, the last green run
+  ops-gate report --html health.html               the week on one page
+  ops-gate drill redis-killed.toml                 put a fault in, and measure the recovery
 
 A plan:
   name = \"release\"
@@ -97,9 +145,27 @@ pub(crate) enum Action {
         /// Demand what this policy requires, whatever the plan says
         #[arg(long, value_name = "FILE")]
         policy: Option<PathBuf>,
+        /// Which schema junit.xml follows
+        #[arg(long, value_enum, default_value_t, value_name = "FLAVOR")]
+        junit_flavor: Junit,
+        /// Show the run as this platform does
+        #[arg(long, value_enum, default_value_t, value_name = "PLATFORM")]
+        ci: Ci,
+        /// Run again when something below these paths changes [default: the current directory]
+        #[arg(long, value_name = "PATH", num_args = 0.., default_missing_value = ".", conflicts_with = "run_dir")]
+        watch: Vec<PathBuf>,
+        /// Run again after this time, such as `5m`
+        #[arg(long, value_name = "TIME", conflicts_with = "run_dir")]
+        every: Option<Span>,
     },
     /// Sign a yes or no about a commit or artifact, for a gate of kind `approval` or `window`
     Approve(ApproveArgs),
+    /// Put a fault into a system, see it, take it back, and measure the recovery
+    Drill(DrillArgs),
+    /// Tell from past runs: pass rates, flaky gates, durations, the last green run
+    History(HistoryArgs),
+    /// Make the health report of a week, or of another time
+    Report(ReportArgs),
     /// Print the JSON Schema of plans, for an editor
     Schema,
     /// Sign a waiver: one gate need not pass, for one commit, for a while. A policy says who may
@@ -140,12 +206,28 @@ pub(crate) enum Action {
         /// A public key that may have signed; may be given several times
         #[arg(long, value_name = "FILE", required = true)]
         key: Vec<PathBuf>,
+        /// What is deployed, as `algorithm:hex`; the run must be about exactly this
+        #[arg(long, value_name = "DIGEST", conflicts_with = "commit")]
+        subject: Option<String>,
+        /// The full name of the commit that is deployed; the run must be about exactly this
+        #[arg(long, value_name = "COMMIT")]
+        commit: Option<String>,
+        /// How long ago the run may have ended, such as `1d`
+        #[arg(long, value_name = "TIME")]
+        max_age: Option<Span>,
+        /// A policy that must have counted in the run, in exactly this text
+        #[arg(long, value_name = "FILE")]
+        policy: Option<PathBuf>,
     },
 }
 
 impl Args {
     /// The settings that were given as flags.
     pub(crate) fn overrides(&self) -> Vec<Flag> {
+        if let Some(Action::Drill(drill)) = &self.action {
+            let key = drill.signing_key.as_ref().map(|path| path.display());
+            return Flag::given("gate.signing_key", "--signing-key", key).into_iter().collect();
+        }
         let Some(Action::Run { jobs, signing_key, policy, .. }) = &self.action else { return Vec::new() };
         let key = signing_key.as_ref().map(|path| path.display());
         let policy = policy.as_ref().map(|path| path.display());

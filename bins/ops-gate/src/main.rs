@@ -2,9 +2,14 @@
 
 mod approve;
 mod args;
+mod ci;
+mod drill;
+mod history;
+mod notify;
 mod progress;
 mod render;
 mod run;
+mod watch;
 
 use args::{Args, Settings};
 use ops_cli::{Command, CommonArgs, Context, Exit, Failure, Flag};

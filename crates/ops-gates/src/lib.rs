@@ -41,8 +41,9 @@
 //! # What a run leaves
 //!
 //! `verdict.json` says BLOCKED from the first moment and is replaced last. Beside it: `events.jsonl`, `junit.xml`,
-//! `summary.md`, one log a command in `logs/`, and, with a signing key, `evidence.json`: a DSSE envelope around an
-//! in-toto statement, which [`verify`] checks offline.
+//! `results.tap`, `summary.md`, one log a command in `logs/`, and, with a signing key, `evidence.json`: a DSSE envelope
+//! around an in-toto statement, which [`verify`] checks offline. Where the plan names a subject, `attestations/` holds
+//! the same for other tools.
 //!
 //! # What a gate may do
 //!
@@ -52,9 +53,12 @@
 //! only look. Linux only.
 
 mod condition;
+pub mod drill;
 mod error;
 mod gate;
+pub mod history;
 mod kind;
+pub mod notify;
 mod outcome;
 mod plan;
 mod policy;
@@ -83,8 +87,8 @@ pub use policy::{Excuse, Policy, WAIVER_KIND, Waiver};
 pub use process::Masker;
 pub use record::{GateRecord, LogRef, PlanRef, RunRecord, SCHEMA, State};
 pub use run::{
-    ChildEnvironment, EVENTS, EVIDENCE, EVIDENCE_KIND, Event, EventKind, JUNIT, LOGS, Observer, Options,
-    Runner, SUMMARY, VERDICT, verify,
+    ATTESTATIONS, ChildEnvironment, Demands, EVENTS, EVIDENCE, EVIDENCE_KIND, Event, EventKind, JUNIT, LOGS,
+    Observer, Options, Runner, SUMMARY, TAP, VERDICT, verify,
 };
 pub use schemars;
 pub use subject::SubjectKeys;

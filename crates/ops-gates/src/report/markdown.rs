@@ -1,6 +1,6 @@
 //! Markdown, as a pull request or a step summary shows it: the verdict, why, and one row a gate.
 
-use super::seconds;
+use super::{printable, seconds};
 use crate::record::{GateRecord, RunRecord};
 use crate::verdict::Verdict;
 use std::fmt::Write as _;
@@ -12,6 +12,20 @@ const LINES: usize = 20;
 pub fn markdown(record: &RunRecord) -> String {
     let mut text = String::new();
     write(record, &mut text).expect("writing to a string cannot fail");
+    text
+}
+
+/// The run as Markdown of at most so many bytes, because a page that is too big is not shown at all. What is cut is the
+/// end, where the outputs stand, and the cut is said.
+pub fn markdown_within(record: &RunRecord, limit: usize) -> String {
+    const CUT: &str = "\n\nCut here: the whole report is in `summary.md` of the run directory.\n";
+    let mut text = markdown(record);
+    if text.len() > limit {
+        let end = (0..=limit.saturating_sub(CUT.len())).rev().find(|end| text.is_char_boundary(*end));
+        let end = end.unwrap_or(0);
+        text.truncate(text[..end].rfind('\n').unwrap_or(end));
+        text.push_str(CUT);
+    }
     text
 }
 
@@ -73,9 +87,4 @@ fn inline(text: &str) -> String {
         safe.push(c);
     }
     safe
-}
-
-/// Text without control characters, of which terminal escapes are made.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\t' { ' ' } else { c }).collect()
 }

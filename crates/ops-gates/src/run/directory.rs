@@ -16,10 +16,14 @@ pub const VERDICT: &str = "verdict.json";
 pub const EVENTS: &str = "events.jsonl";
 /// The report for machines that know JUnit.
 pub const JUNIT: &str = "junit.xml";
+/// The report for machines that know TAP.
+pub const TAP: &str = "results.tap";
 /// The report for people.
 pub const SUMMARY: &str = "summary.md";
 /// The signed envelope, where a key was given.
 pub const EVIDENCE: &str = "evidence.json";
+/// Signed statements about the subject, where a key was given and the plan names one.
+pub const ATTESTATIONS: &str = "attestations";
 /// One file a gate with output.
 pub const LOGS: &str = "logs";
 
@@ -59,6 +63,10 @@ impl RunDirectory {
         Ok(Self { path: path.to_path_buf(), events })
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Where the output of a gate goes, and its path relative to the directory.
     pub(crate) fn log(&self, gate: &str, attempt: u32) -> (PathBuf, String) {
         let number = if attempt == 1 { String::new() } else { format!(".{attempt}") };
@@ -96,11 +104,19 @@ pub(crate) fn json(record: &RunRecord) -> io::Result<Vec<u8>> {
 }
 
 /// Writes a file so that it is either whole or as it was before, also after a power failure.
-fn put(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    let temporary = directory.join(format!(".{name}.part"));
+pub(crate) fn put(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let path = directory.join(name);
+    let (Some(folder), Some(file_name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    if folder != directory {
+        fs::create_dir_all(folder)?;
+        File::open(directory)?.sync_all()?;
+    }
+    let temporary = folder.join(format!(".{}.part", file_name.to_string_lossy()));
     let mut file = File::create(&temporary)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    fs::rename(&temporary, directory.join(name))?;
-    File::open(directory)?.sync_all()
+    fs::rename(&temporary, &path)?;
+    File::open(folder)?.sync_all()
 }

@@ -1,11 +1,15 @@
 //! A run from its first byte on disk to its last.
 
+mod demand;
 mod directory;
 mod event;
 mod proof;
+mod scan;
 mod schedule;
 
-pub use directory::{EVENTS, EVIDENCE, JUNIT, LOGS, SUMMARY, VERDICT};
+pub use demand::Demands;
+pub(crate) use directory::put;
+pub use directory::{ATTESTATIONS, EVENTS, EVIDENCE, JUNIT, LOGS, SUMMARY, TAP, VERDICT};
 pub use event::{Event, EventKind};
 pub use proof::{EVIDENCE_KIND, verify};
 
@@ -16,7 +20,7 @@ use crate::plan::{Plan, PlannedGate};
 use crate::policy::{self, Excuse, Policy};
 use crate::process::{self, Masker, Roots};
 use crate::record::{AttemptRecord, GateRecord, LogRef, RunRecord, Stopped};
-use crate::report;
+use crate::report::{self, JunitFlavor};
 use crate::subject::Resolved;
 use crate::value::Span;
 use directory::RunDirectory;
@@ -57,6 +61,8 @@ pub struct Options {
     pub observer: Option<Observer>,
     /// Signs the evidence of the run. Without it there is a verdict, but nobody else can trust it.
     pub signing_key: Option<Arc<SigningKey>>,
+    /// Which schema `junit.xml` follows.
+    pub junit: JunitFlavor,
     /// The name and version of the program, for the record.
     pub tool: String,
     /// The trace that the logs of the run are part of, for the record.
@@ -73,6 +79,7 @@ impl Default for Options {
             child_environment: None,
             observer: None,
             signing_key: None,
+            junit: JunitFlavor::default(),
             tool: concat!("ops-gates ", env!("CARGO_PKG_VERSION")).to_owned(),
             trace_id: None,
         }
@@ -458,13 +465,20 @@ impl Run<'_> {
         }
         let directory = &state.log.directory;
         directory.sync_events()?;
-        directory.put(JUNIT, report::junit(record).as_bytes())?;
+        directory.put(JUNIT, report::junit_as(record, self.options.junit).as_bytes())?;
+        directory.put(TAP, report::tap(record).as_bytes())?;
         directory.put(SUMMARY, report::markdown(record).as_bytes())?;
         let verdict = directory::json(record).map_err(|error| {
             Error::new(ErrorKind::EvidenceNotWritten, "cannot serialise the verdict").because(error)
         })?;
         if let Some(key) = &self.options.signing_key {
             directory.put(EVIDENCE, &proof::sign(record, &verdict, key)?)?;
+            for (name, envelope) in proof::attestations(record, key) {
+                directory.put(&name, &envelope)?;
+            }
+        }
+        if let Some(masker) = &self.options.masker {
+            scan::scan(directory.path(), &verdict, masker)?;
         }
         directory.put(VERDICT, &verdict)?;
         Ok(record.clone())

@@ -1,9 +1,10 @@
 //! The signed evidence of a run, and its verification by whoever deploys.
 
-use super::directory::{EVENTS, EVIDENCE, VERDICT};
+use super::directory::{ATTESTATIONS, EVENTS, EVIDENCE, VERDICT};
 use crate::error::{Error, ErrorKind};
 use crate::outcome::Outcome;
 use crate::record::{RunRecord, SCHEMA};
+use crate::report;
 use crate::verdict::Verdict;
 use ops_core::evidence::{self, Check, Envelope, Record, SigningKey, Subject, VerifyingKey, sha256_hex};
 use std::path::Path;
@@ -22,6 +23,22 @@ pub(super) fn sign(record: &RunRecord, verdict: &[u8], key: &SigningKey) -> Resu
     let mut envelope = Envelope::sign(&evidence_record(record, verdict), key).map_err(cannot)?.to_json();
     envelope.push(b'\n');
     Ok(envelope)
+}
+
+/// The signed statements about the subject, each with its path in the run directory. The summary comes last, because it
+/// names the others by their digests.
+pub(super) fn attestations(record: &RunRecord, key: &SigningKey) -> Vec<(String, Vec<u8>)> {
+    let signed = |statement: report::Statement| {
+        let bytes = serde_json::to_vec(&statement.json).expect("a tree of JSON values always serialises");
+        let mut envelope = Envelope::sign_statement(&bytes, key).to_json();
+        envelope.push(b'\n');
+        (format!("{ATTESTATIONS}/{}", statement.file), envelope)
+    };
+    let mut files: Vec<(String, Vec<u8>)> = report::statements(record).into_iter().map(signed).collect();
+    let inputs: Vec<(String, String)> =
+        files.iter().map(|(name, bytes)| (name.clone(), sha256_hex(bytes))).collect();
+    files.extend(report::summary(record, &inputs).map(signed));
+    files
 }
 
 fn evidence_record(record: &RunRecord, verdict: &[u8]) -> Record {
