@@ -58,5 +58,5 @@ mod source;
 pub use error::{Error, ErrorKind, Problem};
 pub use mask::{Masker, MaskingWriter};
 pub use secret::Secret;
-pub use settings::{Entry, Loaded, Loader, Report};
+pub use settings::{Entry, Loaded, Loader, Profile, Report, UnknownProfile};
 pub use source::Warning;

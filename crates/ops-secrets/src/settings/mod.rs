@@ -1,9 +1,12 @@
 //! Typed settings from layered sources: gather, merge, extract, report.
 
+mod layers;
 mod loader;
 mod merge;
+mod profile;
 mod report;
 mod values;
 
 pub use loader::{Loaded, Loader};
+pub use profile::{Profile, UnknownProfile};
 pub use report::{Entry, Report};

@@ -10,4 +10,5 @@ mod layers;
 mod masking;
 mod report;
 mod scan;
+mod sources;
 mod support;
