@@ -48,15 +48,19 @@
 //! the kernel does.
 
 mod error;
+mod file;
 mod mask;
+mod reference;
 pub mod scan;
 mod schema;
 mod secret;
 mod settings;
 mod source;
+mod suggest;
 
 pub use error::{Error, ErrorKind, Problem};
 pub use mask::{Masker, MaskingWriter};
+pub use reference::{Document, Fetch, FetchError, Fetching, Reference, References, Scheme};
 pub use secret::Secret;
 pub use settings::{Entry, Loaded, Loader, Profile, Report, UnknownProfile};
 pub use source::Warning;

@@ -4,9 +4,11 @@ use super::layers::Layers;
 use super::merge::Merged;
 use super::profile::Profile;
 use super::report::{Entry, Report};
+use super::resolve::{resolved, wanted};
 use super::values::{secret_texts, texts};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::mask::{Masker, decoded, passwords};
+use crate::reference::{References, Resolution, Wanted};
 use crate::schema::{Schema, Setting};
 use crate::source::{Gathered, Mount, Variables, Warning};
 use serde::de::DeserializeOwned;
@@ -33,6 +35,9 @@ use zeroize::Zeroizing;
 /// tagged enum, which is never shown but whose secrets are not masked elsewhere.
 pub struct Loader<T> {
     layers: Layers,
+    references: References,
+    /// Settings that are no secrets, but may hold references.
+    asking: Vec<String>,
     masker: Masker,
     settings: PhantomData<fn() -> T>,
 }
@@ -56,7 +61,13 @@ pub struct Loaded<T> {
 impl<T: DeserializeOwned> Loader<T> {
     /// A loader without any source.
     pub fn new() -> Self {
-        Self { layers: Layers::default(), masker: Masker::new(), settings: PhantomData }
+        Self {
+            layers: Layers::default(),
+            references: References::new(),
+            asking: Vec::new(),
+            masker: Masker::new(),
+            settings: PhantomData,
+        }
     }
 
     /// Sets the defaults, as TOML text.
@@ -143,21 +154,83 @@ impl<T: DeserializeOwned> Loader<T> {
         self
     }
 
-    /// Loads the settings.
+    /// Gives what is needed to resolve references, such as `env://NAME` or `file://path`, in any layer.
+    ///
+    /// References stand where a [`Secret`](crate::Secret) is expected; another setting has to ask by
+    /// [`reference_in`](Self::reference_in). Only the value that wins is resolved. A text that looks like a reference and
+    /// cannot be resolved is an error, never a value.
+    #[must_use]
+    pub fn references(mut self, references: References) -> Self {
+        self.references = references;
+        self
+    }
+
+    /// Resolves references in a setting that is not secret by its type; what they lead to is masked all the same.
+    #[must_use]
+    pub fn reference_in(mut self, key: &str) -> Self {
+        self.asking.push(key.to_owned());
+        self
+    }
+
+    /// Loads the settings, with references that this process can resolve alone.
     ///
     /// # Errors
     /// The error names every setting that cannot be used, where its value came from and what would be accepted; never
     /// the value.
     pub fn load(self) -> Result<Loaded<T>, Error> {
+        let _span = tracing::debug_span!("load_settings").entered();
+        let prepared = self.prepare()?;
+        let resolution = self.references.resolve(prepared.wanted(&self.asking));
+        self.finish(prepared, resolution)
+    }
+
+    /// Loads the settings, with references to servers too; all documents are fetched at the same time.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load); and what a server refuses, by its kind.
+    #[cfg(feature = "tokio")]
+    pub async fn load_async(self) -> Result<Loaded<T>, Error> {
+        use tracing::Instrument as _;
+        let prepared = self.prepare()?;
+        let wanted = prepared.wanted(&self.asking);
+        let span = tracing::debug_span!("resolve_references", count = wanted.len());
+        let resolution = self.references.resolve_async(wanted).instrument(span).await;
+        self.finish(prepared, resolution)
+    }
+
+    fn prepare(&self) -> Result<Prepared, Error> {
         let schema = Schema::of::<T>()?;
+        if let Some(key) = self.asking.iter().find(|key| schema.find(key).is_none()) {
+            let message = format!("`{key}` asks for references, but there is no such setting");
+            return Err(Error::new(ErrorKind::InvalidDefinition, message));
+        }
         let (mut gathered, unreadable) = self.layers.gather(&schema)?;
         // Before anything can fail: what fails later may carry the values elsewhere.
         self.register(&schema, &mut gathered);
-        if let Some(error) = unreadable.or_else(|| Error::of(gathered.problems)) {
+        if let Some(error) = unreadable.or_else(|| Error::of(std::mem::take(&mut gathered.problems))) {
             return Err(error);
         }
         let merged = Merged::of(&gathered.given);
         merged.refuse_empty(&schema)?;
+        Ok(Prepared { schema, gathered, merged })
+    }
+
+    fn finish(&self, prepared: Prepared, mut resolution: Resolution) -> Result<Loaded<T>, Error> {
+        let Prepared { schema, mut gathered, mut merged } = prepared;
+        let values = resolution.values.iter();
+        self.masker.register_all(values.map(|((key, _), (secret, _))| (key.as_str(), secret.as_str())));
+        let given = resolved(&merged, &gathered.given, &schema, &self.asking, &mut resolution);
+        let mut over = Gathered { given, problems: resolution.problems, warnings: Vec::new() };
+        self.register(&schema, &mut over);
+        if let Some(error) = Error::of(over.problems) {
+            return Err(error);
+        }
+        if !over.given.is_empty() {
+            gathered.replace(over.given);
+            merged = Merged::of(&gathered.given);
+        }
+        over.warnings.retain(|warning| !gathered.warnings.contains(warning));
+        gathered.warnings.extend(over.warnings);
         let settings = merged.extract(&schema)?;
         let entry = |setting: &Setting| {
             let found = merged.get(setting.key.as_str());
@@ -186,6 +259,19 @@ impl<T: DeserializeOwned> Loader<T> {
         self.masker.register_all(secrets.iter().map(|(key, text)| (key.as_str(), text.as_str())));
         let unmaskable = self.masker.unmaskable().into_iter().filter(|key| schema.find(key).is_some());
         gathered.warnings.extend(odd.into_iter().chain(unmaskable.map(|key| Warning::Unmaskable { key })));
+    }
+}
+
+/// All layers, read and merged; references stand in them still.
+struct Prepared {
+    schema: Schema,
+    gathered: Gathered,
+    merged: Merged,
+}
+
+impl Prepared {
+    fn wanted(&self, asking: &[String]) -> Vec<Wanted> {
+        wanted(&self.merged, &self.schema, asking)
     }
 }
 

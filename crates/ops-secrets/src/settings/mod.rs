@@ -5,6 +5,7 @@ mod loader;
 mod merge;
 mod profile;
 mod report;
+mod resolve;
 mod values;
 
 pub use loader::{Loaded, Loader};

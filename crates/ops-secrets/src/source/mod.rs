@@ -2,19 +2,17 @@
 
 mod dotenv;
 mod mounted;
-mod secret_file;
-mod suggest;
 mod text;
 mod toml_text;
 mod variables;
 
 pub(crate) use mounted::{Mount, Mounted};
-pub(crate) use secret_file::{Exposure, exposure};
 pub(crate) use text::from_text;
 pub(crate) use toml_text::TomlText;
 pub(crate) use variables::Variables;
 
 use crate::error::{ErrorKind, Problem};
+use crate::file::Exposure;
 use figment::value::Value;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -48,6 +46,16 @@ impl Gathered {
 
     pub(crate) fn give_noted(&mut self, key: &str, origin: &str, value: Value, note: Option<&'static str>) {
         self.given.push(Given { key: key.to_owned(), value, origin: origin.to_owned(), note });
+    }
+
+    /// Puts values in the place of the references that led to them: both are one layer, not one over the other.
+    pub(crate) fn replace(&mut self, resolved: Vec<Given>) {
+        let led = |from: &Given, to: &Given| {
+            from.key == to.key
+                && to.origin.strip_prefix(&from.origin).is_some_and(|rest| rest.starts_with(" -> "))
+        };
+        self.given.retain(|from| !resolved.iter().any(|to| led(from, to)));
+        self.given.extend(resolved);
     }
 
     /// Warns where others have a hand in the file of a secret.

@@ -5,11 +5,11 @@
 //! are read through the folder that the link names, and read again where it was turned meanwhile: a password is never that
 //! of one version and its user that of another.
 
-use super::secret_file::{self, LINE_END_CUT, SecretFile};
-use super::suggest::nearest;
 use super::{Gathered, Warning, from_text, is_engine_mount};
 use crate::error::{ErrorKind, Problem};
+use crate::file::{self, LINE_END_CUT, SecretFile};
 use crate::schema::{Schema, variable};
+use crate::suggest::nearest;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -151,7 +151,7 @@ fn read_all(folder: &Path, wanted: &dyn Fn(&str) -> bool) -> io::Result<(Snapsho
     for name in names {
         if wanted(&name) {
             let path: PathBuf = folder.join(&name);
-            let file = secret_file::read(&path);
+            let file = file::read(&path);
             files.push((name, file));
         } else {
             others.push(name);

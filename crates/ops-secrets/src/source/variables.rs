@@ -2,11 +2,11 @@
 //! name with `_FILE`.
 
 use super::dotenv;
-use super::secret_file::{self, LINE_END_CUT};
-use super::suggest::nearest;
 use super::{Gathered, Warning, from_text, is_engine_mount};
 use crate::error::{ErrorKind, Problem};
+use crate::file::{self, LINE_END_CUT};
 use crate::schema::{Schema, Setting, variable};
+use crate::suggest::nearest;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::Path;
@@ -115,7 +115,7 @@ fn from_variable(setting: &Setting, variable: &Variable, into: &mut Gathered) {
 fn from_file(setting: &Setting, variable: &Variable, into: &mut Gathered) {
     let path = Path::new(&variable.value);
     // A path that leads nowhere is not shown: it may be the secret itself, put into the wrong variable.
-    let file = match secret_file::read(path) {
+    let file = match file::read(path) {
         Ok(file) => file,
         Err(why) => {
             let why = format!("the file that it names {why}");

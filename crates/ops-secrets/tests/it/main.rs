@@ -8,6 +8,7 @@
 mod canary;
 mod layers;
 mod masking;
+mod references;
 mod report;
 mod scan;
 mod sources;

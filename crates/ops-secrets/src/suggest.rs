@@ -1,4 +1,4 @@
-//! Did you mean …?
+//! Did you mean …? Nothing else stands here.
 
 /// The candidate that is nearest to a misspelt word, where one is near.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
