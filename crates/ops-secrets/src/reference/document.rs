@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 /// What stands at the place that a reference names: one text, or fields.
 pub struct Document {
     content: Content,
-    version: Option<String>,
+    note: Option<String>,
 }
 
 enum Content {
@@ -29,23 +29,23 @@ pub(super) enum Picked {
 impl Document {
     /// A document that is one text; a field of it is picked by reading it as JSON.
     pub fn text(text: impl Into<String>) -> Self {
-        Self { content: Content::Text(Zeroizing::new(text.into())), version: None }
+        Self { content: Content::Text(Zeroizing::new(text.into())), note: None }
     }
 
     /// A document of named fields.
     pub fn fields(fields: serde_json::Map<String, serde_json::Value>) -> Self {
-        Self { content: Content::Fields(fields), version: None }
+        Self { content: Content::Fields(fields), note: None }
     }
 
-    /// Says which version it is, for the report.
+    /// Says in a few words which one it is, for the report: `version 3`.
     #[must_use]
-    pub fn version(mut self, version: impl Into<String>) -> Self {
-        self.version = Some(version.into());
+    pub fn note(mut self, note: impl Into<String>) -> Self {
+        self.note = Some(note.into());
         self
     }
 
-    pub(super) fn told_version(&self) -> Option<&str> {
-        self.version.as_deref()
+    pub(super) fn told(&self) -> Option<&str> {
+        self.note.as_deref()
     }
 
     /// Picks the field, or all of it.
@@ -102,7 +102,7 @@ fn find<'a>(
 
 impl fmt::Debug for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Document").field("version", &self.version).finish_non_exhaustive()
+        f.debug_struct("Document").field("note", &self.note).finish_non_exhaustive()
     }
 }
 

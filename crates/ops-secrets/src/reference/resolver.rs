@@ -305,8 +305,8 @@ fn step(
     let next = match Reference::parse(&text) {
         Some(next) if last.scheme() != Scheme::Literal => next,
         _ => {
-            let version = document.told_version().map(|version| format!(" (version {version})"));
-            return Ok(Step::Value(text, path(chain) + &version.unwrap_or_default()));
+            let note = document.told().map(|note| format!(" ({note})"));
+            return Ok(Step::Value(text, path(chain) + &note.unwrap_or_default()));
         }
     };
     if !last.scheme().leads_on() {

@@ -13,3 +13,5 @@ mod report;
 mod scan;
 mod sources;
 mod support;
+#[cfg(feature = "vault")]
+mod vault;
