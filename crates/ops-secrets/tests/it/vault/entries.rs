@@ -234,17 +234,20 @@ fn a_token_is_not_sent_in_the_clear_to_other_machines() {
     }
 }
 
-/// The server's own certificate, in front of a stand-in that answers nothing: what counts is whether TLS trusts it.
 #[tokio::test]
 async fn a_certificate_is_trusted_by_the_given_authority_alone() {
     let dir = tempfile::tempdir().unwrap();
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"])
-        .args(["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem"])
-        .current_dir(dir.path())
-        .output()
-        .unwrap();
-    assert!(made.status.success());
+    let openssl = |arguments: &str| {
+        let made =
+            Command::new("openssl").args(arguments.split(' ')).current_dir(dir.path()).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    };
+    std::fs::write(dir.path().join("leaf.ext"), "subjectAltName=IP:127.0.0.1\n").unwrap();
+    openssl("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority -keyout ca.key -out ca.pem");
+    openssl("req -new -newkey rsa:2048 -nodes -subj /CN=localhost -keyout key.pem -out leaf.csr");
+    openssl(
+        "x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile leaf.ext -out cert.pem",
+    );
     let bao = ops_testkit::or_skip!(OpenBao::start_with_tls(
         &dir.path().join("cert.pem"),
         &dir.path().join("key.pem")
@@ -253,7 +256,7 @@ async fn a_certificate_is_trusted_by_the_given_authority_alone() {
     let untrusted = Vault::new(options.clone()).unwrap().list("cubbyhole").await;
     let why = "cubbyhole/: the server cannot be reached, or its certificate is not trusted";
     refused(untrusted, VaultErrorKind::Unreachable, why);
-    options.ca_file = Some(dir.path().join("cert.pem"));
+    options.ca_file = Some(dir.path().join("ca.pem"));
     assert_eq!(Vault::new(options.clone()).unwrap().list("cubbyhole").await, Ok(Vec::new()));
     options.ca_file = Some(dir.path().join("key.pem"));
     assert_eq!(Vault::new(options).err().map(|error| error.kind()), Some(VaultErrorKind::Options));
