@@ -9,6 +9,7 @@ use ops_telemetry::{Telemetry, TraceContext};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::future::Future;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -288,7 +289,20 @@ fn start_logs<C: Command>(log: &LogSettings, masker: &Masker) -> Result<Telemetr
         LogFormat::Human => ops_telemetry::LogFormat::Human,
         LogFormat::Json => ops_telemetry::LogFormat::Json,
     };
-    ops_telemetry::init(options).map_err(|error| Failure::from_error(Exit::Config, &error))
+    let telemetry =
+        ops_telemetry::init(options).map_err(|error| Failure::from_error(Exit::Config, &error))?;
+    // Before any secret is loaded: a process whose logs do not mask must not get one.
+    masker
+        .prove(canary(), |text| telemetry.redact(text).into_bytes())
+        .map_err(|error| Failure::from_error(Exit::Bug, &error))?;
+    Ok(telemetry)
+}
+
+/// Bytes that stand in no log by chance.
+fn canary() -> [u8; 16] {
+    let half = || RandomState::new().hash_one(0_u8).to_le_bytes();
+    let (first, second) = (half(), half());
+    std::array::from_fn(|at| if at < 8 { first[at] } else { second[at - 8] })
 }
 
 /// The masker of ops-secrets as the redactor of ops-telemetry: the two know nothing of each other.

@@ -9,7 +9,7 @@
 //!   and flags. [`Loaded`] has the settings and a [`Report`] of where each came from.
 //! - [`Masker`] knows the secrets that were loaded and removes them from bytes, in every form that programs write them;
 //!   [`MaskingWriter`] does so for a stream.
-//! - [`scan`] finds secrets that stand in files, in what is staged, or anywhere in the history of a git repository.
+//! - `scan` (feature) finds secrets that stand in files, in what is staged, or anywhere in the history of a git repository.
 //!
 //! ```
 //! use ops_secrets::{Loader, Masker, Secret};
@@ -44,11 +44,16 @@
 //! # Ok::<(), ops_secrets::Error>(())
 //! ```
 //!
+//! # Features
+//!
+//! None is on by default. `scan`: the scanner. `tokio`: `MaskingAsyncWriter`.
+//!
 //! What it does not promise: memory is wiped where this crate holds a secret, but not where the environment, a parser or
 //! the kernel does.
 
 mod error;
 mod mask;
+#[cfg(feature = "scan")]
 pub mod scan;
 mod schema;
 mod secret;
@@ -56,7 +61,9 @@ mod settings;
 mod source;
 
 pub use error::{Error, ErrorKind, Problem};
-pub use mask::{Masker, MaskingWriter};
+#[cfg(feature = "tokio")]
+pub use mask::MaskingAsyncWriter;
+pub use mask::{Masker, MaskingWriter, PanicHook, Registration, Unmasked};
 pub use secret::Secret;
 pub use settings::{Entry, Loaded, Loader, Report};
 pub use source::Warning;

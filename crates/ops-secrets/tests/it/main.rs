@@ -7,7 +7,9 @@
 
 mod canary;
 mod layers;
+mod leaks;
 mod masking;
 mod report;
+#[cfg(feature = "scan")]
 mod scan;
 mod support;
