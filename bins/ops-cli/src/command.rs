@@ -4,7 +4,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{self, Format};
 use crate::stop::Stop;
-use ops_secrets::{Loader, Masker, Report};
+use ops_secrets::{Example, Loader, Masker, Report};
 use ops_telemetry::{Telemetry, TraceContext};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -69,6 +69,9 @@ pub struct CommonArgs {
     /// Print every setting, where it came from, with secrets masked, and stop
     #[arg(long, global = true, help_heading = "Common options")]
     pub show_config: bool,
+    /// Print the `.env.example` of the settings, and stop. `ops-secrets example` and `check` ask for it, people ask those.
+    #[arg(long, global = true, hide = true)]
+    pub env_example: bool,
 }
 
 /// How log lines are written.
@@ -93,7 +96,13 @@ pub struct LogSettings {
 }
 
 /// The defaults of the `[log]` table, added to those of every binary.
-const LOG_DEFAULTS: &str = "\n[log]\nformat = \"auto\"\nlevel = \"info\"\n";
+const LOG_DEFAULTS: &str = "
+[log]
+# How log lines are written to stderr; auto: human on a terminal, JSON elsewhere.
+format = \"auto\"
+# What is logged, for example `warn,ops_backup=debug`.
+level = \"info\"
+";
 
 /// The part of the settings that the life of a command needs itself.
 #[derive(Debug, Deserialize)]
@@ -146,6 +155,9 @@ pub fn main<C: Command>() -> ExitCode {
         }
     };
     let common = args.common().clone();
+    if common.env_example {
+        return env_example::<C>();
+    }
     let masker = Masker::new();
     let file = settings_file(&common);
     let log = load::<OnlyLog, C>(&args, file.as_deref(), &Masker::new(), true).map(|loaded| loaded.0.log);
@@ -311,6 +323,21 @@ struct Redact(Masker);
 impl ops_telemetry::Redactor for Redact {
     fn redact(&self, line: &mut Vec<u8>) {
         self.0.mask(line);
+    }
+}
+
+/// Needs no settings: an example is asked for where there are none yet.
+fn env_example<C: Command>() -> ExitCode {
+    let defaults = format!("{}{LOG_DEFAULTS}", C::DEFAULTS);
+    let text = Example::<C::Settings>::new("OPS_").title(C::NAME).defaults_toml(&defaults).render();
+    let text = text.map_err(|error| Failure::from_error(Exit::Bug, &error));
+    let written = text.and_then(|text| {
+        output::text(&text)
+            .map_err(|error| Failure::new(Exit::Io, format!("cannot write to stdout: {error}")))
+    });
+    match written {
+        Ok(()) => Exit::Done.into(),
+        Err(failure) => fail(&failure, failure.exit(), false),
     }
 }
 

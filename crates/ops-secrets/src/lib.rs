@@ -9,6 +9,7 @@
 //!   and flags. [`Loaded`] has the settings and a [`Report`] of where each came from.
 //! - [`Masker`] knows the secrets that were loaded and removes them from bytes, in every form that programs write them;
 //!   [`MaskingWriter`] does so for a stream.
+//! - [`Example`] is the `.env.example` of a settings type, and finds where the committed one has drifted.
 //! - `scan` (feature) finds secrets that stand in files, in what is staged, or anywhere in the history of a git repository.
 //!
 //! ```
@@ -52,6 +53,7 @@
 //! the kernel does.
 
 mod error;
+mod example;
 mod mask;
 #[cfg(feature = "scan")]
 pub mod scan;
@@ -61,6 +63,7 @@ mod settings;
 mod source;
 
 pub use error::{Error, ErrorKind, Problem};
+pub use example::{Drift, Example};
 #[cfg(feature = "tokio")]
 pub use mask::MaskingAsyncWriter;
 pub use mask::{Masker, MaskingWriter, PanicHook, Registration, Unmasked};

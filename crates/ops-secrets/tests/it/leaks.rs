@@ -15,7 +15,7 @@ const SECRETS: [&str; 8] = [
     "ünïcödé-€-🦀-value",
     "tab\tand\u{7f}control\u{85}end",
     "-----BEGIN KEY-----\nMIIBVwIBADANBgkq\nhkiG9w0BAQEFAASC\n-----END KEY-----",
-    "postgres://app:p%40ss%2Fword1@db.internal/orders",
+    "postgres://app:p%40ss%2Fword1@db.example/orders",
     r#"{"username":"app","password":"quo\"ted-pass\\word"}"#,
 ];
 
@@ -184,7 +184,7 @@ fn lines_and_parts_of_a_secret_are_masked_alone() {
         ("p@ss/word1", "[redacted]"),
         ("quo\"ted-pass\\word", "[redacted]"),
         (r#"{"password":"quo\"ted-pass\\word"}"#, r#"{"password":"[redacted]"}"#),
-        ("\"username\":\"app\" db.internal", "\"username\":\"app\" db.internal"),
+        ("\"username\":\"app\" db.example", "\"username\":\"app\" db.example"),
     ] {
         assert_eq!(masker.mask_str(text), expected);
     }
