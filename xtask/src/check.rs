@@ -16,7 +16,8 @@ use std::time::Instant;
 const LIBRARIES: [&str; 5] = ["ops-backup", "ops-core", "ops-gates", "ops-secrets", "ops-telemetry"];
 
 /// Features that a service takes one by one, while the workspace has them all.
-const LONE_FEATURES: [(&str, &str); 5] = [
+const LONE_FEATURES: [(&str, &str); 6] = [
+    ("ops-secrets", "rotate"),
     ("ops-secrets", "scan"),
     ("ops-secrets", "tokio"),
     ("ops-telemetry", "otlp"),

@@ -53,7 +53,7 @@ fn libraries_do_not_pull_in_what_they_must_not_know() {
         ),
         (
             "ops-secrets",
-            &["--features", "scan"],
+            &["--features", "rotate,scan,tokio"],
             siblings(&["ops-secrets"]).chain(POSTGRES).chain(["hyper", "reqwest", "rustls"]).collect(),
         ),
         (

@@ -10,6 +10,7 @@
 //! - [`Masker`] knows the secrets that were loaded and removes them from bytes, in every form that programs write them;
 //!   [`MaskingWriter`] does so for a stream.
 //! - [`Example`] is the `.env.example` of a settings type, and finds where the committed one has drifted.
+//! - `rotate` (feature) keeps secrets fresh: leases are renewed, changes are seen, tried out and swapped for a whole group.
 //! - `scan` (feature) finds secrets that stand in files, in what is staged, or anywhere in the history of a git repository.
 //!
 //! ```
@@ -47,7 +48,8 @@
 //!
 //! # Features
 //!
-//! None is on by default. `scan`: the scanner. `tokio`: `MaskingAsyncWriter`.
+//! None is on by default. `scan`: the scanner. `tokio`: `MaskingAsyncWriter`. `rotate`: the module
+//! `rotate`, on tokio.
 //!
 //! What it does not promise: memory is wiped where this crate holds a secret, but not where the environment, a parser or
 //! the kernel does.
@@ -55,6 +57,8 @@
 mod error;
 mod example;
 mod mask;
+#[cfg(feature = "rotate")]
+pub mod rotate;
 #[cfg(feature = "scan")]
 pub mod scan;
 mod schema;

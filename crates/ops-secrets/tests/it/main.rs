@@ -10,6 +10,8 @@ mod layers;
 mod leaks;
 mod masking;
 mod report;
+#[cfg(feature = "rotate")]
+mod rotate;
 #[cfg(feature = "scan")]
 mod scan;
 mod support;
