@@ -20,6 +20,7 @@ pub(crate) struct Settings {
 const EXAMPLES: &str = "Examples:
   ops-secrets exec --env DATABASE_PASSWORD -- ./migrate.sh
   ops-secrets exec --file DATABASE_PASSWORD=/run/secrets/db -- psql -c 'select 1'
+  ops-secrets check -- ops-backup                  before a start: .env.example is right, and the settings load
   ops-secrets scan --staged                        before a commit
   ops-secrets scan --history --sarif scan.sarif    in CI, over everything that git has
 
@@ -42,9 +43,73 @@ pub(crate) struct Args {
 pub(crate) enum Action {
     /// Run a command with secrets in its environment, masked in all that it prints
     Exec(ExecArgs),
+    /// Print the `.env.example` of a program, made from its settings
+    #[command(after_help = EXAMPLE_EXAMPLES)]
+    Example(ExampleArgs),
+    /// Say whether the committed `.env.example` is right, and whether the settings of a program load
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check(CheckArgs),
+    /// Print every setting of a program and where it came from, with secrets masked
+    #[command(after_help = SHOW_EXAMPLES)]
+    Show(ShowArgs),
     /// Find secrets in files, in what is staged, or in all that a git repository has
     #[command(after_help = SCAN_EXAMPLES)]
     Scan(ScanArgs),
+}
+
+const EXAMPLE_EXAMPLES: &str = "Example:
+  ops-secrets example --output .env.example -- ops-backup
+
+The program is started with `--env-example` after its arguments, and answers with the text. The programs of this toolkit do; one of
+your own does it with `ops_secrets::Example`.
+
+Exit codes: 0 written, 64 usage, 65 the program gives no example, 69 it does not start, 73 the file cannot be written.";
+
+const CHECK_EXAMPLES: &str = "Examples:
+  ops-secrets check -- ops-backup                    before a start: the example is right, and the settings load
+  ops-secrets check --example-only -- ops-backup     in CI, where there are no secrets
+
+Exit codes: 0 all is right, 20 the example has drifted, a secret stands in it, or the settings do not load, 64 usage,
+65 the example cannot be read, or the program gives none, 69 it does not start.";
+
+const SHOW_EXAMPLES: &str = "Example:
+  ops-secrets show -- ops-backup --config /etc/ops.toml
+
+The program is started with `--show-config` after its arguments.
+
+Exit codes: 0 shown, else that of the program; 69 it does not start.";
+
+/// The arguments of `example`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ExampleArgs {
+    /// Write the example to this file instead of stdout
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// The program and its arguments
+    #[arg(required = true, last = true, value_name = "PROGRAM")]
+    pub(crate) program: Vec<OsString>,
+}
+
+/// The arguments of `check`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct CheckArgs {
+    /// The example that was committed
+    #[arg(long, value_name = "FILE", default_value = ".env.example")]
+    pub(crate) example: PathBuf,
+    /// Do not ask whether the settings load
+    #[arg(long)]
+    pub(crate) example_only: bool,
+    /// The program and its arguments
+    #[arg(required = true, last = true, value_name = "PROGRAM")]
+    pub(crate) program: Vec<OsString>,
+}
+
+/// The arguments of `show`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ShowArgs {
+    /// The program and its arguments
+    #[arg(required = true, last = true, value_name = "PROGRAM")]
+    pub(crate) program: Vec<OsString>,
 }
 
 const SCAN_EXAMPLES: &str = "Examples:

@@ -2,6 +2,7 @@
 
 mod args;
 mod exec;
+mod program;
 mod render;
 mod sarif;
 mod scan;
@@ -26,6 +27,9 @@ impl Command for Args {
     async fn run(self, context: Context<Settings>) -> Result<Exit, Failure> {
         match self.action {
             Some(Action::Exec(args)) => exec::run(args, context).await,
+            Some(Action::Example(args)) => program::example(&args).await,
+            Some(Action::Check(args)) => program::check(&args, &context).await,
+            Some(Action::Show(args)) => program::show(&args, &context).await,
             Some(Action::Scan(args)) => scan::run(args, context).await,
             None => {
                 Err(Failure::new(Exit::Usage, "no action is named").hint("`ops-secrets --help` lists them"))

@@ -1,6 +1,7 @@
 //! What a person sees of `ops-secrets`, and that no secret is in it.
 #![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
+mod program;
 mod scan;
 
 use std::process::{Command, Output, Stdio};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 /// Escapes in every usual way change it: a percent sign, quotes, a newline, a backslash, a dollar.
 const SECRET: &str = "s3cr%t \"it's\"\n\\back$slash-long";
 
-fn command(args: &[&str]) -> Command {
+pub(crate) fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ops-secrets"));
     command
         .args(["--log-format", "human"])

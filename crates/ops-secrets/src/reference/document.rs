@@ -2,9 +2,11 @@
 
 use super::parse::{Reference, Scheme};
 use crate::error::ErrorKind;
+use crate::file::{Exposure, LINE_END_CUT, SecretFile};
 use crate::suggest::nearest;
 use std::fmt;
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use zeroize::Zeroizing;
 
@@ -12,6 +14,10 @@ use zeroize::Zeroizing;
 pub struct Document {
     content: Content,
     note: Option<String>,
+    /// It stood in this file, in which others have a hand.
+    exposed: Option<(PathBuf, Exposure)>,
+    /// What was done to its text.
+    change: Option<&'static str>,
 }
 
 enum Content {
@@ -29,12 +35,12 @@ pub(super) enum Picked {
 impl Document {
     /// A document that is one text; a field of it is picked by reading it as JSON.
     pub fn text(text: impl Into<String>) -> Self {
-        Self { content: Content::Text(Zeroizing::new(text.into())), note: None }
+        Self { content: Content::Text(Zeroizing::new(text.into())), note: None, exposed: None, change: None }
     }
 
     /// A document of named fields.
     pub fn fields(fields: serde_json::Map<String, serde_json::Value>) -> Self {
-        Self { content: Content::Fields(fields), note: None }
+        Self { content: Content::Fields(fields), note: None, exposed: None, change: None }
     }
 
     /// Says in a few words which one it is, for the report: `version 3`.
@@ -42,6 +48,19 @@ impl Document {
     pub fn note(mut self, note: impl Into<String>) -> Self {
         self.note = Some(note.into());
         self
+    }
+
+    pub(super) fn of_file(path: &Path, file: &SecretFile) -> Self {
+        let exposed = Some((path.to_owned(), file.exposure));
+        Self { exposed, change: file.cut.then_some(LINE_END_CUT), ..Self::text(file.text.as_str()) }
+    }
+
+    pub(super) fn exposed(&self) -> Option<&(PathBuf, Exposure)> {
+        self.exposed.as_ref()
+    }
+
+    pub(super) fn change(&self) -> Option<&'static str> {
+        self.change
     }
 
     pub(super) fn told(&self) -> Option<&str> {

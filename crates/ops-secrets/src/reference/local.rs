@@ -88,7 +88,7 @@ impl Local {
         let path = self.path(reference);
         let kind = if path.exists() { ErrorKind::Unreadable } else { ErrorKind::NotFound };
         let file = file::read(&path).map_err(|why| FetchError::new(kind, format!("the file {why}")))?;
-        Ok(Document::text(file.text.as_str()))
+        Ok(Document::of_file(&path, &file))
     }
 
     fn exec(&self, reference: &Reference) -> Result<Document, FetchError> {

@@ -4,10 +4,11 @@ use super::document::{Document, Fetch, FetchError, Picked};
 use super::local::Local;
 use super::parse::{Reference, Scheme};
 use crate::error::{ErrorKind, Problem};
+use crate::file::Exposure;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -218,9 +219,20 @@ pub(crate) struct Wanted {
 /// What came of references.
 #[derive(Default)]
 pub(crate) struct Resolution {
-    /// By key and text of the reference: the value, and how it was reached.
-    pub(crate) values: BTreeMap<(String, String), (Zeroizing<String>, String)>,
+    /// By key and text of the reference.
+    pub(crate) values: BTreeMap<(String, String), Resolved>,
+    /// The files that values stood in, and who else has a hand in them.
+    pub(crate) files: BTreeMap<PathBuf, Exposure>,
     pub(crate) problems: Vec<Problem>,
+}
+
+/// What a reference leads to.
+pub(crate) struct Resolved {
+    pub(crate) value: Zeroizing<String>,
+    /// How it was reached.
+    pub(crate) path: String,
+    /// What was done to the value.
+    pub(crate) note: Option<&'static str>,
 }
 
 /// The fetched documents, and the references that still lead on.
@@ -262,8 +274,10 @@ impl Rounds {
                 continue;
             };
             match step(&wanted, &chain, document) {
-                Ok(Step::Value(value, how)) => {
-                    self.done.values.insert((wanted.key, wanted.text), (value, how));
+                Ok(Step::Value(resolved)) => {
+                    let exposed = document.as_ref().ok().and_then(Document::exposed);
+                    self.done.files.extend(exposed.cloned());
+                    self.done.values.insert((wanted.key, wanted.text), resolved);
                 }
                 Ok(Step::On(next)) => {
                     chain.push(next);
@@ -280,7 +294,7 @@ impl Rounds {
 }
 
 enum Step {
-    Value(Zeroizing<String>, String),
+    Value(Resolved),
     On(Reference),
 }
 
@@ -306,7 +320,10 @@ fn step(
         Some(next) if last.scheme() != Scheme::Literal => next,
         _ => {
             let note = document.told().map(|note| format!(" ({note})"));
-            return Ok(Step::Value(text, path(chain) + &note.unwrap_or_default()));
+            let path = path(chain) + &note.unwrap_or_default();
+            // The line end of a file was no part of a field in it.
+            let note = document.change().filter(|_| last.field().is_none());
+            return Ok(Step::Value(Resolved { value: text, path, note }));
         }
     };
     if !last.scheme().leads_on() {

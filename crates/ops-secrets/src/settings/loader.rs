@@ -218,10 +218,13 @@ impl<T: DeserializeOwned> Loader<T> {
     fn finish(&self, prepared: Prepared, mut resolution: Resolution) -> Result<Loaded<T>, Error> {
         let Prepared { schema, mut gathered, mut merged } = prepared;
         let values = resolution.values.iter();
-        self.masker.register_all(values.map(|((key, _), (secret, _))| (key.as_str(), secret.as_str())));
+        self.masker.register_all(values.map(|((key, _), found)| (key.as_str(), found.value.as_str())));
         let given = resolved(&merged, &gathered.given, &schema, &self.asking, &mut resolution);
         let mut over = Gathered { given, problems: resolution.problems, warnings: Vec::new() };
         self.register(&schema, &mut over);
+        for (path, exposure) in &resolution.files {
+            over.warn_exposed(path, *exposure);
+        }
         if let Some(error) = Error::of(over.problems) {
             return Err(error);
         }

@@ -37,26 +37,28 @@ pub(super) fn resolved(
 ) -> Vec<Given> {
     let mut layer = Vec::new();
     for (setting, mut value, origin) in winners(merged, schema, asking) {
-        let mut paths: Vec<&str> = Vec::new();
+        let (mut paths, mut note): (Vec<&str>, _) = (Vec::new(), None);
         let (values, problems) = (&resolution.values, &mut resolution.problems);
         each_text(&mut value, &setting.node, asking.contains(&setting.key), &mut |value, node| {
             let Value::String(_, text) = value else { return };
-            let Some((secret, path)) = values.get(&(setting.key.clone(), text.clone())) else { return };
-            match from_text(secret, node) {
+            let Some(resolved) = values.get(&(setting.key.clone(), text.clone())) else { return };
+            let path = resolved.path.as_str();
+            match from_text(&resolved.value, node) {
                 Ok(found) => *value = found,
                 Err(why) => {
                     let message = format!("`{}` from {origin} -> {path}: {why}", setting.key);
                     problems.push(Problem::new(ErrorKind::InvalidValue, message));
                 }
             }
-            if !paths.contains(&path.as_str()) {
+            if !paths.contains(&path) {
                 paths.push(path);
             }
+            note = note.or(resolved.note);
         });
         if !paths.is_empty() {
             let from = given.iter().find(|given| given.key == setting.key && given.origin == origin);
             let origin = format!("{origin} -> {}", paths.join(", "));
-            let note = from.and_then(|given| given.note);
+            let note = note.or(from.and_then(|given| given.note));
             layer.push(Given { key: setting.key.clone(), value, origin, note });
         }
     }

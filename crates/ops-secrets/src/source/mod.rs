@@ -58,8 +58,11 @@ impl Gathered {
         self.given.extend(resolved);
     }
 
-    /// Warns where others have a hand in the file of a secret.
+    /// Warns where others have a hand in the file of a secret; a container engine decides about what it mounts.
     pub(crate) fn warn_exposed(&mut self, path: &Path, exposure: Exposure) {
+        if is_engine_mount(path) {
+            return;
+        }
         let path = || path.to_owned();
         self.warnings.extend(exposure.mode.map(|mode| Warning::OpenFile { path: path(), mode }));
         self.warnings.extend(exposure.owner.map(|owner| Warning::ForeignOwner { path: path(), owner }));

@@ -2,7 +2,7 @@
 //! name with `_FILE`.
 
 use super::dotenv;
-use super::{Gathered, Warning, from_text, is_engine_mount};
+use super::{Gathered, Warning, from_text};
 use crate::error::{ErrorKind, Problem};
 use crate::file::{self, LINE_END_CUT};
 use crate::schema::{Schema, Setting, variable};
@@ -130,7 +130,7 @@ fn from_file(setting: &Setting, variable: &Variable, into: &mut Gathered) {
         Ok(value) => into.give_noted(&setting.key, &origin, value, file.cut.then_some(LINE_END_CUT)),
         Err(why) => into.refuse(ErrorKind::InvalidValue, &setting.key, &origin, why),
     }
-    if setting.secret && !is_engine_mount(path) {
+    if setting.secret {
         into.warn_exposed(path, file.exposure);
     }
 }

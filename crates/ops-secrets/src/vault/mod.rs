@@ -16,6 +16,8 @@ mod http;
 mod kv;
 mod lease;
 mod options;
+#[cfg(feature = "rotate")]
+mod provider;
 
 pub use auth::{Auth, SecretId};
 pub use client::Vault;
@@ -23,3 +25,5 @@ pub use error::{VaultError, VaultErrorKind};
 pub use kv::{Entry, Expected, KvVersion, VersionState, Versions};
 pub use lease::{Credentials, Lease};
 pub use options::VaultOptions;
+#[cfg(feature = "rotate")]
+pub use provider::VaultProvider;

@@ -9,9 +9,13 @@
 mod aws;
 mod canary;
 mod layers;
+mod leaks;
 mod masking;
 mod references;
 mod report;
+#[cfg(feature = "rotate")]
+mod rotate;
+#[cfg(feature = "scan")]
 mod scan;
 mod sources;
 mod support;

@@ -64,8 +64,24 @@ fn a_reference_is_resolved_in_every_layer() {
         let entry = &loaded.report.entries()[1];
         assert_eq!(entry.source.replace(dir.path().to_str().unwrap(), "DIR"), expected);
         assert_eq!((entry.value.as_str(), entry.shadowed.join(",").as_str()), ("[redacted]", "default"));
+        assert_eq!(entry.note.as_deref(), Some("one line end at the end of its file was taken off"));
         assert_eq!(masker.mask_str(&format!("hunter2 at {reference}")), format!("[redacted] at {reference}"));
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn the_file_of_a_reference_is_looked_at_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = file(dir.path(), "secret", b"hunter2");
+    crate::support::chmod(&secret, 0o644);
+    let report = with(&format!("file://{}", secret.display()), References::new()).load().unwrap().report;
+    let warnings: Vec<String> = report.warnings().iter().map(ToString::to_string).collect();
+    let expected = format!(
+        "{} holds a secret and can be read by others (mode 644); chmod 600 closes it",
+        secret.display()
+    );
+    assert_eq!(warnings, [expected]);
 }
 
 #[test]

@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A role whose credentials live for `ttl`, and with renewals for `max`.
-fn role(bao: &OpenBao, name: &str, ttl: &str, max: &str) {
+pub(super) fn role(bao: &OpenBao, name: &str, ttl: &str, max: &str) {
     let create = "CREATE ROLE \"{{name}}\" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'";
     let role =
         json!({ "db_name": "shop", "creation_statements": [create], "default_ttl": ttl, "max_ttl": max });
     request(bao, "POST", &format!("database/roles/{name}"), &role);
 }
 
-fn database(bao: &OpenBao, postgres: &Postgres) {
+pub(super) fn database(bao: &OpenBao, postgres: &Postgres) {
     request(bao, "POST", "sys/mounts/database", &json!({ "type": "database" }));
     let url = "postgresql://{{username}}:{{password}}@127.0.0.1:PORT/postgres?sslmode=disable";
     let config = json!({
@@ -27,7 +27,7 @@ fn database(bao: &OpenBao, postgres: &Postgres) {
 }
 
 /// Whether PostgreSQL lets them in.
-fn log_in(postgres: &Postgres, username: &str, password: &str) -> bool {
+pub(super) fn log_in(postgres: &Postgres, username: &str, password: &str) -> bool {
     let mut psql = postgres.command("psql");
     psql.env("PGHOST", "127.0.0.1")
         .env("PGUSER", username)

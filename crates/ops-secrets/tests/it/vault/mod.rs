@@ -3,6 +3,8 @@
 mod entries;
 mod leases;
 mod login;
+#[cfg(feature = "rotate")]
+mod provider;
 
 use ops_secrets::Secret;
 use ops_secrets::vault::{Auth, Vault, VaultOptions};
