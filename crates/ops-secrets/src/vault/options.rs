@@ -85,9 +85,8 @@ impl VaultOptions {
         if let Some(role_id) = get("ROLE_ID")? {
             let value = get("SECRET_ID")?.map(|value| SecretId::Value(Secret::from(value.as_str())));
             let file = get("SECRET_ID_FILE")?.map(|path| SecretId::File(path.into()));
-            let secret_id = match (value, file) {
-                (Some(one), None) | (None, Some(one)) => one,
-                _ => return Err(wrong("ROLE_ID", "give one of SECRET_ID and SECRET_ID_FILE")),
+            let ((Some(secret_id), None) | (None, Some(secret_id))) = (value, file) else {
+                return Err(wrong("ROLE_ID", "give one of SECRET_ID and SECRET_ID_FILE"));
             };
             ways.push(Auth::app_role(role_id, secret_id));
         }
