@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 mod program;
+mod rotate;
 mod scan;
 
 use std::process::{Command, Output, Stdio};

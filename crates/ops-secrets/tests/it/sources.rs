@@ -17,6 +17,9 @@ fn warnings(loader: Loader<Settings>, dir: &Path) -> Vec<String> {
     report.warnings().iter().map(|one| one.to_string().replace(dir.to_str().unwrap(), "DIR")).collect()
 }
 
+/// Gives a loader one more source.
+type Step<'a> = &'a dyn Fn(Loader<Settings>) -> Loader<Settings>;
+
 #[test]
 fn each_source_lies_over_the_one_before() {
     let dir = tempfile::tempdir().unwrap();
@@ -31,7 +34,7 @@ fn each_source_lies_over_the_one_before() {
     };
     let (docker, more, systemd) =
         (folder("docker", "from-docker"), folder("more", "from-more"), folder("systemd", "from-systemd"));
-    let steps: [(&str, &dyn Fn(Loader<Settings>) -> Loader<Settings>); 8] = [
+    let steps: [(&str, Step<'_>); 8] = [
         ("from-toml", &|loader| loader.toml_file(&toml)),
         ("from-profile", &|loader| loader.profile(Profile::Dev)),
         ("from-dotenv", &|loader| loader.env_vars("OPS_", []).dotenv_file(&dotenv)),

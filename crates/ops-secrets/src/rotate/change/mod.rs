@@ -116,7 +116,8 @@ impl fmt::Debug for Plan {
     }
 }
 
-/// Decides which account gets a new value, and checks that it can; changes nothing but the lock's file.
+/// Decides which account gets a new value, and checks that it can; changes nothing, but makes the folder and its
+/// lock where they are not there.
 ///
 /// # Errors
 /// [`ErrorKind::Busy`] where another rotation of the folder runs; [`ErrorKind::Invalid`] where the accounts do not fit a
