@@ -16,10 +16,12 @@ use std::time::Instant;
 const LIBRARIES: [&str; 5] = ["ops-backup", "ops-core", "ops-gates", "ops-secrets", "ops-telemetry"];
 
 /// Features that a service takes one by one, while the workspace has them all.
-const LONE_FEATURES: [(&str, &str); 6] = [
+const LONE_FEATURES: [(&str, &str); 8] = [
+    ("ops-secrets", "aws"),
     ("ops-secrets", "rotate"),
     ("ops-secrets", "scan"),
     ("ops-secrets", "tokio"),
+    ("ops-secrets", "vault"),
     ("ops-telemetry", "otlp"),
     ("ops-telemetry", "otlp-grpc"),
     ("ops-telemetry", "otlp-tls"),

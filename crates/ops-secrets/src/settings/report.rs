@@ -41,6 +41,11 @@ impl Report {
         &self.entries
     }
 
+    /// Returns the settings whose value hides one that a person wrote in a lower layer; to hide a default is what they are for.
+    pub fn shadowing(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| entry.shadowed.iter().any(|source| source != "default"))
+    }
+
     /// Returns what is odd, though the settings can be used.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings

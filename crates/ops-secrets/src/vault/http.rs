@@ -144,6 +144,10 @@ fn judge(answer: Answer, path: &str) -> Result<Answer, VaultError> {
         200 if !answer.body.is_object() => {
             failed(VaultErrorKind::UnexpectedAnswer, "the answer is no JSON object".into())
         }
+        // Right after a mount of KV version 2 was made.
+        400 if answer.says("Upgrading from non-versioned") => {
+            failed(VaultErrorKind::Unreachable, "the mount is not ready yet".into())
+        }
         200 | 204 | 400 | 404 => Ok(answer),
         403 => failed(
             VaultErrorKind::Forbidden,

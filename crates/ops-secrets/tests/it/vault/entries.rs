@@ -1,6 +1,6 @@
 //! Entries of both versions of KV, and references to them.
 
-use super::{policy, request, root, with};
+use super::{kv2, policy, request, root, with};
 use crate::support::{Settings, everything_printable, loader, vars};
 use ops_secrets::vault::{Auth, Expected, Vault, VaultError, VaultErrorKind, VaultOptions, VersionState};
 use ops_secrets::{Error, ErrorKind, Loaded, Masker, References, Secret};
@@ -17,7 +17,7 @@ fn fields(password: &str) -> Map<String, Value> {
 }
 
 fn mounts(bao: &OpenBao) {
-    request(bao, "POST", "sys/mounts/kv", &json!({ "type": "kv", "options": { "version": "2" } }));
+    kv2(bao, "kv");
     request(bao, "POST", "sys/mounts/team/old", &json!({ "type": "kv", "options": { "version": "1" } }));
 }
 
@@ -114,7 +114,9 @@ async fn entries_are_read_written_and_listed() {
 async fn load(text: &str, vault: &Vault, masker: &Masker) -> Result<Loaded<Settings>, Error> {
     let references = References::new().fetcher(Arc::new(vault.clone()));
     let loader = loader().env_vars("OPS_", vars([("OPS_PASSWORD", text), ("OPS_TOKENS", text)]));
-    loader.references(references).masker(masker.clone()).load_async().await
+    // A service may load on any thread of its runtime.
+    let loading = loader.references(references).masker(masker.clone()).load_async();
+    tokio::spawn(loading).await.unwrap()
 }
 
 #[tokio::test]
@@ -199,6 +201,10 @@ async fn namespaces_keep_entries_apart() {
     options.namespace = Some("team".into());
     let team = Vault::new(options).unwrap();
     request(&bao, "POST", "team/sys/mounts/kv", &json!({ "type": "kv", "options": { "version": "2" } }));
+    // For a moment after that the mount refuses everything.
+    while team.list("kv").await.is_err_and(|error| error.kind() == VaultErrorKind::Unreachable) {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
     team.put("kv/db", &fields("hunter2"), Expected::Nothing).await.unwrap();
     assert_eq!(team.read("kv/db", None).await.unwrap().expose_text("password"), Some("hunter2"));
     assert!(root(&bao).read("kv/db", None).await.is_err(), "another namespace");

@@ -1,6 +1,6 @@
 //! AppRole, Kubernetes, tokens: logging in, staying so, and logging in again.
 
-use super::{policy, request, with};
+use super::{kv2, policy, request, with};
 use crate::support::file;
 use ops_secrets::Secret;
 use ops_secrets::vault::{Auth, SecretId, Vault, VaultErrorKind};
@@ -11,7 +11,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 fn shop(bao: &OpenBao) {
-    request(bao, "POST", "sys/mounts/kv", &json!({ "type": "kv", "options": { "version": "2" } }));
+    kv2(bao, "kv");
     request(bao, "POST", "kv/data/shop/db", &json!({ "data": { "password": "hunter2" } }));
     policy(bao, "shop", r#"path "kv/data/shop/*" { capabilities = ["read"] }"#);
 }
@@ -109,6 +109,16 @@ async fn a_short_token_is_renewed_and_then_replaced() {
     }
     assert_eq!(last, Err(VaultErrorKind::Forbidden));
     assert_eq!(vault.token_remaining().await.map_err(|error| error.kind()), Err(VaultErrorKind::Forbidden));
+}
+
+#[tokio::test]
+async fn a_token_that_may_not_look_at_itself_is_good_all_the_same() {
+    let bao = ops_testkit::or_skip!(OpenBao::start());
+    shop(&bao);
+    let made = json!({ "policies": ["shop"], "no_default_policy": true });
+    let made = request(&bao, "POST", "auth/token/create", &made);
+    let vault = with(&bao, Auth::Token(Secret::from(made["auth"]["client_token"].as_str().unwrap())));
+    assert_eq!(password(&vault).await.as_deref(), Ok("hunter2"));
 }
 
 /// Answers every review of a token: it is that of the service account `api` in the namespace `shop`.

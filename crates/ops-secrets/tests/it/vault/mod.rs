@@ -28,3 +28,18 @@ fn request(bao: &OpenBao, method: &str, path: &str, body: &serde_json::Value) ->
 fn policy(bao: &OpenBao, name: &str, rules: &str) {
     request(bao, "PUT", &format!("sys/policies/acl/{name}"), &serde_json::json!({ "policy": rules }));
 }
+
+/// Mounts KV version 2, and waits until it serves: for a moment after that it refuses everything.
+fn kv2(bao: &OpenBao, mount: &str) {
+    let made = serde_json::json!({ "type": "kv", "options": { "version": "2" } });
+    request(bao, "POST", &format!("sys/mounts/{mount}"), &made);
+    for _ in 0..300 {
+        // There is nothing in it, which is told by 404.
+        match bao.request("GET", &format!("{mount}/metadata?list=true"), "") {
+            Err(error) if !error.to_string().contains(" 404 ") => {}
+            _ => return,
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    panic!("{mount} does not serve");
+}

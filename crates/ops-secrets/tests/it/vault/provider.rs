@@ -1,7 +1,7 @@
 //! OpenBao as a source of secrets that change: the contract of providers, and a watch over leased credentials.
 
 use super::leases::{database, log_in, role};
-use super::{request, root};
+use super::{kv2, request, root};
 use crate::rotate::contract;
 use ops_secrets::rotate::{Group, Options, Provider as _};
 use ops_secrets::vault::VaultProvider;
@@ -15,7 +15,7 @@ async fn entries_and_leases_keep_the_contract_of_providers() {
     let postgres = ops_testkit::or_skip!(Postgres::start());
     database(&bao, &postgres);
     role(&bao, "long", "1h", "2h");
-    request(&bao, "POST", "sys/mounts/kv", &json!({ "type": "kv", "options": { "version": "2" } }));
+    kv2(&bao, "kv");
     request(&bao, "POST", "sys/mounts/old", &json!({ "type": "kv", "options": { "version": "1" } }));
     let write = |value: &str| {
         request(&bao, "POST", "kv/data/db", &json!({ "data": { "password": value } }));
