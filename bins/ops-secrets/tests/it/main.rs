@@ -106,3 +106,33 @@ fn a_signal_reaches_the_child_and_its_answer_comes_back() {
     assert_eq!(child.wait().unwrap().code(), Some(9));
     assert!(std::fs::read_to_string(&out).unwrap().contains("got it"));
 }
+
+#[test]
+fn profiles_env_files_and_references_are_layers_of_every_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, content: &str| std::fs::write(folder.path().join(name), content).unwrap();
+    write("ops.toml", "[log]\nlevel = \"info\"\n");
+    write("ops.production.toml", "[log]\nlevel = \"warn\"\n");
+    write("dev.env", "OPS_LOG_LEVEL='debug'\n");
+    write("bad.env", "OPS_LOG_LEVEL=$SECRET-of-mine\n");
+    let show = |args: &[&str], profile: &str| {
+        let mut shown = command(&[args, &["--show-config", "exec", "--", "true"]].concat());
+        let shown = shown.env("OPS_PROFILE", profile).current_dir(folder.path()).output().unwrap();
+        text(&shown).replace(folder.path().to_str().unwrap(), "DIR")
+    };
+    for (args, profile, expected) in [
+        (&[][..], "", "info    DIR/ops.toml:2"),
+        (&["--profile", "prod"], "", "warn    DIR/ops.production.toml:2"),
+        (&[], "production", "warn    DIR/ops.production.toml:2"),
+        (&["--profile", "dev"], "production", "info    DIR/ops.toml:2"),
+        (&["--env-file", "dev.env"], "", "debug   dev.env:1 OPS_LOG_LEVEL"),
+        (&["--env-file", "dev.env"], "prod", "`.env` files belong to profile dev, not prod"),
+        (&["--env-file", "bad.env"], "", "bad.env:1 cannot be read: other tools expand `$`"),
+        (&[], "hunter2", "env OPS_PROFILE: this is no profile: expected dev (local)"),
+    ] {
+        let shown = show(args, profile);
+        let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(plain(&shown).contains(&plain(expected)), "{args:?} {profile}: {shown}");
+        assert!(!shown.contains("of-mine") && !shown.contains("hunter2"), "{shown}");
+    }
+}
