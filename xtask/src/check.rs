@@ -16,7 +16,16 @@ use std::time::Instant;
 const LIBRARIES: [&str; 5] = ["ops-backup", "ops-core", "ops-gates", "ops-secrets", "ops-telemetry"];
 
 /// Features that a service takes one by one, while the workspace has them all.
-const LONE_FEATURES: [&str; 3] = ["otlp", "otlp-grpc", "otlp-tls"];
+const LONE_FEATURES: [(&str, &str); 8] = [
+    ("ops-secrets", "aws"),
+    ("ops-secrets", "rotate"),
+    ("ops-secrets", "scan"),
+    ("ops-secrets", "tokio"),
+    ("ops-secrets", "vault"),
+    ("ops-telemetry", "otlp"),
+    ("ops-telemetry", "otlp-grpc"),
+    ("ops-telemetry", "otlp-tls"),
+];
 
 /// The programs under examples/, each run as a user would.
 const EXAMPLES: [&str; 6] = ["telemetry", "http-client", "secrets", "core", "embed-backup", "gates"];
@@ -79,9 +88,9 @@ fn steps() -> Vec<Step> {
             Work::Cargo(words(&format!("check -p {library} --no-default-features"))),
         ));
     }
-    for feature in LONE_FEATURES {
-        let line = format!("check -p ops-telemetry --no-default-features --features {feature}");
-        list.push(step(&format!("ops-telemetry with {feature} alone"), Work::Cargo(words(&line))));
+    for (library, feature) in LONE_FEATURES {
+        let line = format!("check -p {library} --no-default-features --features {feature}");
+        list.push(step(&format!("{library} with {feature} alone"), Work::Cargo(words(&line))));
     }
     for example in EXAMPLES {
         list.push(step(&format!("example {example}"), Work::Example(example)));

@@ -42,7 +42,7 @@ const COMMANDS: [(&str, &[&str]); 4] = [
         ],
     ),
     ("ops-gate", &["run", "plan", "verify"]),
-    ("ops-secrets", &["exec", "scan"]),
+    ("ops-secrets", &["exec", "example", "check", "show", "rotate postgres", "due", "scan"]),
 ];
 
 /// The command line entry: writes the file, or with --check compares only.

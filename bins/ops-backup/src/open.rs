@@ -6,6 +6,7 @@ use crate::{key, store};
 use ops_backup::{ErrorKind, Key, Repository};
 use ops_cli::{Exit, Failure};
 use ops_core::connection::ConnectionSettings;
+use ops_secrets::Profile;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -153,6 +154,7 @@ pub(crate) enum Give {
 pub(crate) fn restore_command(
     settings: &BackupSettings,
     config: Option<&Path>,
+    profile: Option<Profile>,
     give: Give,
 ) -> Result<String, Failure> {
     let program = std::env::current_exe()
@@ -160,6 +162,9 @@ pub(crate) fn restore_command(
     let mut words = vec![quoted(&program.display().to_string())];
     if let Some(config) = config {
         words.extend(["--config".into(), quoted(&config.display().to_string())]);
+    }
+    if let Some(profile) = profile {
+        words.extend(["--profile".into(), profile.to_string()]);
     }
     words.extend(["--repo".into(), quoted(&place(settings)?)]);
     if !settings.key_file.is_empty() {

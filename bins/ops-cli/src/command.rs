@@ -4,11 +4,12 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{self, Format};
 use crate::stop::Stop;
-use ops_secrets::{Loader, Masker, Report};
+use ops_secrets::{Example, Loader, Masker, Profile, References, Report};
 use ops_telemetry::{Telemetry, TraceContext};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::future::Future;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -56,6 +57,12 @@ pub struct CommonArgs {
     /// Read settings from this TOML file instead of ./ops.toml
     #[arg(long, global = true, value_name = "FILE", help_heading = "Common options")]
     pub config: Option<PathBuf>,
+    /// Lay the file of a profile (dev, stage, prod) over ops.toml: ops.prod.toml beside it
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Common options")]
+    pub profile: Option<Profile>,
+    /// Read OPS_ variables from this .env file too, below those of the environment
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Common options")]
+    pub env_file: Option<PathBuf>,
     /// How the answer is written
     #[arg(long, global = true, value_enum, default_value_t, help_heading = "Common options")]
     pub format: Format,
@@ -68,6 +75,9 @@ pub struct CommonArgs {
     /// Print every setting, where it came from, with secrets masked, and stop
     #[arg(long, global = true, help_heading = "Common options")]
     pub show_config: bool,
+    /// Print the `.env.example` of the settings, and stop. `ops-secrets example` and `check` ask for it, people ask those.
+    #[arg(long, global = true, hide = true)]
+    pub env_example: bool,
 }
 
 /// How log lines are written.
@@ -92,7 +102,13 @@ pub struct LogSettings {
 }
 
 /// The defaults of the `[log]` table, added to those of every binary.
-const LOG_DEFAULTS: &str = "\n[log]\nformat = \"auto\"\nlevel = \"info\"\n";
+const LOG_DEFAULTS: &str = "
+[log]
+# How log lines are written to stderr; auto: human on a terminal, JSON elsewhere.
+format = \"auto\"
+# What is logged, for example `warn,ops_backup=debug`.
+level = \"info\"
+";
 
 /// The part of the settings that the life of a command needs itself.
 #[derive(Debug, Deserialize)]
@@ -133,6 +149,8 @@ pub struct Context<S> {
     pub trace: TraceContext,
     /// The settings file that was read, absolute, for commands that call themselves later.
     pub config_file: Option<PathBuf>,
+    /// The profile whose file lies over it.
+    pub profile: Option<Profile>,
 }
 
 /// Runs a command from arguments to exit code; the whole of a binary's `main`.
@@ -145,6 +163,9 @@ pub fn main<C: Command>() -> ExitCode {
         }
     };
     let common = args.common().clone();
+    if common.env_example {
+        return env_example::<C>();
+    }
     let masker = Masker::new();
     let file = settings_file(&common);
     let log = load::<OnlyLog, C>(&args, file.as_deref(), &Masker::new(), true).map(|loaded| loaded.0.log);
@@ -194,6 +215,7 @@ fn work<C: Command>(
             .hint("this is a bug of ours; the log line above says where");
         (failure, map(Exit::Bug))
     };
+    let profile = profile(common).map_err(|failure| (failure, map(Exit::Config)))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| bug(&format!("the runtime does not start: {error}")))?;
     let span = tracing::info_span!("command", command = C::NAME);
@@ -211,6 +233,7 @@ fn work<C: Command>(
                     masker,
                     trace,
                     config_file,
+                    profile,
                 };
                 let end = args.run(context).await;
                 // A signal decides the exit code also where the work ended as a failure because of it.
@@ -255,9 +278,29 @@ fn load<T: DeserializeOwned, C: Command>(
         .env_vars("OPS_", std::env::vars_os());
     let foreign = TABLES.into_iter().filter(|table| only_log || *table != C::TABLE);
     loader = loader.foreign_tables(foreign);
+    // Not commands: whoever can write a setting could else run one.
+    let mut references = References::new().env_vars(std::env::vars_os());
     if let Some(file) = file {
         loader = loader.toml_file(file);
+        if let Some(folder) = file.parent() {
+            references = references.relative_to(folder);
+        }
     }
+    if let Some(profile) = profile(common)? {
+        if let (Some(_), None) = (common.profile, file) {
+            let failure =
+                Failure::new(Exit::Config, format!("--profile {profile}: there is no settings file"));
+            return Err(failure.hint("the file of a profile lies over ./ops.toml or what --config names"));
+        }
+        loader = loader.profile(profile);
+    }
+    if let Some(file) = &common.env_file {
+        loader = loader.dotenv_file(file);
+    }
+    if let Some(folder) = std::env::var_os("CREDENTIALS_DIRECTORY").filter(|folder| !folder.is_empty()) {
+        loader = loader.systemd_credentials(Path::new(&folder));
+    }
+    loader = loader.references(references);
     let own = [
         Flag::given(
             "log.format",
@@ -274,6 +317,15 @@ fn load<T: DeserializeOwned, C: Command>(
     Ok((loaded.settings, loaded.report))
 }
 
+/// The profile: of the flag, else of the environment.
+fn profile(common: &CommonArgs) -> Result<Option<Profile>, Failure> {
+    let named = std::env::var_os("OPS_PROFILE").filter(|name| !name.is_empty() && common.profile.is_none());
+    let Some(named) = named else { return Ok(common.profile) };
+    let parsed = named.to_str().unwrap_or_default().parse::<Profile>();
+    let parsed = parsed.map_err(|error| Failure::new(Exit::Config, format!("env OPS_PROFILE: {error}")));
+    parsed.map(Some)
+}
+
 fn start_logs<C: Command>(log: &LogSettings, masker: &Masker) -> Result<Telemetry, Failure> {
     let mut options = ops_telemetry::Options::from_env();
     options.service = C::NAME.into();
@@ -288,7 +340,20 @@ fn start_logs<C: Command>(log: &LogSettings, masker: &Masker) -> Result<Telemetr
         LogFormat::Human => ops_telemetry::LogFormat::Human,
         LogFormat::Json => ops_telemetry::LogFormat::Json,
     };
-    ops_telemetry::init(options).map_err(|error| Failure::from_error(Exit::Config, &error))
+    let telemetry =
+        ops_telemetry::init(options).map_err(|error| Failure::from_error(Exit::Config, &error))?;
+    // Before any secret is loaded: a process whose logs do not mask must not get one.
+    masker
+        .prove(canary(), |text| telemetry.redact(text).into_bytes())
+        .map_err(|error| Failure::from_error(Exit::Bug, &error))?;
+    Ok(telemetry)
+}
+
+/// Bytes that stand in no log by chance.
+fn canary() -> [u8; 16] {
+    let half = || RandomState::new().hash_one(0_u8).to_le_bytes();
+    let (first, second) = (half(), half());
+    std::array::from_fn(|at| if at < 8 { first[at] } else { second[at - 8] })
 }
 
 /// The masker of ops-secrets as the redactor of ops-telemetry: the two know nothing of each other.
@@ -297,6 +362,21 @@ struct Redact(Masker);
 impl ops_telemetry::Redactor for Redact {
     fn redact(&self, line: &mut Vec<u8>) {
         self.0.mask(line);
+    }
+}
+
+/// Needs no settings: an example is asked for where there are none yet.
+fn env_example<C: Command>() -> ExitCode {
+    let defaults = format!("{}{LOG_DEFAULTS}", C::DEFAULTS);
+    let text = Example::<C::Settings>::new("OPS_").title(C::NAME).defaults_toml(&defaults).render();
+    let text = text.map_err(|error| Failure::from_error(Exit::Bug, &error));
+    let written = text.and_then(|text| {
+        output::text(&text)
+            .map_err(|error| Failure::new(Exit::Io, format!("cannot write to stdout: {error}")))
+    });
+    match written {
+        Ok(()) => Exit::Done.into(),
+        Err(failure) => fail(&failure, failure.exit(), false),
     }
 }
 

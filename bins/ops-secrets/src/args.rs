@@ -1,25 +1,53 @@
 //! The command line of `ops-secrets`, and its settings.
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
-use ops_cli::{CommonArgs, LogSettings};
+use ops_cli::{CommonArgs, Flag, LogSettings};
+use ops_secrets::Secret;
 use serde::Deserialize;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// The defaults of every setting: there is none of its own yet.
-pub(crate) const DEFAULTS: &str = "";
+/// The defaults of every setting.
+pub(crate) const DEFAULTS: &str = "
+[secrets.postgres]
+# The server whose passwords are rotated, and a role that may change them: a libpq URL or `key=value` pairs.
+url = \"\"
+# The password of that role, where the URL has none.
+password = \"\"
+";
 
 /// Everything that `ops-secrets` can be told.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Settings {
+    /// The table `[secrets]`.
+    pub(crate) secrets: SecretsSettings,
     /// The table `[log]`; read by the common code.
     #[expect(dead_code, reason = "declared so that its keys are known; the common code reads it")]
     pub(crate) log: LogSettings,
 }
 
+/// The table `[secrets]`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct SecretsSettings {
+    /// The table `[secrets.postgres]`.
+    pub(crate) postgres: PostgresSettings,
+}
+
+/// The table `[secrets.postgres]`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct PostgresSettings {
+    /// The server, and a role that may change passwords. It may have a password in it, and is masked as a whole.
+    pub(crate) url: Secret,
+    /// The password, where the URL has none.
+    pub(crate) password: Secret,
+}
+
 const EXAMPLES: &str = "Examples:
   ops-secrets exec --env DATABASE_PASSWORD -- ./migrate.sh
   ops-secrets exec --file DATABASE_PASSWORD=/run/secrets/db -- psql -c 'select 1'
+  ops-secrets check -- ops-backup                  before a start: .env.example is right, and the settings load
+  ops-secrets rotate postgres --role app_a --role app_b --folder /etc/app/db
+  ops-secrets due rotation.toml                    which secrets have to be rotated
   ops-secrets scan --staged                        before a commit
   ops-secrets scan --history --sarif scan.sarif    in CI, over everything that git has
 
@@ -42,9 +70,155 @@ pub(crate) struct Args {
 pub(crate) enum Action {
     /// Run a command with secrets in its environment, masked in all that it prints
     Exec(ExecArgs),
+    /// Print the `.env.example` of a program, made from its settings
+    #[command(after_help = EXAMPLE_EXAMPLES)]
+    Example(ExampleArgs),
+    /// Say whether the committed `.env.example` is right, and whether the settings of a program load
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check(CheckArgs),
+    /// Print every setting of a program and where it came from, with secrets masked
+    #[command(after_help = SHOW_EXAMPLES)]
+    Show(ShowArgs),
+    /// Give a secret a new value where it is issued, and publish it for those who use it
+    Rotate(RotateArgs),
+    /// Say which secrets have to be rotated
+    #[command(after_help = DUE_EXAMPLES)]
+    Due(DueArgs),
     /// Find secrets in files, in what is staged, or in all that a git repository has
     #[command(after_help = SCAN_EXAMPLES)]
     Scan(ScanArgs),
+}
+
+const EXAMPLE_EXAMPLES: &str = "Example:
+  ops-secrets example --output .env.example -- ops-backup
+
+The program is started with `--env-example` after its arguments, and answers with the text. The programs of this toolkit do; one of
+your own does it with `ops_secrets::Example`.
+
+Exit codes: 0 written, 64 usage, 65 the program gives no example, 69 it does not start, 73 the file cannot be written.";
+
+const CHECK_EXAMPLES: &str = "Examples:
+  ops-secrets check -- ops-backup                    before a start: the example is right, and the settings load
+  ops-secrets check --example-only -- ops-backup     in CI, where there are no secrets
+
+Exit codes: 0 all is right, 20 the example has drifted, a secret stands in it, or the settings do not load, 64 usage,
+65 the example cannot be read, or the program gives none, 69 it does not start.";
+
+const SHOW_EXAMPLES: &str = "Example:
+  ops-secrets show -- ops-backup --config /etc/ops.toml
+
+The program is started with `--show-config` after its arguments.
+
+Exit codes: 0 shown, else that of the program; 69 it does not start.";
+
+/// The arguments of `example`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ExampleArgs {
+    /// Write the example to this file instead of stdout
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// The program and its arguments
+    #[arg(required = true, last = true, value_name = "PROGRAM")]
+    pub(crate) program: Vec<OsString>,
+}
+
+/// The arguments of `check`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct CheckArgs {
+    /// The example that was committed
+    #[arg(long, value_name = "FILE", default_value = ".env.example")]
+    pub(crate) example: PathBuf,
+    /// Do not ask whether the settings load
+    #[arg(long)]
+    pub(crate) example_only: bool,
+    /// The program and its arguments
+    #[arg(required = true, last = true, value_name = "PROGRAM")]
+    pub(crate) program: Vec<OsString>,
+}
+
+/// The arguments of `show`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ShowArgs {
+    /// The program and its arguments
+    #[arg(required = true, last = true, value_name = "PROGRAM")]
+    pub(crate) program: Vec<OsString>,
+}
+
+/// The arguments of `rotate`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RotateArgs {
+    #[command(subcommand)]
+    pub(crate) what: Rotated,
+}
+
+/// What is rotated.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Rotated {
+    /// The password of a PostgreSQL role, or of two roles that take turns
+    #[command(after_help = POSTGRES_EXAMPLES)]
+    Postgres(PostgresArgs),
+}
+
+const POSTGRES_EXAMPLES: &str = "Examples:
+  ops-secrets rotate postgres --role app_a --role app_b --folder /etc/app/db            shows what would be done
+  ops-secrets rotate postgres --role app_a --role app_b --folder /etc/app/db --apply    does it
+
+With two roles the one that is not in use gets the new password and comes into use, and the other keeps its own until the next
+rotation: no login fails. With one role, logins with the old password fail until its users have read the new one.
+
+FOLDER is laid out as a mounted volume of Kubernetes: `username` and `password` always belong together, and change at once. A
+rotation that was cut off anywhere goes on when the command is run again.
+
+Exit codes: 0 shown, or done and proven by a login; 20 the server refuses; 64 usage, 65 no such role, or its logins prove nothing,
+69 the server does not answer, 74 the folder cannot be written, 75 another rotation runs, 78 no server is set.";
+
+/// The arguments of `rotate postgres`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct PostgresArgs {
+    /// A role that logs in; two that take turns
+    #[arg(long = "role", value_name = "ROLE", required = true)]
+    pub(crate) roles: Vec<String>,
+    /// Where the new user and password are published
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) folder: PathBuf,
+    /// The server, and a role that may change passwords [setting secrets.postgres.url]
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// Do it; without, the plan is shown and nothing changes
+    #[arg(long)]
+    pub(crate) apply: bool,
+}
+
+const DUE_EXAMPLES: &str = "Example:
+  ops-secrets due rotation.toml
+
+The schedule:
+  version = 1
+  [[secret]]
+  name = \"orders database\"
+  owner = \"team-a\"
+  every = \"90d\"
+  folder = \"/etc/app/db\"        # where `rotate` publishes; else: rotated = 2026-10-01
+
+Exit codes: 0 nothing is due, 20 something is overdue, 21 it cannot be told when something was rotated, 22 the schedule is empty,
+65 it cannot be read.";
+
+/// The arguments of `due`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct DueArgs {
+    /// The schedule
+    #[arg(value_name = "FILE")]
+    pub(crate) schedule: PathBuf,
+}
+
+impl Args {
+    /// The flags that override settings.
+    pub(crate) fn overrides(&self) -> Vec<Flag> {
+        let Some(Action::Rotate(RotateArgs { what: Rotated::Postgres(args) })) = &self.action else {
+            return Vec::new();
+        };
+        Flag::given("secrets.postgres.url", "--url", args.url.clone()).into_iter().collect()
+    }
 }
 
 const SCAN_EXAMPLES: &str = "Examples:

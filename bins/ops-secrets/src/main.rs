@@ -2,7 +2,10 @@
 
 mod args;
 mod exec;
+mod postgres;
+mod program;
 mod render;
+mod rotate;
 mod sarif;
 mod scan;
 
@@ -20,12 +23,17 @@ impl Command for Args {
     }
 
     fn flags(&self) -> Vec<Flag> {
-        Vec::new()
+        self.overrides()
     }
 
     async fn run(self, context: Context<Settings>) -> Result<Exit, Failure> {
         match self.action {
             Some(Action::Exec(args)) => exec::run(args, context).await,
+            Some(Action::Example(args)) => program::example(&args).await,
+            Some(Action::Check(args)) => program::check(&args, &context).await,
+            Some(Action::Show(args)) => program::show(&args, &context).await,
+            Some(Action::Rotate(args)) => rotate::run(args, &context).await,
+            Some(Action::Due(args)) => rotate::due(&args, &context),
             Some(Action::Scan(args)) => scan::run(args, context).await,
             None => {
                 Err(Failure::new(Exit::Usage, "no action is named").hint("`ops-secrets --help` lists them"))

@@ -19,10 +19,30 @@ pub enum ErrorKind {
     Missing,
     /// A value does not have the type of its setting.
     InvalidValue,
-    /// A variable and its `_FILE` variant are both set.
+    /// A setting is given twice by one source: a variable and its `_FILE` variant, two files.
     Conflict,
-    /// A secret's file holds nothing.
+    /// A secret is set to nothing, or its file holds nothing.
     EmptySecret,
+    /// A text is meant as a reference, but is not well-formed, or leads on to another where none is followed.
+    InvalidReference,
+    /// The program was not given what resolves a reference.
+    UnresolvedReference,
+    /// References lead in a circle, or on and on.
+    ReferenceCycle,
+    /// What a reference names does not exist, or was deleted.
+    NotFound,
+    /// What a reference names does not have the field.
+    MissingField,
+    /// The server refuses who asks.
+    Forbidden,
+    /// The server is sealed or not initialised: a person has to open it.
+    Sealed,
+    /// The server does not answer, or not in time, or cannot serve now.
+    Unreachable,
+    /// The server answers what is not understood.
+    UnexpectedAnswer,
+    /// A command failed, was too slow or printed too much.
+    CommandFailed,
 }
 
 impl ErrorKind {
@@ -37,6 +57,16 @@ impl ErrorKind {
             Self::InvalidValue => "invalid_value",
             Self::Conflict => "conflict",
             Self::EmptySecret => "empty_secret",
+            Self::InvalidReference => "invalid_reference",
+            Self::UnresolvedReference => "unresolved_reference",
+            Self::ReferenceCycle => "reference_cycle",
+            Self::NotFound => "not_found",
+            Self::MissingField => "missing_field",
+            Self::Forbidden => "forbidden",
+            Self::Sealed => "sealed",
+            Self::Unreachable => "unreachable",
+            Self::UnexpectedAnswer => "unexpected_answer",
+            Self::CommandFailed => "command_failed",
         }
     }
 }

@@ -5,11 +5,17 @@
 //! and loaders quote the parser. Here no error, warning or report holds a value, whatever was wrong with it.
 //!
 //! - [`Secret`] is a value that does not show itself.
-//! - [`Loader`] fills a struct that derives `Deserialize` from defaults, a TOML file, the environment, `*_FILE` variables
-//!   and flags. [`Loaded`] has the settings and a [`Report`] of where each came from.
+//! - [`Loader`] fills a struct that derives `Deserialize` from defaults, TOML files, a [`Profile`], a `.env` file, mounted
+//!   folders, systemd credentials, the environment, `*_FILE` variables and flags. [`Loaded`] has the settings and a
+//!   [`Report`] of where each came from.
+//! - A [`Reference`] such as `file:///run/secrets/db` or `vault://kv/shop/db#password` may stand in place of any secret, in
+//!   any of these layers; [`References`] resolves it.
 //! - [`Masker`] knows the secrets that were loaded and removes them from bytes, in every form that programs write them;
 //!   [`MaskingWriter`] does so for a stream.
-//! - [`scan`] finds secrets that stand in files, in what is staged, or anywhere in the history of a git repository.
+//! - [`Example`] is the `.env.example` of a settings type, and finds where the committed one has drifted.
+//! - `vault` (feature) is a client for Vault and OpenBao, `aws` (feature) reads secrets of AWS, for references and on their own.
+//! - `rotate` (feature) keeps secrets fresh: leases are renewed, changes are seen, tried out and swapped for a whole group.
+//! - `scan` (feature) finds secrets that stand in files, in what is staged, or anywhere in the history of a git repository.
 //!
 //! ```
 //! use ops_secrets::{Loader, Masker, Secret};
@@ -44,19 +50,39 @@
 //! # Ok::<(), ops_secrets::Error>(())
 //! ```
 //!
+//! # Features
+//!
+//! None is on by default. `scan`: the scanner. `tokio`: `MaskingAsyncWriter`. `rotate`: the module
+//! `rotate`, on tokio.
+//!
 //! What it does not promise: memory is wiped where this crate holds a secret, but not where the environment, a parser or
 //! the kernel does.
 
+#[cfg(feature = "aws")]
+pub mod aws;
 mod error;
+mod example;
+mod file;
 mod mask;
+mod reference;
+#[cfg(feature = "rotate")]
+pub mod rotate;
+#[cfg(feature = "scan")]
 pub mod scan;
 mod schema;
 mod secret;
 mod settings;
 mod source;
+mod suggest;
+#[cfg(feature = "vault")]
+pub mod vault;
 
 pub use error::{Error, ErrorKind, Problem};
-pub use mask::{Masker, MaskingWriter};
+pub use example::{Drift, Example};
+#[cfg(feature = "tokio")]
+pub use mask::MaskingAsyncWriter;
+pub use mask::{Masker, MaskingWriter, PanicHook, Registration, Unmasked};
+pub use reference::{Document, Fetch, FetchError, Fetching, Reference, References, Scheme};
 pub use secret::Secret;
-pub use settings::{Entry, Loaded, Loader, Report};
+pub use settings::{Entry, Loaded, Loader, Profile, Report, UnknownProfile};
 pub use source::Warning;

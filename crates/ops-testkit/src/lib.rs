@@ -3,7 +3,7 @@
 //! A test that talks to a mock proves little about backups or a guarded client; a server that a failed test leaves
 //! behind breaks the next run. [`Postgres`] starts a real server of any installed major version in a fraction of a
 //! second, as a user that is not root, and stops it on drop, on panic and when the test process is killed. [`Redis`] and
-//! [`S3`] do the same for theirs.
+//! [`S3`] do the same for theirs, [`OpenBao`] for secrets.
 //!
 //! ```
 //! # fn main() -> Result<(), ops_testkit::Error> {
@@ -30,6 +30,7 @@
 mod azure;
 mod cache;
 mod error;
+mod openbao;
 mod postgres;
 mod process;
 mod redis;
@@ -42,6 +43,7 @@ mod user;
 
 pub use azure::Azure;
 pub use error::{Error, ErrorKind};
+pub use openbao::OpenBao;
 pub use postgres::{ExistingCluster, Mode, NewCluster, Postgres};
 pub use process::{free_port, is_running};
 pub use redis::{Redis, RedisBuilder};

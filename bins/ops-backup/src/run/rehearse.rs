@@ -26,7 +26,8 @@ pub(super) async fn run(args: &RehearseArgs, job: &Job<'_>) -> Answered {
             .hint("`ops-backup backup` takes one"));
     };
     let signer = signer(settings)?;
-    let command = |give| open::restore_command(settings, context.config_file.as_deref(), give);
+    let (config, profile) = (context.config_file.as_deref(), context.profile);
+    let command = |give| open::restore_command(settings, config, profile, give);
     let programs = open::programs(settings, newest.cluster.major)?;
     let mut options = RehearseOptions::new(&args.scratch, programs, command(Give::Segments)?);
     options.restore_command_with_tail = Some(command(Give::Tail)?);

@@ -71,7 +71,8 @@ fn options(args: &RestoreArgs, job: &Job<'_>) -> Result<RestoreOptions, Failure>
         let failure = Failure::new(Exit::Usage, "--target-action needs a target");
         return Err(failure.hint("at the end of the WAL PostgreSQL always opens for writing"));
     }
-    let command = |give| open::restore_command(job.settings, job.context.config_file.as_deref(), give);
+    let (config, profile) = (job.context.config_file.as_deref(), job.context.profile);
+    let command = |give| open::restore_command(job.settings, config, profile, give);
     Ok(RestoreOptions {
         backup: args.which.backup.clone(),
         system_identifier: parse::cluster(args.which.cluster.as_ref())?,

@@ -1,6 +1,8 @@
 //! What a person sees of `ops-secrets`, and that no secret is in it.
 #![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
+mod program;
+mod rotate;
 mod scan;
 
 use std::process::{Command, Output, Stdio};
@@ -9,7 +11,7 @@ use std::time::{Duration, Instant};
 /// Escapes in every usual way change it: a percent sign, quotes, a newline, a backslash, a dollar.
 const SECRET: &str = "s3cr%t \"it's\"\n\\back$slash-long";
 
-fn command(args: &[&str]) -> Command {
+pub(crate) fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ops-secrets"));
     command
         .args(["--log-format", "human"])
@@ -103,4 +105,34 @@ fn a_signal_reaches_the_child_and_its_answer_comes_back() {
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     assert_eq!(child.wait().unwrap().code(), Some(9));
     assert!(std::fs::read_to_string(&out).unwrap().contains("got it"));
+}
+
+#[test]
+fn profiles_env_files_and_references_are_layers_of_every_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, content: &str| std::fs::write(folder.path().join(name), content).unwrap();
+    write("ops.toml", "[log]\nlevel = \"info\"\n");
+    write("ops.production.toml", "[log]\nlevel = \"warn\"\n");
+    write("dev.env", "OPS_LOG_LEVEL='debug'\n");
+    write("bad.env", "OPS_LOG_LEVEL=$SECRET-of-mine\n");
+    let show = |args: &[&str], profile: &str| {
+        let mut shown = command(&[args, &["--show-config", "exec", "--", "true"]].concat());
+        let shown = shown.env("OPS_PROFILE", profile).current_dir(folder.path()).output().unwrap();
+        text(&shown).replace(folder.path().to_str().unwrap(), "DIR")
+    };
+    for (args, profile, expected) in [
+        (&[][..], "", "info    DIR/ops.toml:2"),
+        (&["--profile", "prod"], "", "warn    DIR/ops.production.toml:2"),
+        (&[], "production", "warn    DIR/ops.production.toml:2"),
+        (&["--profile", "dev"], "production", "info    DIR/ops.toml:2"),
+        (&["--env-file", "dev.env"], "", "debug   dev.env:1 OPS_LOG_LEVEL"),
+        (&["--env-file", "dev.env"], "prod", "`.env` files belong to profile dev, not prod"),
+        (&["--env-file", "bad.env"], "", "bad.env:1 cannot be read: other tools expand `$`"),
+        (&[], "hunter2", "env OPS_PROFILE: this is no profile: expected dev (local)"),
+    ] {
+        let shown = show(args, profile);
+        let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(plain(&shown).contains(&plain(expected)), "{args:?} {profile}: {shown}");
+        assert!(!shown.contains("of-mine") && !shown.contains("hunter2"), "{shown}");
+    }
 }

@@ -44,17 +44,53 @@ fn written(piece: &str) -> Vec<String> {
         // Shells: within single quotes, in the two usual ways.
         piece.replace('\'', r"'\''"),
         piece.replace('\'', r#"'"'"'"#),
+        // Within double quotes, and as `printf %q` does.
+        backslashed(piece, |c| "\"\\$`".contains(c)),
+        backslashed(piece, |c| c.is_ascii() && !c.is_ascii_alphanumeric() && !"_@%+=:,./-\n".contains(c)),
         // libpq's connection strings, and SQL's literals.
         piece.replace('\\', r"\\").replace('\'', r"\'"),
         piece.replace('\'', "''"),
         hex(piece, "0123456789abcdef"),
         hex(piece, "0123456789ABCDEF"),
     ];
+    for entities in XML_ENTITIES {
+        all.push(escaped(piece, entities));
+    }
     for set in PERCENT_SETS {
         all.push(percent(piece, set, "0123456789ABCDEF"));
         all.push(percent(piece, set, "0123456789abcdef"));
     }
     all
+}
+
+/// What writers of XML and HTML escape: in text, and in attributes in the usual ways.
+const XML_ENTITIES: [&[(char, &str)]; 4] = [
+    &[('&', "&amp;"), ('<', "&lt;"), ('>', "&gt;")],
+    &[('&', "&amp;"), ('<', "&lt;"), ('>', "&gt;"), ('"', "&quot;")],
+    &[('&', "&amp;"), ('<', "&lt;"), ('>', "&gt;"), ('"', "&quot;"), ('\'', "&#x27;")],
+    &[('&', "&amp;"), ('<', "&lt;"), ('>', "&gt;"), ('"', "&#34;"), ('\'', "&#39;")],
+];
+
+fn escaped(piece: &str, entities: &[(char, &str)]) -> String {
+    let mut out = String::with_capacity(piece.len());
+    for c in piece.chars() {
+        match entities.iter().find(|(from, _)| *from == c) {
+            Some((_, entity)) => out.push_str(entity),
+            None => out.push(c),
+        }
+    }
+    out
+}
+
+fn backslashed(piece: &str, is_special: impl Fn(char) -> bool) -> String {
+    let mut out = String::with_capacity(piece.len());
+    for c in piece.chars() {
+        if is_special(c) {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
 }
 
 /// What a JSON writer escapes beyond what it must.
@@ -149,7 +185,8 @@ fn base64_core(secret: &[u8], offset: usize, alphabet: &[u8; 64]) -> Vec<u8> {
     let bit = |index: usize| (secret[index / 8] >> (7 - index % 8)) & 1;
     // The first digit boundary at or after the secret's first bit, counted in bits from there.
     let first = (6 - offset * 8 % 6) % 6;
-    let digits = (secret.len() * 8 - first) / 6;
+    // An empty piece has no digit, wherever it would stand.
+    let digits = (secret.len() * 8).saturating_sub(first) / 6;
     (0..digits)
         .map(|digit| (0..6).fold(0, |value, at| value << 1 | bit(first + digit * 6 + at)))
         .map(|value| alphabet[usize::from(value)])

@@ -1,21 +1,38 @@
 //! Masking: whatever is known to be secret is replaced in text, in every form that text gives it.
+//!
+//! A secret is known for the life of the process ([`Masker::register`]), or as long as somebody holds it and for a time
+//! after ([`Masker::hold`], [`Masker::sweep`]). Forms and automaton are never changed, only replaced, so a thread that masks
+//! waits for nobody. Nothing is on disk: a crash leaves nothing.
 
+#[cfg(feature = "tokio")]
+mod async_writer;
+mod canary;
+mod derived;
 mod embedded;
 mod filter;
 mod forms;
+mod held;
+mod panic;
+mod patterns;
 mod writer;
 
+#[cfg(feature = "tokio")]
+pub use async_writer::MaskingAsyncWriter;
+pub use canary::Unmasked;
 pub(crate) use embedded::{decoded, passwords};
+#[cfg(feature = "scan")]
 pub(crate) use forms::of as forms_of;
+pub use held::Registration;
+pub use panic::PanicHook;
 pub use writer::MaskingWriter;
 
-use self::filter::Filter;
-use aho_corasick::{AhoCorasick, MatchKind};
+use self::held::Holds;
+use self::patterns::Patterns;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::ops::{Bound, Range};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 /// What stands where a secret stood.
 pub(crate) const REDACTED: &str = "[redacted]";
@@ -27,9 +44,13 @@ const LONGEST: usize = 16 * 1024;
 
 /// Knows secrets, and replaces them in bytes by `[redacted]`.
 ///
-/// A secret is found as it is, and as other programs write it: escaped for JSON, for Rust's `{:?}`, for a shell, for SQL
-/// or for libpq, percent-encoded, in hex, and in base64 at any alignment; also each longer line of a secret of several
-/// lines. Where secrets overlap, all of their bytes go.
+/// A secret is found as it is, and as other programs write it: escaped for JSON, for Rust's `{:?}`, for XML, for a shell, for
+/// SQL or for libpq, percent-encoded, in hex, and in base64 at any alignment; also each longer line of a secret of several
+/// lines, the password in a connection string, and what a JSON document calls password, secret, token or key. Where secrets
+/// overlap, all of their bytes go.
+///
+/// What is not found: base64 that is wrapped inside the secret, UTF-16, compressed or encrypted text, and a secret that was
+/// shortened.
 ///
 /// Clones share what they know, so a secret that is registered later is masked by all of them.
 ///
@@ -48,6 +69,9 @@ pub struct Masker {
 #[derive(Default)]
 struct Known {
     patterns: Option<Arc<Patterns>>,
+    /// The forms that stay for the life of the process.
+    lasting: BTreeSet<Vec<u8>>,
+    held: Holds,
     unmaskable: BTreeSet<String>,
 }
 
@@ -62,28 +86,61 @@ impl Masker {
         self.register_all([(name, secret)]);
     }
 
-    /// Makes several secrets known at the cost of one.
+    /// Makes several secrets known at the cost of one, for the life of the process.
     ///
     /// An empty secret is no secret. One of fewer than 4 or more than 16384 bytes is not masked.
     pub fn register_all<'a>(&self, secrets: impl IntoIterator<Item = (&'a str, &'a str)>) {
         let mut forms = BTreeSet::new();
         let mut unmaskable = BTreeSet::new();
         for (name, secret) in secrets {
-            let secret = secret.trim();
-            if (SHORTEST..=LONGEST).contains(&secret.len()) {
-                forms.extend(forms::of(secret).into_iter().filter(|form| form.len() >= SHORTEST));
-            } else if !secret.is_empty() {
+            if !forms_into(secret, &mut forms) {
                 unmaskable.insert(name.to_owned());
             }
         }
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         known.unmaskable.extend(unmaskable);
-        let before = known.patterns.as_ref().map(|patterns| &patterns.forms);
-        if before.is_some_and(|before| forms.is_subset(before)) || forms.is_empty() {
+        if forms.is_subset(&known.lasting) {
             return;
         }
-        forms.extend(before.into_iter().flatten().cloned());
-        known.patterns = Some(Arc::new(Patterns::new(forms)));
+        known.lasting.extend(forms);
+        known.rebuild();
+    }
+
+    /// Makes a secret known as long as the registration lives, and after it until [`sweep`](Self::sweep) lets it go.
+    ///
+    /// ```
+    /// use ops_secrets::Masker;
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let (masker, grace, begin) = (Masker::new(), Duration::from_secs(3600), Instant::now());
+    /// let registration = masker.hold("database.password", "first-password");
+    /// drop(registration);
+    /// masker.sweep(begin, grace);
+    /// assert_eq!(masker.mask_str("retrying with first-password"), "retrying with [redacted]");
+    /// masker.sweep(begin + grace, grace);
+    /// assert_eq!(masker.mask_str("first-password"), "first-password");
+    /// ```
+    #[must_use = "the secret is let go some time after the registration is dropped"]
+    pub fn hold(&self, name: &str, secret: &str) -> Registration {
+        let mut forms = BTreeSet::new();
+        let maskable = forms_into(secret, &mut forms);
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if !maskable {
+            known.unmaskable.insert(name.to_owned());
+        }
+        let number = known.held.add(forms);
+        known.rebuild();
+        Registration::new(Arc::clone(&self.known), number)
+    }
+
+    /// Lets go of secrets whose registrations were dropped before a sweep that is at least `grace` ago.
+    ///
+    /// A drop has no clock, so the grace begins at the first sweep after it. Who never sweeps, masks for ever.
+    pub fn sweep(&self, now: Instant, grace: Duration) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if known.held.sweep(now, grace) {
+            known.rebuild();
+        }
     }
 
     /// Returns the names of secrets that are too short or too long to be looked for.
@@ -136,52 +193,32 @@ impl fmt::Debug for Masker {
     }
 }
 
-/// All forms of all secrets, and the automaton that finds them; never changed, only replaced.
-struct Patterns {
-    forms: BTreeSet<Vec<u8>>,
-    longest: usize,
-    filter: Filter,
-    search: AhoCorasick,
+impl Known {
+    /// Makes the automaton anew of all that is known now.
+    fn rebuild(&mut self) {
+        let mut forms = self.lasting.clone();
+        forms.extend(self.held.forms().cloned());
+        let same = self.patterns.as_ref().is_some_and(|before| before.forms == forms);
+        if !same {
+            self.patterns = (!forms.is_empty()).then(|| Arc::new(Patterns::new(forms)));
+        }
+    }
 }
 
-impl Patterns {
-    fn new(forms: BTreeSet<Vec<u8>>) -> Self {
-        // The standard kind reports overlapping matches: a leftmost match would leave the rest of one that begins in it.
-        let search = AhoCorasick::builder().match_kind(MatchKind::Standard).build(&forms);
-        let search = search.expect("bounded secrets stay far below the automaton's limit of 2^31 states");
-        let longest = forms.iter().map(Vec::len).max().unwrap_or(0);
-        Self { filter: Filter::new(&forms), forms, longest, search }
+/// Adds the forms of a secret and of what stands within it; false where it is too short or too long to be looked for.
+fn forms_into(secret: &str, forms: &mut BTreeSet<Vec<u8>>) -> bool {
+    let secret = secret.trim();
+    if secret.is_empty() {
+        return true;
     }
-
-    /// Where secrets stand, in order; those that overlap are one.
-    fn spans(&self, text: &[u8]) -> Vec<Range<usize>> {
-        let mut spans: Vec<Range<usize>> = Vec::new();
-        if !self.filter.may_hold(text) {
-            return spans;
-        }
-        for found in self.search.find_overlapping_iter(text) {
-            // Matches come in the order of their ends, so one can only swallow the spans before it.
-            let mut span = found.range();
-            while let Some(last) = spans.pop_if(|last| last.end > span.start) {
-                span.start = span.start.min(last.start);
-            }
-            spans.push(span);
-        }
-        spans
+    if !(SHORTEST..=LONGEST).contains(&secret.len()) {
+        return false;
     }
-
-    /// Where the last bytes begin that more text could complete to a secret; the length, if there are none.
-    fn unfinished(&self, text: &[u8]) -> usize {
-        let first = text.len().saturating_sub(self.longest.saturating_sub(1));
-        let is_begin = |tail: &[u8]| {
-            let mut after = self.forms.range::<[u8], _>((Bound::Excluded(tail), Bound::Unbounded));
-            after.next().is_some_and(|form| form.starts_with(tail))
-        };
-        let mut starts = first..text.len();
-        let begin =
-            starts.find(|start| self.filter.may_begin_with(&text[*start..]) && is_begin(&text[*start..]));
-        begin.unwrap_or(text.len())
+    let derived = derived::of(secret);
+    for text in derived.iter().map(|text| text.trim()).chain([secret]) {
+        forms.extend(forms::of(text).into_iter().filter(|form| form.len() >= SHORTEST));
     }
+    true
 }
 
 #[cfg(test)]

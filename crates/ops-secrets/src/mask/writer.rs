@@ -24,16 +24,13 @@ use std::io::{self, Write};
 pub struct MaskingWriter<W: Write> {
     /// None once it was given back.
     inner: Option<W>,
-    masker: Masker,
-    held: Vec<u8>,
-    /// How many of the held bytes belong to a secret whose mask is written already.
-    covered: usize,
+    cutter: Cutter,
 }
 
 impl<W: Write> MaskingWriter<W> {
     /// Masks what is written to `inner`.
     pub fn new(inner: W, masker: Masker) -> Self {
-        Self { inner: Some(inner), masker, held: Vec::new(), covered: 0 }
+        Self { inner: Some(inner), cutter: Cutter::new(masker) }
     }
 
     /// Writes what is held back, and returns the inner writer.
@@ -47,9 +44,52 @@ impl<W: Write> MaskingWriter<W> {
         Ok(inner)
     }
 
-    /// Passes on what can be told to be no part of a secret, or all of it at the end.
     fn pass(&mut self, at_end: bool) -> io::Result<()> {
         let Some(inner) = &mut self.inner else { return Ok(()) };
+        inner.write_all(&self.cutter.cut(at_end))
+    }
+}
+
+impl<W: Write> Write for MaskingWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.cutter.push(bytes);
+        self.pass(false)?;
+        Ok(bytes.len())
+    }
+
+    /// Flushes the inner writer; what could be the begin of a secret stays held back.
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.as_mut().map_or(Ok(()), Write::flush)
+    }
+}
+
+impl<W: Write> Drop for MaskingWriter<W> {
+    fn drop(&mut self) {
+        // A failure cannot be told here; `finish` is for those who need to know.
+        let _ = self.pass(true);
+    }
+}
+
+/// Cuts a stream where no secret is cut: the part of both writers that masks.
+#[derive(Debug)]
+pub(super) struct Cutter {
+    masker: Masker,
+    held: Vec<u8>,
+    /// How many of the held bytes belong to a secret whose mask is written already.
+    covered: usize,
+}
+
+impl Cutter {
+    pub(super) fn new(masker: Masker) -> Self {
+        Self { masker, held: Vec::new(), covered: 0 }
+    }
+
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.held.extend_from_slice(bytes);
+    }
+
+    /// Takes out, masked, what can be told to be no part of a secret, or all of it at the end.
+    pub(super) fn cut(&mut self, at_end: bool) -> Vec<u8> {
         let patterns = self.masker.patterns();
         let cut = match &patterns {
             Some(patterns) if !at_end => patterns.unfinished(&self.held),
@@ -73,27 +113,7 @@ impl<W: Write> MaskingWriter<W> {
         }
         self.covered = end.saturating_sub(cut);
         self.held.drain(..cut);
-        inner.write_all(&out)
-    }
-}
-
-impl<W: Write> Write for MaskingWriter<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.held.extend_from_slice(bytes);
-        self.pass(false)?;
-        Ok(bytes.len())
-    }
-
-    /// Flushes the inner writer; what could be the begin of a secret stays held back.
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.as_mut().map_or(Ok(()), Write::flush)
-    }
-}
-
-impl<W: Write> Drop for MaskingWriter<W> {
-    fn drop(&mut self) {
-        // A failure cannot be told here; `finish` is for those who need to know.
-        let _ = self.pass(true);
+        out
     }
 }
 

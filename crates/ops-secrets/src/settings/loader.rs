@@ -1,48 +1,52 @@
 //! The loader: collects the layers and makes typed settings of them.
 
+use super::layers::Layers;
 use super::merge::Merged;
+use super::profile::Profile;
 use super::report::{Entry, Report};
+use super::resolve::{resolved, wanted};
 use super::values::{secret_texts, texts};
-use crate::error::{Error, ErrorKind, Problem};
+use crate::error::{Error, ErrorKind};
 use crate::mask::{Masker, decoded, passwords};
-use crate::schema::Schema;
-use crate::source::{Environment, Gathered, TomlText, Warning, from_text, open_to_others};
+use crate::reference::{References, Resolution, Wanted};
+use crate::schema::{Schema, Setting};
+use crate::source::{Gathered, Mount, Variables, Warning};
 use serde::de::DeserializeOwned;
 use std::ffi::OsString;
 use std::fmt;
-use std::fs;
 use std::marker::PhantomData;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use zeroize::Zeroizing;
 
 /// Loads settings of type `T`, a struct that derives `Deserialize` and has [`Secret`](crate::Secret) fields.
 ///
-/// The layers, lowest first: defaults, the TOML file, the environment with its `_FILE` variables, flags. Which settings
-/// there are is read from the type itself, so variables are looked up by name and never guessed, a text is read as what
-/// its setting accepts, and what is misspelt is told.
+/// The layers, lowest first: defaults, the TOML file, the file of the profile, a `.env` file, mounted folders, systemd
+/// credentials, the environment with its `_FILE` variables, flags. Which settings there are is read from the type itself,
+/// so variables are looked up by name and never guessed, a text is read as what its setting accepts, and what is misspelt
+/// is told.
 ///
 /// - `backup.s3.region` is set by `OPS_BACKUP_S3_REGION`, where `OPS_` is the prefix.
 /// - `OPS_BACKUP_PASSWORD_FILE` names a file that holds the value; one line end at its end is not part of it.
-/// - An empty variable counts as not set.
+/// - An empty variable counts as not set; an empty file is an error, and so is a secret that is set to nothing elsewhere
+///   than in the defaults.
 /// - Passwords within connection strings are masked too, and so is every value that a secret had in a lower layer.
 ///
 /// Two things a type cannot tell: what stands in a `#[serde(flatten)]`, which is refused, and in an untagged or internally
 /// tagged enum, which is never shown but whose secrets are not masked elsewhere.
 pub struct Loader<T> {
-    defaults: String,
-    file: Option<PathBuf>,
-    environment: Environment,
-    prefix: String,
-    foreign: Vec<String>,
-    flags: Vec<Flag>,
+    layers: Layers,
+    references: References,
+    /// Settings that are no secrets, but may hold references.
+    asking: Vec<String>,
     masker: Masker,
     settings: PhantomData<fn() -> T>,
 }
 
-struct Flag {
-    key: String,
-    value: String,
-    name: String,
+/// A setting that was given as a flag.
+pub(super) struct Flag {
+    pub(super) key: String,
+    pub(super) value: String,
+    pub(super) name: String,
 }
 
 /// Settings, and where they came from.
@@ -58,12 +62,9 @@ impl<T: DeserializeOwned> Loader<T> {
     /// A loader without any source.
     pub fn new() -> Self {
         Self {
-            defaults: String::new(),
-            file: None,
-            environment: Environment::default(),
-            prefix: String::new(),
-            foreign: Vec::new(),
-            flags: Vec::new(),
+            layers: Layers::default(),
+            references: References::new(),
+            asking: Vec::new(),
             masker: Masker::new(),
             settings: PhantomData,
         }
@@ -72,7 +73,7 @@ impl<T: DeserializeOwned> Loader<T> {
     /// Sets the defaults, as TOML text.
     #[must_use]
     pub fn defaults_toml(mut self, text: &str) -> Self {
-        text.clone_into(&mut self.defaults);
+        text.clone_into(&mut self.layers.defaults);
         self
     }
 
@@ -86,7 +87,44 @@ impl<T: DeserializeOwned> Loader<T> {
     /// Reads this TOML file, which must exist.
     #[must_use]
     pub fn toml_file(mut self, path: &Path) -> Self {
-        self.file = Some(path.to_owned());
+        self.layers.file = Some(path.to_owned());
+        self
+    }
+
+    /// Lays the file of a profile over the TOML file, where there is one beside it: `ops.prod.toml` beside `ops.toml`.
+    ///
+    /// A file of its own and no table in the same one, so that it can have a mode, an owner and a history of its own. It
+    /// may carry either name of the profile, `ops.prod.toml` or `ops.production.toml`; both at once are a conflict.
+    #[must_use]
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.layers.profile = Some(profile);
+        self
+    }
+
+    /// Reads the variables of this `.env` file, which must exist; they lie below those of the process.
+    ///
+    /// It is read strictly: no expansion, no shell; a line that two tools would read differently is an error. With a
+    /// profile other than [`Profile::Dev`] it is a conflict. Set the prefix with [`env_vars`](Self::env_vars).
+    #[must_use]
+    pub fn dotenv_file(mut self, path: &Path) -> Self {
+        self.layers.dotenv = Some(path.to_owned());
+        self
+    }
+
+    /// Reads a folder with one file a setting, which must exist: Docker's `/run/secrets`, or a mounted Kubernetes secret.
+    ///
+    /// `backup.s3.region` is read from `backup.s3.region`, `backup_s3_region` or `OPS_BACKUP_S3_REGION`; files with other
+    /// names are left alone, and told where they look misspelt. Of several folders the last one lies on top.
+    #[must_use]
+    pub fn secrets_dir(mut self, folder: &Path) -> Self {
+        self.layers.mounted.push((folder.to_owned(), Mount::Secrets));
+        self
+    }
+
+    /// Reads the credentials that systemd gives a service; the folder is the value of `$CREDENTIALS_DIRECTORY`.
+    #[must_use]
+    pub fn systemd_credentials(mut self, folder: &Path) -> Self {
+        self.layers.mounted.push((folder.to_owned(), Mount::Credentials));
         self
     }
 
@@ -97,91 +135,112 @@ impl<T: DeserializeOwned> Loader<T> {
         prefix: &str,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Self {
-        prefix.clone_into(&mut self.prefix);
-        self.environment = Environment::new(prefix, variables);
+        prefix.clone_into(&mut self.layers.prefix);
+        self.layers.variables = Variables::of_process(prefix, variables);
         self
     }
 
     /// Names top-level tables that belong to other programs: neither they nor their variables are unknown.
     #[must_use]
     pub fn foreign_tables<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
-        self.foreign.extend(names.into_iter().map(str::to_owned));
+        self.layers.foreign.extend(names.into_iter().map(str::to_owned));
         self
     }
 
     /// Sets one setting by a flag, over all other layers.
     #[must_use]
     pub fn flag(mut self, key: &str, value: &str, name: &str) -> Self {
-        self.flags.push(Flag { key: key.into(), value: value.into(), name: name.into() });
+        self.layers.flags.push(Flag { key: key.into(), value: value.into(), name: name.into() });
         self
     }
 
-    /// Loads the settings.
+    /// Gives what is needed to resolve references, such as `env://NAME` or `file://path`, in any layer.
+    ///
+    /// References stand where a [`Secret`](crate::Secret) is expected; another setting has to ask by
+    /// [`reference_in`](Self::reference_in). Only the value that wins is resolved. A text that looks like a reference and
+    /// cannot be resolved is an error, never a value.
+    #[must_use]
+    pub fn references(mut self, references: References) -> Self {
+        self.references = references;
+        self
+    }
+
+    /// Resolves references in a setting that is not secret by its type; what they lead to is masked all the same.
+    #[must_use]
+    pub fn reference_in(mut self, key: &str) -> Self {
+        self.asking.push(key.to_owned());
+        self
+    }
+
+    /// Loads the settings, with references that this process can resolve alone.
     ///
     /// # Errors
     /// The error names every setting that cannot be used, where its value came from and what would be accepted; never
     /// the value.
     pub fn load(self) -> Result<Loaded<T>, Error> {
+        let _span = tracing::debug_span!("load_settings").entered();
+        let prepared = self.prepare()?;
+        let resolution = self.references.resolve(prepared.wanted(&self.asking));
+        self.finish(prepared, resolution)
+    }
+
+    /// Loads the settings, with references to servers too; all documents are fetched at the same time.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load); and what a server refuses, by its kind.
+    #[cfg(feature = "tokio")]
+    pub async fn load_async(self) -> Result<Loaded<T>, Error> {
+        use tracing::Instrument as _;
+        let prepared = self.prepare()?;
+        let wanted = prepared.wanted(&self.asking);
+        let span = tracing::debug_span!("resolve_references", count = wanted.len());
+        let resolution = self.references.resolve_async(wanted).instrument(span).await;
+        self.finish(prepared, resolution)
+    }
+
+    fn prepare(&self) -> Result<Prepared, Error> {
         let schema = Schema::of::<T>()?;
-        let mut gathered = Gathered::default();
-        TomlText { text: &self.defaults, file: None, foreign: &self.foreign }.gather(&schema, &mut gathered);
-        if let Some(problem) = gathered.problems.first() {
-            return Err(Error::new(ErrorKind::InvalidDefinition, problem.to_string()));
+        if let Some(key) = self.asking.iter().find(|key| schema.find(key).is_none()) {
+            let message = format!("`{key}` asks for references, but there is no such setting");
+            return Err(Error::new(ErrorKind::InvalidDefinition, message));
         }
-        let unreadable =
-            self.file.as_deref().and_then(|path| self.gather_file(path, &schema, &mut gathered).err());
-        self.environment.gather(&schema, &self.foreign, &mut gathered);
-        self.gather_flags(&schema, &mut gathered);
+        let (mut gathered, unreadable) = self.layers.gather(&schema)?;
         // Before anything can fail: what fails later may carry the values elsewhere.
         self.register(&schema, &mut gathered);
-        if let Some(error) = unreadable.or_else(|| Error::of(gathered.problems)) {
+        if let Some(error) = unreadable.or_else(|| Error::of(std::mem::take(&mut gathered.problems))) {
             return Err(error);
         }
         let merged = Merged::of(&gathered.given);
+        merged.refuse_empty(&schema)?;
+        Ok(Prepared { schema, gathered, merged })
+    }
+
+    fn finish(&self, prepared: Prepared, mut resolution: Resolution) -> Result<Loaded<T>, Error> {
+        let Prepared { schema, mut gathered, mut merged } = prepared;
+        let values = resolution.values.iter();
+        self.masker.register_all(values.map(|((key, _), found)| (key.as_str(), found.value.as_str())));
+        let given = resolved(&merged, &gathered.given, &schema, &self.asking, &mut resolution);
+        let mut over = Gathered { given, problems: resolution.problems, warnings: Vec::new() };
+        self.register(&schema, &mut over);
+        for (path, exposure) in &resolution.files {
+            over.warn_exposed(path, *exposure);
+        }
+        if let Some(error) = Error::of(over.problems) {
+            return Err(error);
+        }
+        if !over.given.is_empty() {
+            gathered.replace(over.given);
+            merged = Merged::of(&gathered.given);
+        }
+        over.warnings.retain(|warning| !gathered.warnings.contains(warning));
+        gathered.warnings.extend(over.warnings);
         let settings = merged.extract(&schema)?;
-        let entry = |setting| {
-            Entry::new(setting, &self.prefix, merged.get(setting.key.as_str()), &gathered.given, &self.masker)
+        let entry = |setting: &Setting| {
+            let found = merged.get(setting.key.as_str());
+            Entry::new(setting, &self.layers.prefix, found, &gathered.given, &self.masker)
         };
         let entries = schema.settings.iter().map(entry).collect();
         Ok(Loaded { settings, report: Report { entries, warnings: gathered.warnings } })
-    }
-
-    fn gather_file(&self, path: &Path, schema: &Schema, into: &mut Gathered) -> Result<(), Error> {
-        let name = path.display().to_string();
-        let failed =
-            |error| Error::new(ErrorKind::Unreadable, format!("{name} cannot be read")).caused_by(error);
-        let mode = open_to_others(&fs::metadata(path).map_err(failed)?);
-        let bytes = Zeroizing::new(fs::read(path).map_err(failed)?);
-        let Ok(text) = str::from_utf8(&bytes) else {
-            into.problems.push(Problem::new(ErrorKind::Syntax, format!("{name} is not UTF-8")));
-            return Ok(());
-        };
-        let before = into.given.len();
-        TomlText { text, file: Some(name.clone()), foreign: &self.foreign }.gather(schema, into);
-        let holds_secret = into.given[before..].iter().any(|given| {
-            let setting = schema.find(&given.key);
-            setting.is_some_and(|setting| {
-                secret_texts(&given.value, &setting.node).iter().any(|text| !text.is_empty())
-            })
-        });
-        into.warnings.extend(
-            mode.filter(|_| holds_secret).map(|mode| Warning::OpenFile { path: path.to_owned(), mode }),
-        );
-        Ok(())
-    }
-
-    fn gather_flags(&self, schema: &Schema, into: &mut Gathered) {
-        for Flag { key, value, name } in &self.flags {
-            let origin = format!("flag {name}");
-            let Some(setting) = schema.find(key) else {
-                into.refuse(ErrorKind::InvalidDefinition, key, &origin, "there is no such setting");
-                continue;
-            };
-            match from_text(value, &setting.node) {
-                Ok(value) => into.give(key, &origin, value),
-                Err(why) => into.refuse(ErrorKind::InvalidValue, key, &origin, why),
-            }
-        }
     }
 
     fn register(&self, schema: &Schema, gathered: &mut Gathered) {
@@ -206,6 +265,19 @@ impl<T: DeserializeOwned> Loader<T> {
     }
 }
 
+/// All layers, read and merged; references stand in them still.
+struct Prepared {
+    schema: Schema,
+    gathered: Gathered,
+    merged: Merged,
+}
+
+impl Prepared {
+    fn wanted(&self, asking: &[String]) -> Vec<Wanted> {
+        wanted(&self.merged, &self.schema, asking)
+    }
+}
+
 impl<T: DeserializeOwned> Default for Loader<T> {
     fn default() -> Self {
         Self::new()
@@ -215,8 +287,9 @@ impl<T: DeserializeOwned> Default for Loader<T> {
 impl<T> fmt::Debug for Loader<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Loader")
-            .field("file", &self.file)
-            .field("prefix", &self.prefix)
+            .field("file", &self.layers.file)
+            .field("profile", &self.layers.profile)
+            .field("prefix", &self.layers.prefix)
             .finish_non_exhaustive()
     }
 }

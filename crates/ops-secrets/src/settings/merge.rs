@@ -1,6 +1,7 @@
 //! The merge of all layers into one typed value. figment does the work, but never speaks: its errors quote values.
 
-use crate::error::{Error, ErrorKind};
+use super::values::secret_texts;
+use crate::error::{Error, ErrorKind, Problem};
 use crate::schema::{Schema, Setting};
 use crate::source::Given;
 use figment::error::{Actual, Kind};
@@ -22,6 +23,22 @@ impl Merged {
         let value = self.0.find_value(key).ok()?;
         let origin = self.0.get_metadata(value.tag())?.name.to_string();
         Some((value, origin))
+    }
+
+    /// Refuses secrets that some source sets to nothing. A default may be empty: it says that there is none.
+    pub(super) fn refuse_empty(&self, schema: &Schema) -> Result<(), Error> {
+        let mut problems = Vec::new();
+        for setting in schema.settings.iter().filter(|setting| setting.secret) {
+            let Some((value, origin)) = self.get(&setting.key).filter(|(_, origin)| origin != "default")
+            else {
+                continue;
+            };
+            if secret_texts(&value, &setting.node).iter().any(String::is_empty) {
+                let message = format!("`{}` from {origin}: the secret is empty", setting.key);
+                problems.push(Problem::new(ErrorKind::EmptySecret, message));
+            }
+        }
+        Error::of(problems).map_or(Ok(()), Err)
     }
 
     pub(super) fn extract<T: DeserializeOwned>(&self, schema: &Schema) -> Result<T, Error> {

@@ -23,19 +23,27 @@ pub struct Entry {
     /// Its value on one line. `[redacted]` stands for a secret, for a password in a connection string, and for a value
     /// whose type cannot be known before; an empty secret is shown empty.
     pub value: String,
-    /// Where the value came from: `default`, `ops.toml:3`, `env OPS_REPO`, `env OPS_PASSWORD_FILE (/run/secrets/pw)`,
-    /// `flag --repo`, or `not set`.
+    /// Where the value came from: `default`, `ops.toml:3`, `.env:2 OPS_REPO`, `/run/secrets/repo`, `credential repo`,
+    /// `env OPS_REPO`, `env OPS_PASSWORD_FILE (/run/secrets/pw)`, `flag --repo`, or `not set`.
     pub source: String,
     /// Where lower layers gave a value that this one hides, the lowest first.
     pub shadowed: Vec<String>,
     /// The environment variable that sets it.
     pub variable: String,
+    /// What was done to the value on its way; None where it is used as it was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 impl Report {
     /// Returns all settings in the order of their declaration.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// Returns the settings whose value hides one that a person wrote in a lower layer; to hide a default is what they are for.
+    pub fn shadowing(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| entry.shadowed.iter().any(|source| source != "default"))
     }
 
     /// Returns what is odd, though the settings can be used.
@@ -56,10 +64,17 @@ impl Entry {
             Some((value, source)) => (shown(setting, &value, masker), source),
             None => (String::new(), "not set".into()),
         };
-        let mut shadowed: Vec<String> =
-            given.iter().filter(|given| given.key == setting.key).map(|given| given.origin.clone()).collect();
-        shadowed.pop();
-        Self { key: setting.key.clone(), value, source, shadowed, variable: variable(prefix, &setting.key) }
+        let mut layers: Vec<&Given> = given.iter().filter(|given| given.key == setting.key).collect();
+        let note = layers.pop().and_then(|top| top.note).map(str::to_owned);
+        let shadowed = layers.into_iter().map(|given| given.origin.clone()).collect();
+        Self {
+            key: setting.key.clone(),
+            value,
+            source,
+            shadowed,
+            variable: variable(prefix, &setting.key),
+            note,
+        }
     }
 }
 

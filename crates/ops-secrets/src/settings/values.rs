@@ -1,5 +1,6 @@
 //! The texts within a value, and which of them are secret.
 
+use crate::reference::looks_like_reference;
 use crate::schema::{Node, Shape};
 use figment::value::Value;
 
@@ -28,26 +29,33 @@ pub(super) fn texts(value: &Value) -> Vec<String> {
     }
 }
 
-/// The texts at the places that the type calls secret; a list of servers has passwords, but also ports.
+/// The texts at the places that the type calls secret; a list of servers has passwords, but also ports. A reference to a
+/// secret is none.
 pub(super) fn secret_texts(value: &Value, node: &Node) -> Vec<String> {
+    let mut texts = suspects(value, node);
+    texts.retain(|text| !looks_like_reference(text) || text.starts_with("literal://"));
+    texts
+}
+
+fn suspects(value: &Value, node: &Node) -> Vec<String> {
     if node.secret {
         return texts(value);
     }
     match (value, &node.shape) {
         (Value::Array(_, items), Shape::List(item)) => {
-            items.iter().flat_map(|value| secret_texts(value, item)).collect()
+            items.iter().flat_map(|value| suspects(value, item)).collect()
         }
         (Value::Dict(_, entries), Shape::Map(item)) => {
-            entries.values().flat_map(|value| secret_texts(value, item)).collect()
+            entries.values().flat_map(|value| suspects(value, item)).collect()
         }
         (Value::Dict(_, entries), Shape::Table(fields)) => {
             let known = fields.iter().filter_map(|(name, node)| Some((entries.get(*name)?, node)));
-            known.flat_map(|(value, node)| secret_texts(value, node)).collect()
+            known.flat_map(|(value, node)| suspects(value, node)).collect()
         }
         (Value::Dict(_, entries), Shape::Choice(variants)) => {
             let known =
                 variants.iter().filter_map(|(name, node)| Some((entries.get(*name)?, node.as_ref()?)));
-            known.flat_map(|(value, node)| secret_texts(value, node)).collect()
+            known.flat_map(|(value, node)| suspects(value, node)).collect()
         }
         // The name of a variant that holds nothing.
         (Value::String(_, text), Shape::Choice(variants))

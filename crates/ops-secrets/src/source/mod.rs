@@ -1,18 +1,24 @@
 //! Where values come from. A source reads values for known settings, and tells what it could not use.
 
-mod environment;
-mod suggest;
+mod dotenv;
+mod mounted;
 mod text;
 mod toml_text;
+mod variables;
 
-pub(crate) use environment::Environment;
+pub(crate) use mounted::{Mount, Mounted};
 pub(crate) use text::from_text;
 pub(crate) use toml_text::TomlText;
+pub(crate) use variables::Variables;
 
 use crate::error::{ErrorKind, Problem};
+use crate::file::Exposure;
 use figment::value::Value;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// Where a container engine mounts secrets and decides about their mode.
+const ENGINE_MOUNTS: [&str; 2] = ["/run/secrets", "/var/run/secrets"];
 
 /// What the sources gave.
 #[derive(Default)]
@@ -29,11 +35,37 @@ pub(crate) struct Given {
     pub(crate) value: Value,
     /// Where it came from, for a person: `default`, `ops.toml:3`, `env OPS_REPO`, …
     pub(crate) origin: String,
+    /// What was done to it.
+    pub(crate) note: Option<&'static str>,
 }
 
 impl Gathered {
     pub(crate) fn give(&mut self, key: &str, origin: &str, value: impl Into<Value>) {
-        self.given.push(Given { key: key.to_owned(), value: value.into(), origin: origin.to_owned() });
+        self.give_noted(key, origin, value.into(), None);
+    }
+
+    pub(crate) fn give_noted(&mut self, key: &str, origin: &str, value: Value, note: Option<&'static str>) {
+        self.given.push(Given { key: key.to_owned(), value, origin: origin.to_owned(), note });
+    }
+
+    /// Puts values in the place of the references that led to them: both are one layer, not one over the other.
+    pub(crate) fn replace(&mut self, resolved: Vec<Given>) {
+        let led = |from: &Given, to: &Given| {
+            from.key == to.key
+                && to.origin.strip_prefix(&from.origin).is_some_and(|rest| rest.starts_with(" -> "))
+        };
+        self.given.retain(|from| !resolved.iter().any(|to| led(from, to)));
+        self.given.extend(resolved);
+    }
+
+    /// Warns where others have a hand in the file of a secret; a container engine decides about what it mounts.
+    pub(crate) fn warn_exposed(&mut self, path: &Path, exposure: Exposure) {
+        if is_engine_mount(path) {
+            return;
+        }
+        let path = || path.to_owned();
+        self.warnings.extend(exposure.mode.map(|mode| Warning::OpenFile { path: path(), mode }));
+        self.warnings.extend(exposure.owner.map(|owner| Warning::ForeignOwner { path: path(), owner }));
     }
 
     /// Notes that a setting's value from an origin cannot be used.
@@ -52,6 +84,20 @@ pub enum Warning {
         name: String,
         /// The variable that may be meant.
         suggestion: Option<String>,
+    },
+    /// A line of a `.env` file or a mounted file is named almost like a setting: perhaps misspelt.
+    UnknownName {
+        /// The file and line, or the file.
+        source: String,
+        /// The name that may be meant.
+        suggestion: Option<String>,
+    },
+    /// A file that holds secrets belongs to a user who is neither that of this process nor root, and who can change it.
+    ForeignOwner {
+        /// The file.
+        path: PathBuf,
+        /// The number of its owner.
+        owner: u32,
     },
     /// A file that holds secrets can be read by others than its owner.
     OpenFile {
@@ -83,6 +129,17 @@ impl fmt::Display for Warning {
             Self::UnknownVariable { name, suggestion: Some(suggestion) } => {
                 write!(f, "environment variable {name} belongs to no setting; did you mean {suggestion}?")
             }
+            Self::UnknownName { source, suggestion: None } => write!(f, "{source} belongs to no setting"),
+            Self::UnknownName { source, suggestion: Some(suggestion) } => {
+                write!(f, "{source} belongs to no setting; did you mean {suggestion}?")
+            }
+            Self::ForeignOwner { path, owner } => {
+                let path = path.display();
+                write!(
+                    f,
+                    "{path} holds a secret and belongs to another user (uid {owner}), who can change it"
+                )
+            }
             Self::OpenFile { path, mode } => {
                 let path = path.display();
                 write!(
@@ -103,16 +160,7 @@ impl fmt::Display for Warning {
     }
 }
 
-/// The permission bits of a file that others than its owner can read; None where only the owner can.
-pub(crate) fn open_to_others(metadata: &std::fs::Metadata) -> Option<u32> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        Some(metadata.permissions().mode() & 0o777).filter(|mode| mode & 0o044 != 0)
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = metadata;
-        None
-    }
+/// Whether a container engine mounted the path.
+fn is_engine_mount(path: &Path) -> bool {
+    ENGINE_MOUNTS.iter().any(|mount| path.starts_with(mount))
 }

@@ -1,6 +1,7 @@
 //! Values that come as text, from a variable, a file or a flag: the setting's type decides how they are read.
 
 use super::toml_text;
+use crate::reference::looks_like_reference;
 use crate::schema::{Node, Shape};
 use figment::value::Value;
 
@@ -10,6 +11,10 @@ use figment::value::Value;
 pub(crate) fn from_text(text: &str, node: &Node) -> Result<Value, String> {
     let expected = || format!("expected {}", node.expected());
     let word = text.trim();
+    // What it leads to will be read as the node asks; a list of them is taken apart first.
+    if node.secret && !matches!(node.shape, Shape::List(_)) && looks_like_reference(text) {
+        return Ok(Value::from(text));
+    }
     match &node.shape {
         Shape::Text | Shape::Unknown => Ok(Value::from(text)),
         Shape::Boolean => word.parse::<bool>().map(Value::from).map_err(|_| expected()),

@@ -1,9 +1,9 @@
 //! TOML. Its parser's own messages quote the source, so only the place of an error is taken from them.
 
-use super::suggest::nearest;
 use super::{Gathered, text};
 use crate::error::{ErrorKind, Problem};
 use crate::schema::{Node, Schema, Shape};
+use crate::suggest::nearest;
 use figment::value::{Dict, Value};
 use toml::de::{DeTable, DeValue};
 

@@ -1,7 +1,7 @@
 //! The search for leaks: a value that must never be printed, in every source, as every wrong type, in every broken file.
 
 use crate::support::{Settings, everything_printable, file, loader, vars};
-use ops_secrets::{Error, Loaded};
+use ops_secrets::{Error, Loaded, Loader, Profile, References};
 use std::path::Path;
 
 const CANARIES: [&str; 5] =
@@ -188,4 +188,116 @@ fn nothing_of_a_good_secret_is_ever_printed() {
     assert!(loaded.settings.repo.contains("S3NT1NEL"));
     loaded.settings.repo.clear();
     assert_silent(&Ok(loaded), "a good load");
+}
+
+/// Every source that takes a text, with the canary as the value of a setting.
+fn every_source(dir: &Path, key: &str, canary: &str) -> Vec<(&'static str, Loader<Settings>)> {
+    let name = format!("OPS_{}", key.to_uppercase());
+    let value = file(dir, "value", canary.as_bytes());
+    let path = value.to_str().unwrap();
+    let folder = dir.join(format!("mounted-{key}"));
+    std::fs::create_dir_all(&folder).unwrap();
+    file(&folder, key, canary.as_bytes());
+    let toml = file(dir, "ops.toml", b"");
+    file(dir, "ops.prod.toml", format!("{key} = '{canary}'").as_bytes());
+    let dotenv =
+        |line: String| loader().env_vars("OPS_", []).dotenv_file(&file(dir, ".env", line.as_bytes()));
+    let json = file(dir, "value.json", format!("{{\"a\": {{\"b\": \"{canary}\"}}}}").as_bytes());
+    let references = || References::new().env_vars(vars([("CANARY", canary)]));
+    let reference =
+        |text: &str| loader().references(references()).reference_in(key).flag(key, text, "--flag");
+    let mut all = vec![
+        ("variable", loader().env_vars("OPS_", [(name.clone().into(), canary.into())])),
+        ("_FILE", loader().env_vars("OPS_", vars([(format!("{name}_FILE").as_str(), path)]))),
+        ("profile", loader().toml_file(&toml).profile(Profile::Prod)),
+        ("mounted", loader().secrets_dir(&folder)),
+        ("systemd", loader().systemd_credentials(&folder)),
+        ("flag", loader().flag(key, canary, "--flag")),
+    ];
+    // The files of the next source would replace those of the one before.
+    all.push((".env", dotenv(format!("{name}='{canary}'"))));
+    if ["pin", "login", "numbers", "servers"].contains(&key) {
+        all.push(("env://", reference("env://CANARY")));
+        all.push(("file://", reference(&format!("file://{path}"))));
+        all.push(("file:// field", reference(&format!("file://{}#a.b", json.display()))));
+        all.push(("file:// table", reference(&format!("file://{}#a", json.display()))));
+        all.push(("literal://", reference(&format!("literal://{canary}"))));
+    }
+    all
+}
+
+#[test]
+fn no_wrong_value_of_any_source_is_ever_printed() {
+    let mut seen = 0;
+    for key in KEYS.into_iter().filter(|key| *key != "s3") {
+        for canary in CANARIES {
+            if (key, canary) == ("pin", "8675309424242") {
+                continue;
+            }
+            let dir = tempfile::tempdir().unwrap();
+            for (source, loader) in every_source(dir.path(), key, canary) {
+                let printed = format!("{loader:?} {loader:#?}");
+                assert!(TRACES.iter().all(|trace| !printed.contains(trace)), "{source}: {printed}");
+                assert_refused(&loader.load(), &format!("{key} = {canary} by {source}"));
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 400, "only {seen} combinations were tried");
+}
+
+/// Documents that are cut anywhere, with each field that somebody may ask for.
+#[test]
+fn no_byte_of_a_broken_document_is_ever_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut seen = 0;
+    for text in [
+        r#"{"password": "S3NT1NEL-tweet", "list": ["S3NT1NEL"], "n": 8675309424242, "S3NT1NEL": {"tweet": null}}"#,
+        r#"{"password": "S3NT1NEL\qtweet"}"#,
+        r#"{"password": "S3NT1NEL" "tweet"}"#,
+        r#"["S3NT1NEL-tweet"]"#,
+        "\u{feff}{\"password\": \"S3NT1NEL-tweet\"}",
+        "password: S3NT1NEL-tweet",
+    ] {
+        for end in (0..=text.len()).filter(|end| text.is_char_boundary(*end)) {
+            let document = file(dir.path(), "document", &text.as_bytes()[..end]);
+            for field in ["#password", "#pasword", "#list", "#n", "#password.x", ""] {
+                let reference = format!("file://{}{field}", document.display());
+                for key in ["password", "pin"] {
+                    let loaded = loader().flag(key, &reference, "--flag").load();
+                    assert_silent(&loaded, &format!("{reference} of {}", &text[..end]));
+                    seen += 1;
+                }
+            }
+        }
+    }
+    assert!(seen > 2000, "only {seen} combinations were tried");
+}
+
+#[test]
+fn no_line_of_a_broken_dotenv_file_is_ever_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    for line in [
+        "OPS_PORT=S3NT1NEL-tweet",
+        "OPS_PASSWORD=S3NT1NEL tweet",
+        "OPS_PASSWORD=S3NT1NEL$tweet",
+        "OPS_PASSWORD=\"S3NT1NEL\\qtweet\"",
+        "OPS_PASSWORD='S3NT1NEL-tweet' S3NT1NEL",
+        "OPS_PASSWORD: S3NT1NEL-tweet",
+        "S3NT1NEL-tweet",
+        "S3NT1NEL-tweet=x",
+        "\u{feff}OPS_PASSWORD='S3NT1NEL-tweet'",
+        "OPS_PASSWORD='S3NT1NEL-tweet'\nOPS_PASSWORD='S3NT1NEL-tweet'",
+        "OPS_PASSWORD_FILE='S3NT1NEL-tweet'",
+        "OPS_PASSWORD='vault://S3NT1NEL/tweet'",
+        "OPS_PASSWORD='valt://S3NT1NEL/tweet'",
+        "OPS_PASSWORD='exec://sh -c \"S3NT1NEL\" tweet'",
+    ] {
+        for end in (0..=line.len()).filter(|end| line.is_char_boundary(*end)) {
+            let dotenv = file(dir.path(), ".env", &line.as_bytes()[..end]);
+            let loaded = loader().env_vars("OPS_", []).dotenv_file(&dotenv).load();
+            assert_silent(&loaded, &line[..end]);
+            assert!(loaded.is_err() || end < line.len(), "{line}");
+        }
+    }
 }

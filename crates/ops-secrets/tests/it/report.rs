@@ -61,6 +61,8 @@ fn every_setting_tells_its_value_and_its_source() {
         "tls.root-cert =  < not set <  [OPS_TLS_ROOT_CERT]",
     ];
     assert_eq!(shown, expected);
+    let shadowing: Vec<&str> = report.shadowing().map(|entry| entry.key.as_str()).collect();
+    assert_eq!(shadowing, ["password"], "a value of the file is hidden; defaults are there to be hidden");
     // Used, shadowed, and within a connection string, encoded or not.
     for secret in ["winner-two", "shadowed-one", "hunter2", "p%40ss-one", "p@ss-one"] {
         assert_eq!(masker.mask_str(&format!("x {secret} y")), "x [redacted] y");

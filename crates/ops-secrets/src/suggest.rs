@@ -1,7 +1,7 @@
-//! Did you mean …?
+//! Did you mean …? Nothing else stands here.
 
 /// The candidate that is nearest to a misspelt word, where one is near.
-pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let near = candidates.into_iter().map(|candidate| (distance(word, candidate), candidate));
     let limit = (word.chars().count() / 3).max(1);
     near.filter(|(distance, _)| *distance <= limit).min().map(|(_, candidate)| candidate)
