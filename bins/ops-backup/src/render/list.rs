@@ -124,8 +124,9 @@ fn timeline(wal: &TimelineInventory) -> String {
         0 => "none missing".to_owned(),
         count => format!("{} MISSING", words::things(count, "segment").to_uppercase()),
     };
+    let received = wal.received_until.map(|lsn| format!("; received until {lsn}")).unwrap_or_default();
     format!(
-        "WAL of timeline {}: {}, {first} to {last}, {missing}",
+        "WAL of timeline {}: {}, {first} to {last}, {missing}{received}",
         wal.timeline,
         words::things(wal.segments, "segment")
     )

@@ -11,8 +11,8 @@ use object_store::memory::InMemory;
 use super::*;
 use crate::engine::chunks::Chunks;
 use crate::engine::{
-    Arrival, Arrivals, Connect, Contents, Facts, FileList, Inspector, Kind, Listed, Opener, Proof, Supply,
-    TreeEngine,
+    Arrival, Arrivals, Connect, Contents, Facts, FileList, Inspector, Kind, Listed, Opener, Proof, Start,
+    Supply, TreeEngine,
 };
 use crate::error::{Error, ErrorKind};
 use crate::repo::catalog::BackupSource;
@@ -55,8 +55,8 @@ impl Session for Sending {
         self.inner.source()
     }
 
-    async fn start(&mut self, repository: &Repository, limit: Option<u64>) -> Result<()> {
-        self.inner.start(repository, limit).await
+    async fn start(&mut self, repository: &Repository, start: Start<'_>) -> Result<()> {
+        self.inner.start(repository, start).await
     }
 
     async fn supply(&mut self) -> Result<Supply> {
