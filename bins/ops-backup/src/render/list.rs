@@ -99,6 +99,14 @@ fn problems(item: &BackupInventory) -> Vec<String> {
         let pages = words::things(item.backup.bad_pages, "page");
         problems.push(format!("{pages} had a wrong checksum when the backup was taken"));
     }
+    let audit = item.backup.postgres().and_then(|facts| facts.audit.as_ref());
+    if let Some(audit) = audit.filter(|audit| audit.stale_pages > 0) {
+        let pages = words::things(audit.stale_pages, "page");
+        problems.push(format!(
+            "it found that {} had lost a change of {pages}: do not trust the line of changes before it",
+            audit.backup
+        ));
+    }
     match &item.replay {
         Some(_) if !item.recoverable && item.damaged.is_none() => {
             problems.push("the WAL that makes it consistent is missing: it cannot be restored".into());

@@ -177,7 +177,7 @@ async fn under_load_each_backup_takes_little_and_restores_alone() {
         cluster.major(major).unwrap().setting("summarize_wal", "on").setting("shared_buffers", "16MB")
     })
     .await;
-    site.run("pgbench", &["-i", "-q", "-s", "5"]);
+    site.run("pgbench", &["-i", "-q", "-s", "6"]);
     let first = take(&site, &engine(&site), &BackupOptions::default()).await.unwrap();
     let load = Load::start(&site.postgres);
     let mut line = Vec::new();

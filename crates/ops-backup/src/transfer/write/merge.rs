@@ -305,7 +305,7 @@ fn take(chunks: &mut VecDeque<Bytes>, length: usize) -> Vec<Bytes> {
 
 /// Returns the checksum of the same bytes with zeros behind them.
 fn with_zeros(crc32c: u32, count: u64) -> u32 {
-    const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     let (mut zeros, mut left) = (0, usize::try_from(count).expect("a piece fits into memory"));
     let length = left;
     while left > 0 {
