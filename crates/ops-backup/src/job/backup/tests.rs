@@ -343,14 +343,6 @@ async fn changes_are_stored_as_what_is_read() {
     assert!(changed.new_bytes < 80 << 20, "{changed:?}");
     let read = take(&repository, &TreeEngine::new("t", now.path())).await.unwrap();
     assert_eq!(read.new_bytes, 0, "every block is where it is looked for");
-    assert!(listings(&repository, &changed).await == listings(&repository, &read).await);
-
-    // Pages of a file that the base does not have are no file.
-    let other = Repository::open_or_create(Arc::new(InMemory::new()), None).await.unwrap();
-    let reading = Reading { whole: false, ignores_base: false };
-    let error = attempt(&other, &sent, &options(), reading, &Monitor::default()).await.unwrap_err();
-    assert!(is_base_lost(&error), "{error}");
-    assert!(other.backups().await.unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

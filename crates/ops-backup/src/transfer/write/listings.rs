@@ -94,7 +94,7 @@ impl<'a> Entries<'a> {
         }
         if self.survey.is_unchanged(index) || collector.same.contains(&key) {
             let before = self.before.find(&path).await?;
-            return Ok(Some(Entry::File(FileEntry { mode, ..before })));
+            return Ok(Some(Entry::File(FileEntry { mode, modified: item.modified, ..before })));
         }
         if collector.vanished.contains(&key) {
             return Ok(None);
