@@ -52,12 +52,12 @@ const HELP: &str = "cargo xtask bench [backup|guard|orm|wal|telemetry] [--scale 
   backup   backups and restores against pgBackRest, pg_basebackup, and zstd over a tar (default)
   guard    the guard's judgements against three parsers, its client against tokio_postgres
   orm      what the guard refuses of Django's and SQLAlchemy's test suites, and of pgbench; needs Python and pip
-  wal      archiving and replaying WAL against pgBackRest's asynchronous commands and cp; parts push and replay
+  wal      archiving and replaying WAL against pgBackRest's asynchronous commands and cp; parts push, replay and receive
   telemetry   events, spans and counters against other ways to log; a program of its own
   secrets     the scanner against its peers; a program of its own
 
 Of `backup`: --scale is pgbench's (100), --runs the rounds of each part (3), --cache keeps the data for the next run in a folder
-that the server's user can write to; --part is one of full, updated, unchanged, restore, delta, files, growth, tree (a million files), and may be
+that the server's user can write to; --part is one of full, updated, unchanged, restore, delta, files, remote, growth, tree (a million files), and may be
 repeated. It needs about ten times the size of the data below /tmp, the tree 9 GB.
 
 Prints the table, and the same as JSON on the last line. Medians of N runs; repeat on a quiet machine. Of `backup`, CPU and memory

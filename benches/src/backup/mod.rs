@@ -12,6 +12,7 @@ mod full;
 mod growth;
 mod pages;
 pub(crate) mod programs;
+mod remote;
 mod restore;
 mod table;
 mod tree;
@@ -38,7 +39,8 @@ const ROUNDS: usize = 3;
 const SCALE: u32 = 100;
 
 /// The parts of the comparison, in order.
-const PARTS: [&str; 8] = ["full", "updated", "unchanged", "restore", "delta", "files", "growth", "tree"];
+const PARTS: [&str; 9] =
+    ["full", "updated", "unchanged", "restore", "delta", "files", "remote", "growth", "tree"];
 
 /// What all parts work on.
 struct Site<'a> {
@@ -108,6 +110,9 @@ pub(crate) fn compare(args: &Args) -> Result<Outcome> {
             // One round is enough for its memory, and many small files take their time.
             table.many_files(full::many_files(&site, 1)?);
         }
+    }
+    if wants("remote") {
+        table.remote(remote::run(args, rounds)?);
     }
     if wants("growth") {
         table.growth(growth::run(&args.home, rounds)?);

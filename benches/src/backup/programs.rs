@@ -17,6 +17,8 @@ pub(crate) const WORKERS: &str = "2";
 pub(crate) struct Ours {
     program: String,
     repo: PathBuf,
+    /// The file with the key, where the repository is encrypted.
+    key: Option<PathBuf>,
 }
 
 /// The peer with a repository of its own.
@@ -40,13 +42,27 @@ pub(crate) enum Kind {
 impl Ours {
     /// The command that was staged into the folder, with a repository there.
     pub(crate) fn new(home: &Path, repo: &str) -> Self {
-        Self { program: home.join("bin/ops-backup").display().to_string(), repo: home.join(repo) }
+        let program = home.join("bin/ops-backup").display().to_string();
+        Self { program, repo: home.join(repo), key: None }
+    }
+
+    /// The same with an encrypted repository, and a new key.
+    pub(crate) fn encrypted(home: &Path, repo: &str) -> Result<Self> {
+        let ours = Self::new(home, repo);
+        let key = home.join(format!("{repo}.key"));
+        call(&ours.words(&["key", "new", &key.display().to_string()]))?;
+        Ok(Self { key: Some(key), ..ours })
     }
 
     /// Our command with these words.
     pub(crate) fn words(&self, more: &[&str]) -> Vec<String> {
         let repo = self.repo.display().to_string();
-        words(&[&[&self.program, "--repo", &repo, "--log-level", "warn"], more].concat())
+        let mut all = words(&[&self.program, "--repo", &repo, "--log-level", "warn"]);
+        if let Some(key) = &self.key {
+            all.extend(words(&["--key-file", &key.display().to_string()]));
+        }
+        all.extend(words(more));
+        all
     }
 
     /// Makes the repository anew, empty.
@@ -63,6 +79,11 @@ impl Ours {
     /// A backup of a running server; it begins from what the repository has.
     pub(crate) fn backup(&self, server: &Postgres) -> Vec<String> {
         self.words(&["--postgres", &server.socket_url(), "backup"])
+    }
+
+    /// A backup of a running server over the network.
+    pub(crate) fn remote(&self, server: &Postgres, compression: &str) -> Vec<String> {
+        self.words(&["--postgres", &server.url(), "backup", "--remote", "--compression", compression])
     }
 
     /// The newest backup into a directory.

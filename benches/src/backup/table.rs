@@ -100,6 +100,25 @@ impl Table {
         self.series.extend(series);
     }
 
+    /// Backups over the network: at least nine tenths of the throughput of one that goes nowhere.
+    pub(crate) fn remote(&mut self, series: Vec<Series>) {
+        let nowhere = of(&series, super::remote::NOWHERE);
+        for ours in series.iter().filter(|series| series.program.starts_with(OURS)) {
+            let Some((nowhere, mine)) = nowhere.zip(ours.median(wall)) else { continue };
+            let row = Row::new(format!("{}: wall", ours.program), "s", mine);
+            let other = nowhere.median(wall).zip(ours.ratio(nowhere, wall));
+            self.rows.push(match other {
+                Some((other, ratio)) => {
+                    row.beside(&nowhere.program, other, Some(ratio)).ratio_at_most(1.0 / 0.9)
+                }
+                None => row.beside_absent(&nowhere.program),
+            });
+            let memory = ours.median(memory).unwrap_or(f64::NAN);
+            self.rows.push(Row::new(format!("{}: peak memory", ours.program), "MB", memory).at_most(MEMORY));
+        }
+        self.series.extend(series);
+    }
+
     /// Backups of a table that grows.
     pub(crate) fn growth(&mut self, sizes: Vec<Size>) {
         let first = sizes.first().map(|size| (size.times, size.per_gigabyte(cpu), size.per_gigabyte(wall)));

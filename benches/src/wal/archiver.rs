@@ -146,7 +146,7 @@ fn cpu_of_children() -> Result<f64> {
 }
 
 /// The most resident memory that a process has had, in bytes.
-fn peak(pid: u32) -> u64 {
+pub(super) fn peak(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     peak.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok())

@@ -1,5 +1,5 @@
 //! WAL: archived from a backlog and replayed into a restored cluster, by our service, by our commands alone, by pgBackRest's
-//! asynchronous ones and by `cp`.
+//! asynchronous ones and by `cp`; and received as it is written ([`receive`]).
 //!
 //! The WAL is real: pgbench and a table that hardly compresses wrote it, on a server that was not let archive. Then the
 //! server is stopped, and in its place the [`archiver`] calls `archive_command` as the server would: one file after the
@@ -11,6 +11,7 @@
 
 mod archiver;
 mod push;
+mod receive;
 mod replay;
 
 use crate::backup::programs::{Ours, PgBackRest, call, words};
@@ -22,7 +23,7 @@ use ops_testkit::{Mode, Postgres};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const PARTS: [&str; 2] = ["push", "replay"];
+const PARTS: [&str; 3] = ["push", "replay", "receive"];
 
 /// Rounds of each contest, where nobody says how many.
 const ROUNDS: usize = 3;
@@ -46,23 +47,25 @@ pub(crate) fn compare(args: &Args) -> Result<Outcome> {
         ensure!(PARTS.contains(&part.as_str()), "there is no part `{part}`, only {}", PARTS.join(", "));
     }
     let wants = |part: &str| args.parts.is_empty() || args.parts.iter().any(|wanted| wanted == part);
-    let site = Site::make(args)?;
-    let mut report = Report {
-        schema: "ops-bench/wal/v1",
-        data: format!(
+    let mut report = Report { schema: "ops-bench/wal/v1", data: "zstd 3".to_owned(), rows: Vec::new() };
+    if wants("push") || wants("replay") {
+        let site = Site::make(args)?;
+        report.data = format!(
             "PostgreSQL {}, {} segments of 16 MiB that pgbench and a table of random text wrote; zstd 3, {} rounds in \
              turns, medians",
             site.major,
             site.waiting()?.len(),
             site.rounds
-        ),
-        rows: Vec::new(),
-    };
-    if wants("push") {
-        report.rows.extend(push::run(&site)?);
+        );
+        if wants("push") {
+            report.rows.extend(push::run(&site)?);
+        }
+        if wants("replay") {
+            report.rows.extend(replay::run(&site)?);
+        }
     }
-    if wants("replay") {
-        report.rows.extend(replay::run(&site)?);
+    if wants("receive") {
+        report.rows.extend(receive::run(args)?);
     }
     Ok(Outcome { text: report.text(), json: report.json() })
 }

@@ -132,6 +132,13 @@ pub(crate) struct BackupArgs {
     /// machines. The role needs REPLICATION, and pg_hba.conf a line for the database `replication`
     #[arg(long, conflicts_with = "tree")]
     pub(crate) remote: bool,
+    /// With --remote, whether the server sends only the pages that changed since the last backup: auto, never or require.
+    /// Needs PostgreSQL 17 and summarize_wal = on; the backup is complete either way
+    #[arg(long, value_name = "WHEN", default_value = "auto", requires = "remote")]
+    pub(crate) incremental: String,
+    /// With --remote, read everything again, and compare, where the last backup that did so is older than this
+    #[arg(long, value_name = "AGE", default_value = "7d", requires = "remote")]
+    pub(crate) whole_after: String,
     /// The server is a standby, and the backup is to be taken from it
     #[arg(long, conflicts_with = "tree")]
     pub(crate) from_standby: bool,

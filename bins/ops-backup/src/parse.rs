@@ -2,7 +2,9 @@
 
 use crate::args::TargetArgs;
 use jiff::{SignedDuration, Span, SpanRelativeTo};
-use ops_backup::{Compression, Lsn, RecoveryTarget, SystemIdentifier, TargetAction, TargetTimeline};
+use ops_backup::{
+    Compression, IncrementalUse, Lsn, RecoveryTarget, SystemIdentifier, TargetAction, TargetTimeline,
+};
 use ops_cli::{Exit, Failure};
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
@@ -16,6 +18,19 @@ pub(crate) fn age(what: &str, text: &str) -> Result<SignedDuration, Failure> {
         Failure::new(Exit::Usage, format!("{what}: `{text}` is no age"))
             .hint("write it like 7d, 24h, 90m or 2w")
     })
+}
+
+/// When the server sends changes alone: `auto`, `never` or `require`.
+pub(crate) fn incremental(text: &str) -> Result<IncrementalUse, Failure> {
+    match text {
+        "auto" => Ok(IncrementalUse::Auto),
+        "never" => Ok(IncrementalUse::Never),
+        "require" => Ok(IncrementalUse::Require),
+        _ => Err(Failure::new(
+            Exit::Usage,
+            format!("--incremental: `{text}` is none of auto, never and require"),
+        )),
+    }
 }
 
 /// A share such as `10%` or `0.1`.

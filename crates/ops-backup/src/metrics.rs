@@ -95,6 +95,15 @@ fn sources(text: &mut Text, inventory: &Inventory) {
         "Data pages of the newest backup whose checksum was wrong at the source.",
         &last(|backup| count(backup.backup.bad_pages)),
     );
+    let stale = |backup: &BackupInventory| {
+        let audit = backup.backup.postgres().and_then(|facts| facts.audit.as_ref());
+        audit.map(|audit| count(audit.stale_pages))
+    };
+    each(
+        "ops_backup_last_audit_stale_pages",
+        "Pages that backups made of changes had lost, as the newest backup found that was read whole after them.",
+        &|backups: &[BackupInventory]| backups.iter().rev().find_map(stale),
+    );
 }
 
 fn clusters(text: &mut Text, inventory: &Inventory) {

@@ -52,6 +52,14 @@ fn postgres(backup: &Backup, facts: &PostgresBackup, lines: &mut Vec<String>) {
     for tablespace in &facts.tablespaces {
         lines.push(format!("  with    tablespace {} at {}", tablespace.oid, tablespace.location.display()));
     }
+    if let Some(line) = &facts.incremental {
+        lines.push(format!(
+            "  read    the pages that changed since the base; everything was read for {}, {} before",
+            line.whole,
+            words::things(line.step.into(), "backup")
+        ));
+    }
+    audited(facts, lines);
     match backup.bad_pages {
         0 if facts.page_checksums => {
             lines.push("  pages   the checksum of each page that was read is right".into())
@@ -74,6 +82,27 @@ fn postgres(backup: &Backup, facts: &PostgresBackup, lines: &mut Vec<String>) {
             );
         }
     }
+}
+
+fn audited(facts: &PostgresBackup, lines: &mut Vec<String>) {
+    let Some(audit) = &facts.audit else { return };
+    let compared = words::things(audit.compared_pages, "page");
+    if audit.stale_pages == 0 {
+        lines.push(format!(
+            "  read    everything; {compared} compared with {}: none had lost a change",
+            audit.backup
+        ));
+        return;
+    }
+    let stale = words::things(audit.stale_pages, "page").to_uppercase();
+    lines.push(format!("  read    everything; {stale} OF {} HAD LOST A CHANGE:", audit.backup));
+    for page in &audit.examples {
+        lines.push(format!("          {} block {}", page.file, page.block));
+    }
+    lines.push(
+        "This backup is right. Do not trust those that were made of changes before it; --incremental never makes no more of them."
+            .into(),
+    );
 }
 
 fn changed(tree: &TreeBackup, lines: &mut Vec<String>) {

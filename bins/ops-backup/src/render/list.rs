@@ -99,6 +99,14 @@ fn problems(item: &BackupInventory) -> Vec<String> {
         let pages = words::things(item.backup.bad_pages, "page");
         problems.push(format!("{pages} had a wrong checksum when the backup was taken"));
     }
+    let audit = item.backup.postgres().and_then(|facts| facts.audit.as_ref());
+    if let Some(audit) = audit.filter(|audit| audit.stale_pages > 0) {
+        let pages = words::things(audit.stale_pages, "page");
+        problems.push(format!(
+            "it found that {} had lost a change of {pages}: do not trust the line of changes before it",
+            audit.backup
+        ));
+    }
     match &item.replay {
         Some(_) if !item.recoverable && item.damaged.is_none() => {
             problems.push("the WAL that makes it consistent is missing: it cannot be restored".into());
@@ -124,8 +132,9 @@ fn timeline(wal: &TimelineInventory) -> String {
         0 => "none missing".to_owned(),
         count => format!("{} MISSING", words::things(count, "segment").to_uppercase()),
     };
+    let received = wal.received_until.map(|lsn| format!("; received until {lsn}")).unwrap_or_default();
     format!(
-        "WAL of timeline {}: {}, {first} to {last}, {missing}",
+        "WAL of timeline {}: {}, {first} to {last}, {missing}{received}",
         wal.timeline,
         words::things(wal.segments, "segment")
     )

@@ -21,8 +21,10 @@ pub(super) async fn run(args: &BackupArgs, job: &Job<'_>) -> Answered {
     let done = backup(&repository, engine.as_ref(), &options, &job.monitor).await;
     drop(reporter);
     let done = done.map_err(|error| worded(args, job, &error))?;
-    // The backup is kept, because an older good one may be gone; but it is no success.
-    let exit = if done.bad_pages > 0 { Exit::No } else { Exit::Done };
+    // The backup is kept, because an older good one may be gone; but it is no success, of this one or of those before.
+    let lost =
+        done.postgres().and_then(|facts| facts.audit.as_ref()).is_some_and(|audit| audit.stale_pages > 0);
+    let exit = if done.bad_pages > 0 || lost { Exit::No } else { Exit::Done };
     Ok((Answer::Backup(Box::new(done)), exit))
 }
 
@@ -59,6 +61,8 @@ fn engine(args: &BackupArgs, job: &Job<'_>) -> Result<Box<dyn Engine>, Failure> 
     if args.remote {
         let mut engine = RemoteEngine::new(server);
         (engine.taken_from, engine.archive_timeout) = (taken_from, archive_timeout);
+        engine.incremental = parse::incremental(&args.incremental)?;
+        engine.whole_after = parse::age("--whole-after", &args.whole_after)?.unsigned_abs();
         if let Some(label) = &args.label {
             engine.label.clone_from(label);
         }

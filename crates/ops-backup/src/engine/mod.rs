@@ -33,10 +33,10 @@ use bytes::Bytes;
 use crate::error::Result;
 use crate::monitor::Monitor;
 use crate::repo::Repository;
-use crate::repo::catalog::{BackupSource, BadPage};
+use crate::repo::catalog::{Backup, BackupSource, BadPage};
 pub(crate) use list::{Facts, FileList, Item, Kind, Parent};
 pub use postgres::{PostgresEngine, TakenFrom};
-pub use remote::RemoteEngine;
+pub use remote::{IncrementalUse, RemoteEngine};
 pub use tree::TreeEngine;
 
 /// Something that backups can be taken of; see [`PostgresEngine`], [`RemoteEngine`] and [`TreeEngine`].
@@ -53,6 +53,11 @@ pub trait Engine: Connect {}
 pub(crate) trait Connect: Send + Sync + fmt::Debug {
     /// Reaches the source and finds out whether it can be backed up.
     async fn connect(&self) -> Result<Box<dyn Session>>;
+
+    /// Whether a backup that cannot be made of changes alone may be made without them.
+    fn may_read_whole(&self) -> bool {
+        true
+    }
 }
 
 /// One backup of the source, from its beginning to its end.
@@ -61,8 +66,8 @@ pub(crate) trait Session: Send + Sync {
     /// What is backed up, for example `postgres/7418890012345678901`.
     fn source(&self) -> String;
 
-    /// Begins the backup on the source. A source that sends its files sends no more than so many bytes a second.
-    async fn start(&mut self, repository: &Repository, bytes_per_second: Option<u64>) -> Result<()>;
+    /// Begins the backup on the source.
+    async fn start(&mut self, repository: &Repository, start: Start<'_>) -> Result<()>;
 
     /// Returns what the backup holds.
     async fn supply(&mut self) -> Result<Supply>;
@@ -75,6 +80,17 @@ pub(crate) trait Session: Send + Sync {
 
     /// Ends the backup on the source, and waits until everything is in `repository` that a restore needs beside the files.
     async fn finish(&mut self, repository: &Repository, monitor: &Monitor) -> Result<Finished>;
+}
+
+/// How a backup begins.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Start<'a> {
+    /// A source that sends its files sends no more than so many bytes a second.
+    pub(crate) bytes_per_second: Option<u64>,
+    /// The backup that this one builds on, which is not known to be damaged.
+    pub(crate) base: Option<&'a Backup>,
+    /// Everything is to be read.
+    pub(crate) whole: bool,
 }
 
 /// How the files of a source are to be had.
@@ -106,8 +122,20 @@ pub(crate) trait Arrivals: Send {
 pub(crate) enum Arrival {
     /// A path, valid and not seen before. The bytes of a file follow.
     Item { path: String, facts: Facts },
+    /// A file of which only these pages follow, one after another: the others are those of the base. Its size is what it has
+    /// with all of them; what neither has is zero.
+    Changes { path: String, facts: Facts, pages: PagesOf },
     /// The next bytes of the last file: never more than are left of it, and all of it before the next item.
     Data(Bytes),
+}
+
+/// Pages of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PagesOf {
+    /// Bytes of each; a block of the repository has a whole number of them.
+    pub(crate) size: u32,
+    /// Each greater than the one before, and all below the end of the file.
+    pub(crate) numbers: Vec<u32>,
 }
 
 /// Hands out bytes that have come, and remembers what is wrong with them.
@@ -117,6 +145,20 @@ pub(crate) trait Inspector: Send + Sync {
 
     /// Returns what was found wrong with the content so far.
     fn findings(&self) -> Findings;
+
+    /// Returns who wants to see what differs from the base, if anybody.
+    fn auditor(&self) -> Option<&dyn Auditor> {
+        None
+    }
+}
+
+/// Judges by what differs from the base whether the base was right.
+pub(crate) trait Auditor: Send + Sync + fmt::Debug {
+    /// Whether anything in `bytes`, a block of the file at `path` that is not in the base, says that it should be.
+    fn suspects(&self, path: &str, facts: &Facts, bytes: &[u8]) -> bool;
+
+    /// Compares such a block, which lies `offset` bytes into its file, with what the base has in its place.
+    fn compare(&self, path: &str, offset: u64, bytes: &[u8], before: &[u8]);
 }
 
 /// Opens files of a source from any thread; calls block.

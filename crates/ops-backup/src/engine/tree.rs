@@ -14,7 +14,7 @@ use async_trait::async_trait;
 
 use crate::engine::list::Facts;
 use crate::engine::{
-    Connect, Contents, Engine, FileList, Findings, Finished, Kind, Listed, Opener, Session, Supply,
+    Connect, Contents, Engine, FileList, Findings, Finished, Kind, Listed, Opener, Session, Start, Supply,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::monitor::Monitor;
@@ -71,7 +71,7 @@ impl Session for TreeSession {
         format!("tree/{}", self.engine.name)
     }
 
-    async fn start(&mut self, _repository: &Repository, _bytes_per_second: Option<u64>) -> Result<()> {
+    async fn start(&mut self, _repository: &Repository, _start: Start<'_>) -> Result<()> {
         Ok(())
     }
 

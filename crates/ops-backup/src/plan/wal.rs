@@ -114,6 +114,8 @@ mod tests {
             tablespaces: Vec::new(),
             databases: Vec::new(),
             origin: crate::repo::catalog::Origin::default(),
+            incremental: None,
+            audit: None,
         };
         (at, backup)
     }

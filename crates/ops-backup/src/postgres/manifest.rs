@@ -51,6 +51,11 @@ impl<W: Write> ManifestWriter<W> {
         ))
     }
 
+    /// Returns where the manifest is written to.
+    pub(crate) fn out(&mut self) -> &mut W {
+        &mut self.out
+    }
+
     /// Ends the manifest with the WAL that the backup needs.
     pub(crate) fn finish(mut self, timeline: u32, start: Lsn, end: Lsn) -> io::Result<W> {
         self.put(&format!(

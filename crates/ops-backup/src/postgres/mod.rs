@@ -2,6 +2,7 @@
 
 pub mod control;
 pub(crate) mod files;
+pub(crate) mod incremental;
 pub(crate) mod lsn;
 pub(crate) mod manifest;
 pub(crate) mod page;

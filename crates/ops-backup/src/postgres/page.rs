@@ -64,10 +64,20 @@ pub(crate) fn judge(page: &[u8], block: u32, backup_start: Lsn) -> PageState {
     if u16_at(8) == checksum(page, block) {
         return PageState::Good;
     }
-    let lsn_half =
-        |at: usize| u64::from(u32::from_le_bytes([page[at], page[at + 1], page[at + 2], page[at + 3]]));
-    let lsn = Lsn(lsn_half(0) << 32 | lsn_half(4));
+    let lsn = lsn(page);
     if lsn >= backup_start { PageState::Newer(lsn) } else { PageState::Bad }
+}
+
+/// Returns the position of the last change of `page`; `None` for a page that was never used, or says nothing.
+pub(crate) fn position(page: &[u8]) -> Option<Lsn> {
+    let is_used = page[14..16] != [0, 0];
+    Some(lsn(page)).filter(|lsn| is_used && lsn.0 > 0)
+}
+
+fn lsn(page: &[u8]) -> Lsn {
+    let half =
+        |at: usize| u64::from(u32::from_le_bytes([page[at], page[at + 1], page[at + 2], page[at + 3]]));
+    Lsn(half(0) << 32 | half(4))
 }
 
 fn checksum(page: &[u8], block: u32) -> u16 {

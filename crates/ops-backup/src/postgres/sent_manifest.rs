@@ -3,6 +3,8 @@
 //! Source: "Backup Manifest Format" of the PostgreSQL manual. The server writes one line for each file. Only hashes of the
 //! paths are kept, so that a million files take 32 MB.
 
+use std::collections::HashSet;
+
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
@@ -24,6 +26,24 @@ pub(crate) struct ManifestReader {
 pub(crate) struct SentManifest {
     /// In the order of keys.
     files: Vec<SentFile>,
+    /// What is stored in another form than it was sent in, and was compared before.
+    merged: HashSet<u128>,
+}
+
+/// A file that is not stored as it was sent: the server's word is about what it sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Merged {
+    sent: u128,
+    size: u64,
+    crc32c: u32,
+    stored: u128,
+}
+
+impl Merged {
+    /// What came at the path `sent`, and the path at which something is stored for it.
+    pub(crate) fn new(sent: &str, size: u64, crc32c: u32, stored: &str) -> Self {
+        Merged { sent: key(sent.as_bytes()), size, crc32c, stored: key(stored.as_bytes()) }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -122,16 +142,31 @@ impl ManifestReader {
         if self.files.windows(2).any(|pair| pair[0].key == pair[1].key) {
             return Err(Error::corrupt("the server's manifest names a file twice"));
         }
-        Ok(SentManifest { files: self.files })
+        Ok(SentManifest { files: self.files, merged: HashSet::new() })
     }
 }
 
 impl SentManifest {
     /// Notes that the file at `path` was left out, and need not be stored.
     pub(crate) fn leave_out(&mut self, path: &str) {
-        if let Some(file) = self.find(path) {
+        if let Some(file) = self.find(key(path.as_bytes())) {
             file.is_stored = true;
         }
+    }
+
+    /// Compares a file as it was sent with what the server says; what is stored for it is not compared any more.
+    ///
+    /// # Errors
+    /// `Corrupt` where it says another thing, or nothing.
+    pub(crate) fn merge(&mut self, merged: &Merged) -> Result<()> {
+        let other = || Error::corrupt("the server sent changes of a file that are not those in its manifest");
+        let clash = merged.sent != merged.stored && self.find(merged.stored).is_some();
+        let file = self.find(merged.sent).filter(|_| !clash).ok_or_else(other)?;
+        if (file.size, file.crc32c, file.is_stored) != (merged.size, merged.crc32c, false) {
+            return Err(other());
+        }
+        file.is_stored = true;
+        if self.merged.insert(merged.stored) { Ok(()) } else { Err(other()) }
     }
 
     /// Compares what was stored at `path` with what the server says.
@@ -139,7 +174,11 @@ impl SentManifest {
     /// # Errors
     /// `Corrupt` where it says another thing, or nothing.
     pub(crate) fn check(&mut self, path: &str, size: u64, crc32c: u32) -> Result<()> {
-        let Some(file) = self.find(path) else {
+        let key = key(path.as_bytes());
+        if self.merged.remove(&key) {
+            return Ok(());
+        }
+        let Some(file) = self.find(key) else {
             return Err(Error::corrupt(format!("{path:?} came from the server, but not in its manifest")));
         };
         file.is_stored = true;
@@ -158,7 +197,7 @@ impl SentManifest {
     /// # Errors
     /// `Corrupt`.
     pub(crate) fn end(&self) -> Result<()> {
-        match self.files.iter().filter(|file| !file.is_stored).count() {
+        match self.files.iter().filter(|file| !file.is_stored).count() + self.merged.len() {
             0 => Ok(()),
             missing => {
                 let message = format!("{missing} of the files in the server's manifest did not come");
@@ -167,8 +206,7 @@ impl SentManifest {
         }
     }
 
-    fn find(&mut self, path: &str) -> Option<&mut SentFile> {
-        let key = key(path.as_bytes());
+    fn find(&mut self, key: u128) -> Option<&mut SentFile> {
         let at = self.files.binary_search_by_key(&key, |file| file.key).ok()?;
         Some(&mut self.files[at])
     }
@@ -227,6 +265,28 @@ mod tests {
         let mut left_out = read(&manifest(), 50).unwrap();
         FILES.iter().for_each(|(path, ..)| left_out.leave_out(path));
         left_out.end().unwrap();
+    }
+
+    #[test]
+    fn what_is_stored_in_another_form_is_compared_as_it_was_sent() {
+        let (path, size, crc32c) = FILES[0];
+        for wrong in [
+            Merged::new(path, size + 1, crc32c, "x"),
+            Merged::new(path, size, crc32c ^ 1, "x"),
+            Merged::new("unknown", size, crc32c, "x"),
+            Merged::new(path, size, crc32c, FILES[1].0),
+        ] {
+            read(&manifest(), 50).unwrap().merge(&wrong).unwrap_err();
+        }
+        for stored in ["x", path] {
+            let mut whole = read(&manifest(), 50).unwrap();
+            whole.merge(&Merged::new(path, size, crc32c, stored)).unwrap();
+            whole.merge(&Merged::new(path, size, crc32c, stored)).unwrap_err();
+            FILES[1..].iter().for_each(|(path, ..)| whole.leave_out(path));
+            whole.end().expect_err("what was merged must be stored");
+            whole.check(stored, 777, 777).unwrap();
+            whole.end().unwrap();
+        }
     }
 
     #[test]

@@ -101,6 +101,36 @@ pub struct PostgresBackup {
     /// Where the copy came from.
     #[serde(default)]
     pub origin: Origin,
+    /// Where the server sent only the pages that had changed since the base: how long that has been so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incremental: Option<Incremental>,
+    /// What came of comparing pages that were read whole with a base that was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<Audit>,
+}
+
+/// A line of backups for which the server sent changes alone. Each is complete in the repository, and needs no other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Incremental {
+    /// The backup that the line began with, which was read whole.
+    pub whole: String,
+    /// When that one began.
+    pub whole_at: Timestamp,
+    /// How many backups came after it, this one included.
+    pub step: u32,
+}
+
+/// What a backup that was read whole says about the line of changes before it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Audit {
+    /// The last backup of that line.
+    pub backup: String,
+    /// Pages that had not changed since, by their own word, and lay in blocks that differ: these were compared.
+    pub compared_pages: u64,
+    /// Pages among them with another content than in the line: it had lost a change.
+    pub stale_pages: u64,
+    /// The first of them.
+    pub examples: Vec<BadPage>,
 }
 
 /// Where a copy of a cluster came from. The times of files tell something only beside those of the very same files.

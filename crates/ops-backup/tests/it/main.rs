@@ -37,6 +37,7 @@ mod service;
 mod standby;
 mod store;
 mod stranger;
+mod summaries;
 mod support;
 mod targets;
 mod updates;

@@ -594,6 +594,9 @@ async fn the_last_commit_of_a_server_that_was_killed_is_restored() {
         let server = start_restored(&done.data_directory).await;
         assert_eq!(server.psql("SELECT count(*) FROM t").unwrap(), expected, "{name}: {}", server.log());
     }
+    let listed = ops_backup::list(&site.repository).await.unwrap();
+    let known = listed.clusters[0].wal.last().unwrap().received_until;
+    assert!(known >= Some(end), "{known:?}, written until {end}");
     let report = verify(&site.repository, &VerifyOptions::default(), &Monitor::default()).await.unwrap();
     assert!(report.is_proven(), "{:?}", report.problems);
     // By the document alone: the pieces, one after the other, are what recovery was given.
@@ -623,6 +626,35 @@ async fn the_last_commit_of_a_server_that_was_killed_is_restored() {
     store.put(&path, bytes.into()).await.unwrap();
     let report = verify(&site.repository, &VerifyOptions::default(), &Monitor::default()).await.unwrap();
     assert!(report.problems.iter().any(|problem| problem.object == piece), "{:?}", report.problems);
+}
+
+/// A frozen sender keeps the connection open and says nothing: after a minute of that it is taken for gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_that_is_frozen_is_left_and_received_from_again() {
+    let server = server();
+    let repository = Repository::open_or_create(Arc::new(InMemory::new()), None).await.unwrap();
+    let mut receiving = Receiving::start(&repository, &server, options(SOON));
+    receiving.until("streaming", |status| status.streaming).await;
+    let from = flushed(&server);
+    server.psql("CREATE TABLE t AS SELECT generate_series(1, 1000) AS n").unwrap();
+    receiving.until_durable(flushed(&server)).await;
+    let sender = server.psql("SELECT pid FROM pg_stat_replication").unwrap();
+    let signal = |signal: &str| {
+        assert!(Command::new("kill").args([signal, &sender]).status().unwrap().success(), "{signal}");
+    };
+    signal("-STOP");
+    server.psql("INSERT INTO t SELECT generate_series(1, 1000)").unwrap();
+    let mut status = receiving.status.clone();
+    let left = status.wait_for(|status| !status.streaming);
+    let left = tokio::time::timeout(Duration::from_secs(180), left).await.map(drop);
+    // Whatever became of it, the server must be able to stop.
+    signal("-CONT");
+    left.expect("it is left within three minutes");
+    let end = flushed(&server);
+    let status = receiving.until_durable(end).await;
+    assert!(status.reconnects >= 1, "{status:?}");
+    receiving.stop().await;
+    assert_holds(&repository, &server, 1, from, end).await;
 }
 
 /// What ends a receiver, and with which words.

@@ -34,7 +34,7 @@ pub(crate) async fn restore_backup(
 }
 
 /// A standby of the site's server, which follows it by streaming.
-fn standby(site: &Site, archive_mode: &str) -> Postgres {
+pub(crate) fn standby(site: &Site, archive_mode: &str) -> Postgres {
     let data = site.root.path().join("standby");
     site.run("pg_basebackup", &["-c", "fast", "-X", "stream", "-D", data.to_str().unwrap()]);
     std::fs::write(data.join("standby.signal"), "").unwrap();
@@ -53,7 +53,7 @@ fn standby(site: &Site, archive_mode: &str) -> Postgres {
         .unwrap()
 }
 
-async fn replayed(site: &Site, standby: &Postgres) {
+pub(crate) async fn replayed(site: &Site, standby: &Postgres) {
     let until = site.psql("SELECT pg_current_wal_lsn()");
     let asked = format!("SELECT pg_last_wal_replay_lsn() >= '{until}'");
     let started = Instant::now();

@@ -21,7 +21,7 @@ use ops_core::connection::ConnectionSettings;
 use tokio::time::sleep;
 
 use crate::engine::list::{Facts, Kind};
-use crate::engine::{Connect, Engine, FileList, Finished, LastFile, Listed, Supply};
+use crate::engine::{Connect, Engine, FileList, Finished, LastFile, Listed, Start, Supply};
 use crate::error::{Error, ErrorKind, Result};
 use crate::monitor::{Monitor, Phase};
 use crate::postgres::Tablespace;
@@ -121,7 +121,7 @@ impl super::Session for PostgresSession {
         format!("postgres/{}", self.control.cluster.system_identifier)
     }
 
-    async fn start(&mut self, repository: &Repository, _bytes_per_second: Option<u64>) -> Result<()> {
+    async fn start(&mut self, repository: &Repository, _start: Start<'_>) -> Result<()> {
         archive::register(repository, &self.control.cluster).await?;
         let PostgresEngine { label, fast_checkpoint, .. } = &self.engine;
         let started = self.session.start(&self.server, label, *fast_checkpoint).await?;
@@ -255,6 +255,8 @@ impl PostgresSession {
             tablespaces: self.tablespaces.clone(),
             databases: self.databases.clone(),
             origin: self.origin(),
+            incremental: None,
+            audit: None,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use crate::engine::chunks::Chunks;
-use crate::engine::{Contents, Facts, FileList, Findings, Inspector, Opener};
+use crate::engine::{Auditor, Contents, Facts, FileList, Findings, Inspector, Opener};
 use crate::error::{Error, Result};
 use crate::postgres::lsn::Lsn;
 use crate::postgres::page::{self, PageState};
@@ -104,9 +104,14 @@ pub(in crate::engine) struct SentFiles {
     /// `None` where the pages carry no checksums.
     pub(in crate::engine) pages: Option<Pages>,
     pub(in crate::engine) checked: Checked,
+    pub(in crate::engine) auditor: Option<Arc<dyn Auditor>>,
 }
 
 impl Inspector for SentFiles {
+    fn auditor(&self) -> Option<&dyn Auditor> {
+        self.auditor.as_deref()
+    }
+
     fn contents(&self, path: &str, facts: &Facts, offset: u64, chunks: Vec<Bytes>) -> Box<dyn Contents> {
         let chunks = Chunks::new(chunks);
         match PageCheck::new(self.pages, facts.tag, path, facts.size, &self.checked) {
@@ -327,7 +332,7 @@ mod tests {
     /// Has the server send `file`, cut somewhere, and returns the blocks reported.
     fn check_sent(part: u32, file: &[u8]) -> Vec<u64> {
         let pages = Some(Pages { size: PAGE, blocks_per_file: BLOCKS, backup_start: START });
-        let files = SentFiles { pages, checked: Checked::default() };
+        let files = SentFiles { pages, checked: Checked::default(), auditor: None };
         let size = file.len() as u64;
         let facts = Facts { kind: Kind::File, mode: 0o600, tag: tag(Some(part)), size, modified: 0 };
         for (offset, run) in [(0, &file[..PAGE]), (PAGE as u64, &file[PAGE..])] {

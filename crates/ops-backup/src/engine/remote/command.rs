@@ -30,7 +30,14 @@ impl Begun {
 }
 
 /// The command. Links of tablespaces are not asked for: they come in the list, where they may be of any length.
-pub(super) fn base_backup(version: u32, label: &str, fast: bool, bytes_per_second: Option<u64>) -> String {
+/// `changes` asks for what has changed since the manifest that was sent before.
+pub(super) fn base_backup(
+    version: u32,
+    label: &str,
+    fast: bool,
+    bytes_per_second: Option<u64>,
+    changes: bool,
+) -> String {
     /// The bounds that the server sets, in kilobytes a second.
     const RATES: (u64, u64) = (32, 1 << 20);
     let label = label.replace('\'', "''");
@@ -38,9 +45,10 @@ pub(super) fn base_backup(version: u32, label: &str, fast: bool, bytes_per_secon
     if version >= 150_000 {
         let checkpoint = if fast { "fast" } else { "spread" };
         let rate = rate.map(|rate| format!(", MAX_RATE {rate}")).unwrap_or_default();
+        let changes = if changes { ", INCREMENTAL" } else { "" };
         format!(
             "BASE_BACKUP (LABEL '{label}', PROGRESS, CHECKPOINT '{checkpoint}', WAIT 0, TABLESPACE_MAP, \
-             MANIFEST 'yes', MANIFEST_CHECKSUMS 'CRC32C'{rate})"
+             MANIFEST 'yes', MANIFEST_CHECKSUMS 'CRC32C'{rate}{changes})"
         )
     } else {
         let fast = if fast { " FAST" } else { "" };
@@ -122,16 +130,19 @@ mod tests {
     #[test]
     fn the_command_is_that_of_the_version() {
         assert_eq!(
-            base_backup(150_006, "it's", true, Some(5_000_000)),
+            base_backup(150_006, "it's", true, Some(5_000_000), false),
             "BASE_BACKUP (LABEL 'it''s', PROGRESS, CHECKPOINT 'fast', WAIT 0, TABLESPACE_MAP, MANIFEST 'yes', \
              MANIFEST_CHECKSUMS 'CRC32C', MAX_RATE 4883)"
         );
         assert_eq!(
-            base_backup(140_010, "x", false, Some(1)),
+            base_backup(140_010, "x", false, Some(1), false),
             "BASE_BACKUP LABEL 'x' PROGRESS NOWAIT MAX_RATE 32 TABLESPACE_MAP MANIFEST 'yes' MANIFEST_CHECKSUMS 'CRC32C'"
         );
-        assert!(!base_backup(180_000, "x", true, None).contains("MAX_RATE"));
-        assert!(base_backup(140_000, "x", true, Some(u64::MAX)).contains("FAST NOWAIT MAX_RATE 1048576"));
+        assert!(!base_backup(180_000, "x", true, None, false).contains("MAX_RATE"));
+        assert!(base_backup(180_000, "x", true, None, true).ends_with("'CRC32C', INCREMENTAL)"));
+        assert!(
+            base_backup(140_000, "x", true, Some(u64::MAX), false).contains("FAST NOWAIT MAX_RATE 1048576")
+        );
     }
 
     #[test]

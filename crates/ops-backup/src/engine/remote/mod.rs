@@ -2,7 +2,7 @@
 //!
 //! # Order
 //! 1. The replication session says which cluster this is, and how large its pages are. The server must be what is asked for.
-//! 2. `BASE_BACKUP`. A crash from here on ends the session, and with it the backup on the server.
+//! 2. Where changes are enough, the manifest of the base goes to the server. Then `BASE_BACKUP`. A crash from here on ends the session, and with it the backup on the server.
 //! 3. The files come as tar streams, tablespaces first; `backup_label` comes before the others of the data directory and
 //!    `pg_control` behind them. Both are kept for the end.
 //! 4. The server's manifest and the end position come. Every stored file is compared with the manifest.
@@ -11,7 +11,10 @@
 //! A second, normal session asks for the names of the databases and for the time; a server that does not let us in costs
 //! these names.
 
+mod audit;
+mod changes;
 mod command;
+mod incremental;
 mod sent;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +28,7 @@ use ops_core::connection::ConnectionSettings;
 use crate::engine::postgres::TakenFrom;
 use crate::engine::postgres::reader::{Checked, Pages, SentFiles};
 use crate::engine::postgres::wal::NeededWal;
-use crate::engine::{Connect, Engine, Finished, LastFile, Proof, Supply};
+use crate::engine::{Auditor, Connect, Engine, Finished, LastFile, Proof, Start, Supply};
 use crate::error::{Error, ErrorKind, Result};
 use crate::monitor::{Monitor, Phase};
 use crate::postgres::control;
@@ -34,9 +37,11 @@ use crate::postgres::segment::Cluster;
 use crate::postgres::sent_manifest::SentManifest;
 use crate::postgres::session::{Role, Session};
 use crate::repo::Repository;
-use crate::repo::catalog::{BackupSource, Database, Origin, PostgresBackup};
+use crate::repo::catalog::{Audit, Backup, BackupSource, Database, Incremental, Origin, PostgresBackup};
 use crate::wal::archive;
+use audit::LineAuditor;
 use command::Begun;
+pub use incremental::IncrementalUse;
 use sent::{Ended, Sent};
 
 /// A running PostgreSQL server that is reached over the network, as a role with `REPLICATION`.
@@ -52,6 +57,10 @@ pub struct RemoteEngine {
     pub archive_timeout: Duration,
     /// What the server must be to its cluster.
     pub taken_from: TakenFrom,
+    /// Whether the server is asked for changes alone. The backup is complete either way.
+    pub incremental: IncrementalUse,
+    /// How long changes may be added to one backup that was read whole. Then everything is read again, and compared.
+    pub whole_after: Duration,
 }
 
 impl RemoteEngine {
@@ -63,6 +72,8 @@ impl RemoteEngine {
             fast_checkpoint: true,
             archive_timeout: Duration::from_secs(60),
             taken_from: TakenFrom::default(),
+            incremental: IncrementalUse::default(),
+            whole_after: Duration::from_secs(7 * 24 * 60 * 60),
         }
     }
 }
@@ -87,10 +98,16 @@ impl Connect for RemoteEngine {
             role,
             pages,
             begun: None,
+            line: None,
+            auditor: None,
             databases: Vec::new(),
             checked: Checked::default(),
             ended: Arc::default(),
         }))
+    }
+
+    fn may_read_whole(&self) -> bool {
+        self.incremental != IncrementalUse::Require
     }
 }
 
@@ -140,6 +157,10 @@ struct RemoteSession {
     role: Role,
     pages: PageFormat,
     begun: Option<Begun>,
+    /// Where the server sends changes alone.
+    line: Option<Incremental>,
+    /// Where it sends everything after a line of changes.
+    auditor: Option<Arc<LineAuditor>>,
     databases: Vec<Database>,
     checked: Checked,
     /// Filled once everything has come.
@@ -152,14 +173,21 @@ impl super::Session for RemoteSession {
         format!("postgres/{}", self.cluster.system_identifier)
     }
 
-    async fn start(&mut self, repository: &Repository, bytes_per_second: Option<u64>) -> Result<()> {
+    async fn start(&mut self, repository: &Repository, start: Start<'_>) -> Result<()> {
         archive::register(repository, &self.cluster).await?;
-        let RemoteEngine { label, fast_checkpoint, .. } = &self.engine;
-        let command = command::base_backup(self.version, label, *fast_checkpoint, bytes_per_second);
-        let replication = self.replication.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let replication = replication.as_mut().expect("a session is started before anything else");
-        let begun = command::begin(replication, &command).await?;
-        tracing::info!(lsn = %begun.start, timeline = begun.timeline, "the server has started the backup");
+        let begun = match self.start_changes(repository, start).await? {
+            Some(begun) => begun,
+            None => {
+                self.auditor = start.base.and_then(|base| self.auditor_of(base)).map(Arc::new);
+                let command = self.command(start, false);
+                command::begin(self.replication(), &command).await?
+            }
+        };
+        // On another timeline, a page may lack hints that it had.
+        let is_on = |base: &Backup| base.postgres().is_some_and(|facts| facts.timeline == begun.timeline);
+        self.auditor.take_if(|_| !start.base.is_some_and(is_on));
+        let changes = self.line.is_some();
+        tracing::info!(lsn = %begun.start, timeline = begun.timeline, changes, "the server has started the backup");
         self.begun = Some(begun);
         Ok(())
     }
@@ -178,10 +206,15 @@ impl super::Session for RemoteSession {
             blocks_per_file: self.pages.blocks_per_file,
             backup_start: begun.start,
         });
-        let inspector = Arc::new(SentFiles { pages, checked: self.checked.clone() });
+        let inspector = Arc::new(SentFiles {
+            pages,
+            checked: self.checked.clone(),
+            auditor: self.auditor.clone().map(|auditor| auditor as Arc<dyn Auditor>),
+        });
         let replication = self.replication.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         let replication = replication.expect("what is sent is asked for once");
-        let sent = Sent::new(replication, begun, inspector, Arc::clone(&self.ended))?;
+        let changes = self.line.is_some().then_some(self.pages);
+        let sent = Sent::new(replication, begun, inspector, Arc::clone(&self.ended), changes)?;
         Ok(Supply::Arrivals(Box::new(sent)))
     }
 
@@ -235,10 +268,9 @@ impl super::Session for RemoteSession {
             page_checksums: self.pages.checksums,
             tablespaces: begun.tablespaces(),
             databases: self.databases.clone(),
-            origin: match self.role {
-                Role::Primary => Origin::PrimaryNetwork,
-                Role::Standby => Origin::StandbyNetwork,
-            },
+            origin: self.origin(),
+            incremental: self.line.clone(),
+            audit: self.audited(),
         };
         let proof: Box<dyn Proof> = Box::new(Word(ended.manifest));
         Ok(Finished { source: BackupSource::Postgres(source), files, proof: Some(proof) })
@@ -246,6 +278,121 @@ impl super::Session for RemoteSession {
 }
 
 impl RemoteSession {
+    fn replication(&mut self) -> &mut Replication {
+        let replication = self.replication.get_mut().unwrap_or_else(PoisonError::into_inner);
+        replication.as_mut().expect("a session is started before anything else")
+    }
+
+    fn command(&self, start: Start<'_>, changes: bool) -> String {
+        let RemoteEngine { label, fast_checkpoint, .. } = &self.engine;
+        command::base_backup(self.version, label, *fast_checkpoint, start.bytes_per_second, changes)
+    }
+
+    /// Begins a backup of which the server sends what has changed since the base; `None` where it is to send everything.
+    async fn start_changes(&mut self, repository: &Repository, start: Start<'_>) -> Result<Option<Begun>> {
+        let required = self.engine.incremental == IncrementalUse::Require;
+        let (base, reason) = match self.base_of_changes(start).await? {
+            Ok((base, facts)) => match self.ask_for_changes(repository, start, base, facts).await {
+                Ok(begun) => return Ok(Some(begun)),
+                Err(error) if required => return Err(error),
+                // The server refuses, or the base has gone.
+                Err(error) => match error.kind() {
+                    ErrorKind::Postgres | ErrorKind::NotFound | ErrorKind::Corrupt => (base, chain(&error)),
+                    _ => return Err(error),
+                },
+            },
+            Err(reason) if required => {
+                let message = format!("the server cannot send changes alone: {reason}");
+                return Err(Error::new(ErrorKind::Postgres, message));
+            }
+            Err(reason) => {
+                if start.base.is_some() && self.engine.incremental == IncrementalUse::Auto {
+                    tracing::info!(reason, "the server is asked for everything");
+                }
+                return Ok(None);
+            }
+        };
+        tracing::warn!(base = base.id, reason, "the server is asked for everything");
+        // What was refused may have left the session within a command.
+        let mut replication = Replication::connect(&self.engine.server).await?;
+        if replication.cluster().await? != self.cluster {
+            return Err(Error::new(ErrorKind::Postgres, "another server answers than before"));
+        }
+        *self.replication.get_mut().unwrap_or_else(PoisonError::into_inner) = Some(replication);
+        Ok(None)
+    }
+
+    /// Returns the backup since which the server is asked for changes, or why there is none.
+    async fn base_of_changes<'a>(
+        &mut self,
+        start: Start<'a>,
+    ) -> Result<Result<(&'a Backup, &'a PostgresBackup), String>> {
+        if self.engine.incremental == IncrementalUse::Never || start.whole {
+            return Ok(Err("everything is to be read".to_owned()));
+        }
+        if self.version < incremental::FIRST_VERSION {
+            return Ok(Err(format!("PostgreSQL {} cannot", self.cluster.major)));
+        }
+        let Some((base, facts)) = start.base.and_then(|base| Some((base, base.postgres()?))) else {
+            return Ok(Err("there is no sound backup to add them to".to_owned()));
+        };
+        let replication = self.replication();
+        let timeline = replication.identify().await?.timeline;
+        let summarizes = replication.show("summarize_wal").await? == "on";
+        let (major, origin, pages) = (self.cluster.major, self.origin(), self.pages);
+        let server = incremental::Server { major, timeline, origin, pages, summarizes };
+        let reason = incremental::why_not(server, base, Timestamp::now(), self.engine.whole_after);
+        Ok(reason.map_or(Ok((base, facts)), Err))
+    }
+
+    async fn ask_for_changes(
+        &mut self,
+        repository: &Repository,
+        start: Start<'_>,
+        base: &Backup,
+        facts: &PostgresBackup,
+    ) -> Result<Begun> {
+        let command = self.command(start, true);
+        let replication = self.replication();
+        incremental::upload_manifest(replication, repository, base, facts).await?;
+        let begun = command::begin(replication, &command).await?;
+        if begun.timeline != facts.timeline {
+            let message = format!("the server went to timeline {}", begun.timeline);
+            return Err(Error::new(ErrorKind::Postgres, message));
+        }
+        self.line = Some(incremental::next(base, facts));
+        Ok(begun)
+    }
+
+    fn origin(&self) -> Origin {
+        match self.role {
+            Role::Primary => Origin::PrimaryNetwork,
+            Role::Standby => Origin::StandbyNetwork,
+        }
+    }
+
+    /// Returns who compares what comes with the line of changes that `base` is the last of.
+    fn auditor_of(&self, base: &Backup) -> Option<LineAuditor> {
+        let facts = base.postgres().filter(|facts| facts.incremental.is_some())?;
+        let is_alike = facts.page_checksums && self.pages.checksums && facts.origin == self.origin();
+        is_alike.then(|| LineAuditor::new(&base.id, facts.start_lsn, self.pages.size))
+    }
+
+    fn audited(&self) -> Option<Audit> {
+        let audit = self.auditor.as_ref()?.result();
+        let Audit { backup, compared_pages, stale_pages, .. } = &audit;
+        if *stale_pages > 0 {
+            tracing::error!(
+                backup,
+                stale_pages,
+                "the backups made of changes up to this one are not to be trusted"
+            );
+        } else {
+            tracing::info!(backup, compared_pages, "the line of changes up to this backup has lost nothing");
+        }
+        Some(audit)
+    }
+
     fn begun(&self) -> &Begun {
         self.begun.as_ref().expect("a session is started before anything else")
     }
@@ -298,6 +445,12 @@ impl RemoteSession {
         let start = self.begun().at;
         (start.checked_add(ahead).unwrap_or(start).min(stop), stop)
     }
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &Error) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// The server's word on every file.

@@ -11,12 +11,15 @@ use bytes::{Buf as _, Bytes};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::engine::postgres::reader::{self, SentFiles};
+use crate::engine::remote::PageFormat;
+use crate::engine::remote::changes::Changing;
 use crate::engine::remote::command::{Begun, position, unexpected};
+use crate::engine::remote::incremental;
 use crate::engine::{Arrival, Arrivals, Facts, Inspector, Kind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::lsn::Lsn;
 use crate::postgres::replication::{Replication, Reply, sqlstate};
-use crate::postgres::sent_manifest::{ManifestReader, SentManifest};
+use crate::postgres::sent_manifest::{ManifestReader, Merged, SentManifest};
 use crate::postgres::tar::{self, EntryKind, TarReader};
 use crate::postgres::{control, files};
 
@@ -50,6 +53,10 @@ pub(super) struct Sent {
     label: Vec<u8>,
     control: Vec<u8>,
     left_out: Vec<String>,
+    /// How the pages are, where the server sends changes.
+    changes: Option<PageFormat>,
+    changing: Option<Changing>,
+    merged: Vec<Merged>,
     manifest: Option<ManifestReader>,
     end: Option<(Lsn, u32)>,
     clock_ahead: SignedDuration,
@@ -69,6 +76,7 @@ enum Now {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Content {
     Stored,
+    Changes,
     Label,
     Control,
     LeftOut,
@@ -86,6 +94,7 @@ impl Sent {
         begun: Begun,
         inspector: Arc<SentFiles>,
         ended: Arc<Mutex<Option<Ended>>>,
+        changes: Option<PageFormat>,
     ) -> Result<Self> {
         let mut sent = Sent {
             replication,
@@ -99,6 +108,9 @@ impl Sent {
             label: Vec::new(),
             control: Vec::new(),
             left_out: Vec::new(),
+            changes,
+            changing: None,
+            merged: Vec::new(),
             manifest: None,
             end: None,
             clock_ahead: SignedDuration::ZERO,
@@ -139,10 +151,18 @@ impl Sent {
     }
 
     fn end_part(&mut self) -> Result<()> {
+        self.end_changes()?;
         match std::mem::replace(&mut self.now, Now::Nothing) {
             Now::Archive { tar, .. } => tar.end(),
             Now::Nothing | Now::Manifest => Ok(()),
         }
+    }
+
+    fn end_changes(&mut self) -> Result<()> {
+        if let Some(changing) = self.changing.take() {
+            self.merged.push(changing.end()?);
+        }
+        Ok(())
     }
 
     fn data(&mut self, mut bytes: Bytes) -> Result<()> {
@@ -194,6 +214,10 @@ impl Sent {
                 }
                 Some(tar::Part::Data(data)) => match self.content {
                     Content::Stored => return Ok(Some(Arrival::Data(data))),
+                    Content::Changes => {
+                        let changing = self.changing.as_mut().ok_or_else(unexpected)?;
+                        changing.data(data, &mut self.ready)?;
+                    }
                     Content::Label => keep(&mut self.label, &data)?,
                     Content::Control => keep(&mut self.control, &data)?,
                     Content::LeftOut => {}
@@ -206,6 +230,7 @@ impl Sent {
         let mut facts =
             Facts { kind: Kind::Directory, mode: entry.mode, tag: 0, size: entry.size, modified: 0 };
         self.content = Content::LeftOut;
+        self.end_changes()?;
         if path.split('/').any(|name| name.len() > usize::from(u8::MAX)) {
             return Err(Error::corrupt(format!("the server sent the path {path:?}")));
         }
@@ -235,10 +260,15 @@ impl Sent {
                 }
             }
             EntryKind::File => {
-                self.content = Content::Stored;
                 facts.kind = Kind::File;
-                facts.tag = reader::tag(files::relation_part(&path));
                 facts.modified = entry.modified.saturating_mul(1_000_000_000);
+                self.changing = self.changes.and_then(|pages| Changing::new(&path, entry, facts, pages));
+                if self.changing.is_some() {
+                    self.content = Content::Changes;
+                    return Ok(());
+                }
+                self.content = Content::Stored;
+                facts.tag = reader::tag(files::relation_part(&path));
                 self.ready.push_back(Arrival::Item { path, facts });
             }
         }
@@ -259,10 +289,17 @@ impl Sent {
         let manifest = self.manifest.take().ok_or_else(|| missing("a manifest"))?;
         let mut manifest = manifest.finish()?;
         self.left_out.iter().for_each(|path| manifest.leave_out(path));
+        self.merged.iter().try_for_each(|merged| manifest.merge(merged))?;
+        let mut label = std::mem::take(&mut self.label);
+        if self.changes.is_some() {
+            let sent = (label.len() as u64, crc32c::crc32c(&label));
+            manifest.merge(&Merged::new("backup_label", sent.0, sent.1, "backup_label"))?;
+            label = incremental::label_of_whole(&label);
+        }
         let ended = Ended {
             stop,
             timeline,
-            label: std::mem::take(&mut self.label),
+            label,
             control: std::mem::take(&mut self.control),
             manifest,
             clock_ahead: self.clock_ahead,

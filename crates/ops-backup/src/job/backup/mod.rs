@@ -18,14 +18,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::engine::throttle::Throttled;
-use crate::engine::{Engine, Findings, Finished, Session, Supply};
+use crate::engine::{Engine, Findings, Finished, Session, Start, Supply};
 use crate::error::Result;
 use crate::monitor::{Monitor, Phase};
 use crate::repo::Repository;
 use crate::repo::catalog::{self, Backup};
 use crate::repo::content::Manifest;
 use crate::repo::pack::PackTable;
-use crate::transfer::write::{Base, Times, WriteOptions, Writer, Written};
+use crate::transfer::write::{Base, Times, WriteOptions, Writer, Written, is_base_lost};
 use options::Bases;
 pub use options::{BackupOptions, BaseChoice, ChangeDetection};
 
@@ -45,6 +45,32 @@ pub async fn backup(
     options: &BackupOptions,
     monitor: &Monitor,
 ) -> Result<Backup> {
+    let whole = options.change_detection == ChangeDetection::Hash;
+    match attempt(repository, engine, options, Reading { whole, ignores_base: false }, monitor).await {
+        // What else is damaged in the base is not known: nothing of it is referred to.
+        Err(error) if engine.may_read_whole() && is_base_lost(&error) => {
+            tracing::warn!(%error, "the backup begins again, and reads and stores everything");
+            attempt(repository, engine, options, Reading { whole: true, ignores_base: true }, monitor).await
+        }
+        ended => ended,
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    /// Everything is read.
+    whole: bool,
+    /// Nothing refers to the base.
+    ignores_base: bool,
+}
+
+async fn attempt(
+    repository: &Repository,
+    engine: &dyn Engine,
+    options: &BackupOptions,
+    Reading { whole, ignores_base }: Reading,
+    monitor: &Monitor,
+) -> Result<Backup> {
     monitor.phase(Phase::Prepare, 0);
     let started_at = Timestamp::now();
     let id = catalog::new_id(started_at);
@@ -54,9 +80,13 @@ pub async fn backup(
     let choose = |state: &_| Bases::choose(state, &source, &options.base);
     let begin = repository.begin(&id, &source, |state| choose(state).ids(), options.allow_concurrent);
     let lease = monitor.until_cancelled(begin).await?;
-    let bases = choose(lease.begun());
-    let mut job = Job { repository, options, id, started_at, session, bases };
-    let stored = match bases_exist(&job, &source) {
+    let mut bases = choose(lease.begun());
+    if ignores_base {
+        bases.committed = None;
+    }
+    let mut job = Job { repository, options, id, started_at, session, bases, whole };
+    let exist = if ignores_base { Ok(()) } else { bases_exist(&job, &source) };
+    let stored = match exist {
         Ok(()) => job.store(monitor).await,
         Err(error) => Err(error),
     };
@@ -86,6 +116,8 @@ struct Job<'a> {
     started_at: Timestamp,
     session: Box<dyn Session>,
     bases: Bases,
+    /// Everything is read.
+    whole: bool,
 }
 
 struct Stored {
@@ -99,7 +131,7 @@ impl Job<'_> {
     async fn store(&mut self, monitor: &Monitor) -> Result<(Backup, u32)> {
         let packs = PackTable::default();
         let base = async {
-            let Bases { committed, abandoned } = &self.bases;
+            let Bases { committed, abandoned, .. } = &self.bases;
             Ok(Base::open(self.repository, &packs, committed.as_ref(), abandoned).await)
         };
         let base = monitor.until_cancelled(base).await?;
@@ -130,7 +162,12 @@ impl Job<'_> {
     }
 
     async fn copy(&mut self, writer: &mut Writer<'_>, base: Base, monitor: &Monitor) -> Result<()> {
-        self.session.start(self.repository, self.options.bytes_per_second).await?;
+        let start = Start {
+            bytes_per_second: self.options.bytes_per_second,
+            base: self.bases.committed.as_ref().filter(|_| !self.bases.is_damaged),
+            whole: self.whole,
+        };
+        self.session.start(self.repository, start).await?;
         let mut supply = self.session.supply().await?;
         let times = self.times(Timestamp::now());
         if let (Supply::Files(listed), Some(limit)) = (&mut supply, self.options.bytes_per_second) {

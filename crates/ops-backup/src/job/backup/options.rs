@@ -66,6 +66,8 @@ impl Default for BackupOptions {
 #[derive(Debug, Default)]
 pub(super) struct Bases {
     pub(super) committed: Option<Backup>,
+    /// That one was found damaged, and was asked for by name.
+    pub(super) is_damaged: bool,
     /// The newest first.
     pub(super) abandoned: Vec<String>,
 }
@@ -95,6 +97,7 @@ impl Bases {
         abandoned.truncate(MOST_ABANDONED);
         Bases {
             committed: committed.map(|kept| kept.backup.clone()),
+            is_damaged: committed.is_some_and(|kept| kept.damaged.is_some()),
             abandoned: abandoned.into_iter().map(|(_, id)| id).collect(),
         }
     }

@@ -1,7 +1,7 @@
 //! A tree that is sent instead of read must come out the same: a stand-in for a source without files at hand.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -11,8 +11,8 @@ use object_store::memory::InMemory;
 use super::*;
 use crate::engine::chunks::Chunks;
 use crate::engine::{
-    Arrival, Arrivals, Connect, Contents, Facts, FileList, Inspector, Kind, Listed, Opener, Proof, Supply,
-    TreeEngine,
+    Arrival, Arrivals, Connect, Contents, Facts, FileList, Inspector, Kind, Listed, Opener, PagesOf, Proof,
+    Start, Supply, TreeEngine,
 };
 use crate::error::{Error, ErrorKind};
 use crate::repo::catalog::BackupSource;
@@ -27,11 +27,14 @@ struct Sent {
     twice: Option<usize>,
     /// What the source says of this file is wrong.
     wrong: Option<&'static str>,
+    /// The tree as it was: only pages that differ from it are sent.
+    before: Option<PathBuf>,
 }
 
 impl Sent {
     fn new(root: &Path) -> Self {
-        Sent { tree: TreeEngine::new("t", root), lost_after: u64::MAX, twice: None, wrong: None }
+        let tree = TreeEngine::new("t", root);
+        Sent { tree, lost_after: u64::MAX, twice: None, wrong: None, before: None }
     }
 }
 
@@ -55,8 +58,8 @@ impl Session for Sending {
         self.inner.source()
     }
 
-    async fn start(&mut self, repository: &Repository, limit: Option<u64>) -> Result<()> {
-        self.inner.start(repository, limit).await
+    async fn start(&mut self, repository: &Repository, start: Start<'_>) -> Result<()> {
+        self.inner.start(repository, start).await
     }
 
     async fn supply(&mut self) -> Result<Supply> {
@@ -67,7 +70,8 @@ impl Session for Sending {
         order.extend(self.sent.twice);
         order.reverse();
         let left = self.sent.lost_after;
-        Ok(Supply::Arrivals(Box::new(Sender { files, opener, order, open: None, left })))
+        let (root, before) = (self.sent.tree.root.clone(), self.sent.before.clone());
+        Ok(Supply::Arrivals(Box::new(Sender { files, opener, order, open: None, left, root, before })))
     }
 
     fn doubt(&self, base: &BackupSource) -> Option<String> {
@@ -91,6 +95,35 @@ struct Sender {
     order: Vec<usize>,
     open: Option<(Box<dyn Contents>, u64)>,
     left: u64,
+    root: PathBuf,
+    before: Option<PathBuf>,
+}
+
+const PAGE: usize = 8192;
+
+impl Sender {
+    /// The pages of the file at `path` that differ from those before, where it has whole pages.
+    fn changes(&self, path: &str) -> Option<(PagesOf, Vec<u8>)> {
+        let before = fs::read(self.before.as_ref()?.join(path)).ok()?;
+        let content = fs::read(self.root.join(path)).unwrap();
+        if !content.len().is_multiple_of(PAGE) {
+            return None;
+        }
+        let (mut numbers, mut bytes) = (Vec::new(), Vec::new());
+        for (number, page) in (0..).zip(content.chunks(PAGE)) {
+            let at = number as usize * PAGE;
+            let is_same = match before.get(at..at + PAGE) {
+                Some(before) => before == page,
+                // What neither has is zero.
+                None => page.iter().all(|byte| *byte == 0),
+            };
+            if !is_same {
+                numbers.push(number);
+                bytes.extend_from_slice(page);
+            }
+        }
+        Some((PagesOf { size: PAGE as u32, numbers }, bytes))
+    }
 }
 
 #[async_trait]
@@ -115,10 +148,16 @@ impl Arrivals for Sender {
             size: item.size,
             modified: item.modified,
         };
+        let path = self.files.path(index);
+        if let Some((pages, bytes)) = self.changes(&path).filter(|_| item.kind == Kind::File) {
+            let length = bytes.len() as u64;
+            self.open = Some((Box::new(Chunks::new(vec![bytes.into()])), length));
+            return Ok(Some(Arrival::Changes { path, facts, pages }));
+        }
         if item.kind == Kind::File {
             self.open = self.opener.open(&self.files, index, 0)?.map(|contents| (contents, item.size));
         }
-        Ok(Some(Arrival::Item { path: self.files.path(index), facts }))
+        Ok(Some(Arrival::Item { path, facts }))
     }
 
     fn expected_bytes(&self) -> u64 {
@@ -245,6 +284,65 @@ async fn what_is_sent_is_stored_as_what_is_read() {
     let read_again = take(&repository, &read).await.unwrap();
     assert_eq!(read_again.new_bytes, 0);
     assert!(listings(&repository, &changed).await == listings(&repository, &read_again).await);
+}
+
+/// Pages from `first` on, so many, each `step` behind the one before, become other ones.
+fn rewrite(content: &mut [u8], first: usize, count: usize, step: usize) {
+    for number in 0..count {
+        let at = (first + number * step) * PAGE;
+        content[at..at + PAGE].copy_from_slice(&noise(at as u64 + 1, PAGE));
+    }
+}
+
+/// Everything that a file can go through between two backups, at the borders of a block, a small file, a piece.
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_are_stored_as_what_is_read() {
+    const MIB: usize = 1 << 20;
+    type Change = fn(&mut Vec<u8>);
+    let files: [(usize, Change); 18] = [
+        (16 * PAGE, |_| {}),
+        (PAGE, |content| rewrite(content, 0, 1, 1)),
+        (3 * PAGE, |content| rewrite(content, 2, 1, 1)),
+        (32 * PAGE, |content| rewrite(content, 1, 10, 3)),
+        (32 * PAGE, |content| content.resize(33 * PAGE, 0)),
+        (20 * PAGE, |content| content.resize(9 * MIB, 7)),
+        (33 * PAGE, |content| content.truncate(32 * PAGE)),
+        (9 * MIB, |content| content.truncate(5 * PAGE)),
+        (9 * MIB, |content| content.truncate(5 * MIB + PAGE)),
+        (9 * MIB, |_| {}),
+        (20 * MIB, |content| rewrite(content, 0, 1200, 2)),
+        (20 * MIB, |content| rewrite(content, 100, 2300, 1)),
+        (20 * MIB + PAGE, |content| rewrite(content, 2560, 1, 1)),
+        (63 * MIB, |content| content.resize(66 * MIB, 0)),
+        (66 * MIB, |content| {
+            content.truncate(60 * MIB + PAGE);
+            rewrite(content, 7, 2, 3000);
+        }),
+        (130 * MIB, |content| rewrite(content, 8191, 2, 1)),
+        (66 * MIB, |content| {
+            content.resize(67 * MIB, 0);
+            rewrite(content, 67 * 128 - 1, 1, 1);
+        }),
+        (70 * MIB, |_| {}),
+    ];
+    let (now, before) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for (number, (size, change)) in files.into_iter().enumerate() {
+        let mut content = noise(number as u64, size);
+        fs::write(before.path().join(number.to_string()), &content).unwrap();
+        change(&mut content);
+        fs::write(now.path().join(number.to_string()), &content).unwrap();
+    }
+    // One that is new, and one that goes.
+    fs::write(now.path().join("new"), noise(77, 3 * PAGE)).unwrap();
+    fs::write(before.path().join("gone"), noise(78, 3 * PAGE)).unwrap();
+    let repository = repository().await;
+    take(&repository, &TreeEngine::new("t", before.path())).await.unwrap();
+    let mut sent = Sent::new(now.path());
+    sent.before = Some(before.path().to_owned());
+    let changed = take(&repository, &sent).await.unwrap();
+    assert!(changed.new_bytes < 80 << 20, "{changed:?}");
+    let read = take(&repository, &TreeEngine::new("t", now.path())).await.unwrap();
+    assert_eq!(read.new_bytes, 0, "every block is where it is looked for");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -41,6 +41,8 @@ fn backup(id: &str, hours: i64, segment: u64) -> Backup {
         tablespaces: Vec::new(),
         databases: Vec::new(),
         origin: crate::repo::catalog::Origin::default(),
+        incremental: None,
+        audit: None,
     };
     Backup { finished_at: at, source: BackupSource::Postgres(source), ..fake::backup(id) }
 }
@@ -188,6 +190,23 @@ async fn a_running_backup_keeps_the_wal_of_its_cluster_and_what_it_builds_on() {
         "the job can be resumed"
     );
     assert_eq!(run_at(&repository, &last(1), 24 * 8).await.unwrap().removed_packs, 1);
+}
+
+#[tokio::test]
+async fn the_begin_of_a_segment_goes_when_the_segment_may_go() {
+    let (_, repository) = site().await;
+    let piece = |segment: u64, number: u64| {
+        let name = SegmentName::new(1, segment, cluster().segment_size);
+        format!("pg/7/tail/00000001/{name}/{number}")
+    };
+    for (segment, number) in [(3, 0), (3, 1), (7, 0), (8, 0), (10, 0), (10, 1)] {
+        put(&repository, &piece(segment, number)).await;
+    }
+    run_at(&repository, &last(1), 0).await.unwrap();
+    run_at(&repository, &last(1), 25).await.unwrap();
+    let left: Vec<String> =
+        stored(&repository).await.into_iter().filter(|path| path.contains("/tail/")).collect();
+    assert_eq!(left, [piece(8, 0), piece(10, 0), piece(10, 1)]);
 }
 
 #[tokio::test]

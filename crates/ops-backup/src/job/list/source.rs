@@ -4,14 +4,14 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::window::Window;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::job::reach;
 use crate::postgres::lsn::Lsn;
 use crate::postgres::segment::{Cluster, SegmentName};
 use crate::repo::Repository;
 use crate::repo::catalog::{Backup, PostgresBackup};
 use crate::repo::log::{Kept, Running, State};
-use crate::wal::archive;
+use crate::wal::{archive, tail};
 
 /// What the repository holds of one cluster.
 #[derive(Debug, Clone, Serialize)]
@@ -88,6 +88,8 @@ pub struct TimelineInventory {
     pub last_stored_at: Option<Timestamp>,
     /// How many are missing between the two, those apart that were given up on purpose.
     pub missing: u64,
+    /// How far the segment behind the last one is known, which is not complete: from [`wal::receive`](crate::wal::receive).
+    pub received_until: Option<Lsn>,
 }
 
 /// A backup job that has not committed.
@@ -131,6 +133,10 @@ pub(super) async fn cluster(repository: &Repository, cluster: Cluster) -> Result
             Some(last) => archive::stored_at(repository, &cluster, timeline, *last).await?,
             None => None,
         };
+        let received_until = match numbers.last() {
+            Some(last) => received(repository, &cluster, timeline, last + 1).await?,
+            None => None,
+        };
         wal.push(TimelineInventory {
             timeline,
             segments: numbers.len() as u64,
@@ -138,9 +144,27 @@ pub(super) async fn cluster(repository: &Repository, cluster: Cluster) -> Result
             last: numbers.last().map(name),
             last_stored_at,
             missing: span - counted().count() as u64,
+            received_until,
         });
     }
     Ok(ClusterInventory { cluster, backups: Vec::new(), wal, windows: Vec::new() })
+}
+
+/// How far segment `number` is known; a tail that is damaged is none, and `verify` names it.
+async fn received(
+    repository: &Repository,
+    cluster: &Cluster,
+    timeline: u32,
+    number: u64,
+) -> Result<Option<Lsn>> {
+    let start = Lsn(number * cluster.segment_size.bytes());
+    match tail::end(repository, cluster, timeline, start).await {
+        Err(error) if error.kind() == ErrorKind::Corrupt => {
+            tracing::warn!(%error, "the begin of an incomplete segment is damaged");
+            Ok(None)
+        }
+        end => end,
+    }
 }
 
 pub(super) async fn of_cluster(

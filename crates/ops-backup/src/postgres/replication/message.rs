@@ -25,6 +25,8 @@ pub(crate) enum Reply {
     Row(Row),
     /// The server begins to send data.
     CopyOut,
+    /// The server waits for data.
+    CopyIn,
     /// The server begins to send data, and listens.
     CopyBoth,
     /// A piece of that data; it may be empty.
@@ -47,6 +49,7 @@ pub(super) fn reply(frame: Frame) -> Result<Option<Reply>> {
         b'T' => Reply::Columns(usize::from(u16_of(&mut body)?)),
         b'D' => Reply::Row(row(body)?),
         b'H' => Reply::CopyOut,
+        b'G' => Reply::CopyIn,
         b'W' => Reply::CopyBoth,
         b'd' => Reply::Data(body),
         b'c' => Reply::CopyDone,

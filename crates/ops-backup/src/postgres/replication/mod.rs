@@ -103,6 +103,21 @@ impl Replication {
         }
     }
 
+    /// Sends data that the server waits for, after [`Reply::CopyIn`]; empty data end it.
+    pub(crate) async fn send_data(&mut self, data: &[u8]) -> Result<()> {
+        let mut message = BytesMut::new();
+        if data.is_empty() {
+            frontend::copy_done(&mut message);
+        } else {
+            let data = frontend::CopyData::new(data).map_err(|error| {
+                Error::new(ErrorKind::Configuration, "a piece of data is too long to be sent")
+                    .with_source(error)
+            })?;
+            data.write(&mut message);
+        }
+        self.frames.send(&message).await
+    }
+
     /// Runs a command and returns its rows, of all sets one after the other. A refused one leaves the session usable.
     pub(crate) async fn simple(&mut self, command: &str) -> Result<Vec<Row>> {
         let run = async {
@@ -113,7 +128,7 @@ impl Replication {
                     Reply::Row(row) => rows.push(row),
                     Reply::Columns(_) | Reply::Complete(_) => {}
                     Reply::Ready => return Ok(rows),
-                    Reply::CopyOut | Reply::CopyBoth | Reply::Data(_) | Reply::CopyDone => {
+                    Reply::CopyOut | Reply::CopyIn | Reply::CopyBoth | Reply::Data(_) | Reply::CopyDone => {
                         return Err(Error::corrupt("the server answers with data where rows were expected"));
                     }
                 }

@@ -10,7 +10,7 @@
 //! million.
 
 mod decode;
-mod request;
+pub(in crate::transfer) mod request;
 #[cfg(test)]
 pub(crate) mod sample;
 mod unit;

@@ -12,28 +12,28 @@ const LONGEST: u64 = 8 << 20;
 
 /// Blocks that lie side by side in a frame and in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Run {
-    pub(super) frame: Frame,
+pub(in crate::transfer) struct Run {
+    pub(in crate::transfer) frame: Frame,
     /// Where the first block begins in the decompressed frame.
-    pub(super) skip: u32,
+    pub(in crate::transfer) skip: u32,
     /// The part of the unit that the blocks belong to.
-    pub(super) part: u32,
+    pub(in crate::transfer) part: u32,
     /// The first block in that part, and how many.
-    pub(super) first: u32,
-    pub(super) blocks: u32,
+    pub(in crate::transfer) first: u32,
+    pub(in crate::transfer) blocks: u32,
 }
 
 /// One stretch of a pack.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Request {
-    pub(super) pack: PackId,
-    pub(super) bytes: Range<u64>,
+pub(in crate::transfer) struct Request {
+    pub(in crate::transfer) pack: PackId,
+    pub(in crate::transfer) bytes: Range<u64>,
     /// The runs whose frames lie in it.
-    pub(super) runs: Range<usize>,
+    pub(in crate::transfer) runs: Range<usize>,
 }
 
 /// Sorts `runs` by where they lie, and joins them to requests.
-pub(super) fn requests(runs: &mut [Run]) -> Vec<Request> {
+pub(in crate::transfer) fn requests(runs: &mut [Run]) -> Vec<Request> {
     runs.sort_unstable_by_key(|run| (run.frame.pack, run.frame.offset, run.skip));
     let mut requests: Vec<Request> = Vec::new();
     for (index, run) in runs.iter().enumerate() {

@@ -11,10 +11,11 @@ use crate::engine::{Arrival, Arrivals, Facts, Kind, Parent};
 use crate::error::{Error, ErrorKind, Result};
 use crate::repo::content::{INLINE, PIECE};
 use crate::repo::pack::FRAME;
-use crate::transfer::write::feed::{Arrived, ArrivingPiece, Files, Parcel, Span, SpanPlace};
+use crate::transfer::write::changed::Changing;
+use crate::transfer::write::feed::{Arrived, ArrivingPiece, Body, Files, Parcel, Span, SpanPlace};
 
 /// Bytes of a large file that a worker takes at once; a piece has a whole number of them.
-const SPAN: u64 = 4 << 20;
+pub(super) const SPAN: u64 = 4 << 20;
 /// The most files that a worker takes at once.
 const GROUP: usize = 256;
 
@@ -24,6 +25,7 @@ pub(super) struct Splitter {
     /// The directory of the last item: its siblings share it.
     parent: Option<(String, Parent)>,
     coming: Option<Coming>,
+    pub(super) changing: Option<Changing>,
     group: Vec<Arrived>,
     group_bytes: u64,
 }
@@ -43,7 +45,15 @@ struct Coming {
 
 impl Splitter {
     pub(super) fn new(files: Files, parcels: mpsc::Sender<Parcel>) -> Self {
-        Splitter { files, parcels, parent: None, coming: None, group: Vec::new(), group_bytes: 0 }
+        Splitter {
+            files,
+            parcels,
+            parent: None,
+            coming: None,
+            changing: None,
+            group: Vec::new(),
+            group_bytes: 0,
+        }
     }
 
     /// Hands on all that comes. Where the source fails, what came whole is handed on before.
@@ -57,20 +67,35 @@ impl Splitter {
         while let Some(arrival) = arrivals.next().await? {
             match arrival {
                 Arrival::Item { path, facts } => self.item(&path, facts)?,
-                Arrival::Data(bytes) => self.data(bytes).await?,
+                Arrival::Changes { path, facts, pages } => self.changes(&path, facts, pages).await?,
+                Arrival::Data(bytes) => match self.changing.take() {
+                    Some(changing) => self.changed_data(changing, bytes).await?,
+                    None => self.data(bytes).await?,
+                },
             }
         }
         self.nothing_open()
     }
 
     fn nothing_open(&self) -> Result<()> {
-        match &self.coming {
-            Some(coming) => Err(Error::corrupt(format!("the source ended within {:?}", coming.path))),
+        let changing = self.changing.as_ref().map(|changing| &changing.path);
+        match self.coming.as_ref().map(|coming| &coming.path).or(changing) {
+            Some(path) => Err(Error::corrupt(format!("the source ended within {path:?}"))),
             None => Ok(()),
         }
     }
 
     fn item(&mut self, path: &str, facts: Facts) -> Result<()> {
+        let item = self.push(path, facts)?;
+        if facts.kind == Kind::File && facts.size > 0 {
+            let (path, chunks) = (path.into(), Vec::new());
+            self.coming = Some(Coming { item, path, facts, sent: 0, chunks, held: 0, piece: None });
+        }
+        Ok(())
+    }
+
+    /// Adds a path to the list; returns its item.
+    pub(super) fn push(&mut self, path: &str, facts: Facts) -> Result<u32> {
         self.nothing_open()?;
         let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
         let mut files = self.files.write();
@@ -83,12 +108,7 @@ impl Splitter {
             }
         };
         files.push(parent, name, facts);
-        let item = u32::try_from(files.len() - 1).expect("a list has less than 4 billion items");
-        if facts.kind == Kind::File && facts.size > 0 {
-            let (path, chunks) = (path.into(), Vec::new());
-            self.coming = Some(Coming { item, path, facts, sent: 0, chunks, held: 0, piece: None });
-        }
-        Ok(())
+        Ok(u32::try_from(files.len() - 1).expect("a list has less than 4 billion items"))
     }
 
     async fn data(&mut self, mut bytes: Bytes) -> Result<()> {
@@ -115,13 +135,9 @@ impl Splitter {
         let chunks = std::mem::take(&mut coming.chunks);
         let size = coming.facts.size;
         if size <= INLINE {
-            if self.group.len() == GROUP || self.group_bytes + size > FRAME as u64 {
-                self.close_group().await?;
-            }
-            self.group_bytes += size;
             let Coming { item, path, facts, .. } = coming;
-            self.group.push(Arrived { item, path: path.as_ref().to_owned(), facts, chunks });
-            return Ok(());
+            let path = path.as_ref().to_owned();
+            return self.group(Arrived { item, path, facts, body: Body::Whole, chunks }, size).await;
         }
         let in_piece = coming.sent % PIECE;
         let piece = match coming.piece.take() {
@@ -140,6 +156,16 @@ impl Splitter {
         Ok(())
     }
 
+    /// Adds a small file that holds so many bytes to the group.
+    pub(super) async fn group(&mut self, arrived: Arrived, held: u64) -> Result<()> {
+        if self.group.len() == GROUP || self.group_bytes + held > FRAME as u64 {
+            self.close_group().await?;
+        }
+        self.group_bytes += held;
+        self.group.push(arrived);
+        Ok(())
+    }
+
     async fn close_group(&mut self) -> Result<()> {
         self.group_bytes = 0;
         match std::mem::take(&mut self.group) {
@@ -148,7 +174,7 @@ impl Splitter {
         }
     }
 
-    async fn send(&self, parcel: Parcel) -> Result<()> {
+    pub(super) async fn send(&self, parcel: Parcel) -> Result<()> {
         // The workers have ended only where one failed, and that error is the one that is reported.
         self.parcels
             .send(parcel)
@@ -161,9 +187,16 @@ impl Coming {
     /// The piece that begins with what is held.
     fn next_piece(&self) -> ArrivingPiece {
         let number = u32::try_from(self.sent / PIECE).expect("a file has few pieces");
-        let length = PIECE.min(self.facts.size - self.sent);
+        let length = length_of_piece(self.facts.size, number);
         let spans = u32::try_from(length.div_ceil(SPAN)).expect("a piece has few spans");
         let path = Arc::clone(&self.path);
-        ArrivingPiece { item: self.item, number, spans, path, facts: self.facts, known: OnceLock::new() }
+        let (item, facts) = (self.item, self.facts);
+        let (known, before) = (OnceLock::new(), OnceLock::new());
+        ArrivingPiece { item, number, spans, path, facts, length, known, before }
     }
+}
+
+/// Returns the bytes of piece `number` of a file.
+pub(super) fn length_of_piece(size: u64, number: u32) -> u64 {
+    PIECE.min(size.saturating_sub(u64::from(number) * PIECE))
 }

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use futures_util::stream::{self, Stream, StreamExt as _};
 use tokio::runtime::Handle;
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::repo::Repository;
 use crate::repo::catalog::Backup;
 use crate::repo::content::{
-    BLOCK, Content, Entry, Listing, ListingRef, Manifest, PartListing, Piece, PieceRef,
+    BLOCK, Content, Entry, FileEntry, Listing, ListingRef, Manifest, PartListing, Piece, PieceRef,
 };
 use crate::repo::crypt::BlockHash;
 use crate::repo::pack::{Frame, FrameRef, PackId, PackTable};
@@ -27,8 +27,8 @@ const AHEAD: usize = 4;
 
 /// The bases of one backup.
 pub(crate) struct Base {
-    repository: Repository,
-    packs: PackTable,
+    pub(super) repository: Repository,
+    pub(super) packs: PackTable,
     listings: Vec<ListingRef>,
     /// Pieces of large files by path and number.
     part_pieces: HashMap<String, BTreeMap<u32, Vec<PieceRef>>>,
@@ -113,6 +113,14 @@ impl Base {
         self.is_usable(reference.frame.frame.pack) && self.are_usable(&reference.uses)
     }
 
+    /// Whether all of `file` can be referred to.
+    pub(super) fn is_file_usable(&self, file: &FileEntry) -> bool {
+        match &file.content {
+            Content::Inline(piece) => self.are_usable(&piece.uses()),
+            Content::Pieces(pieces) => pieces.iter().all(|piece| self.is_piece_usable(piece)),
+        }
+    }
+
     /// Returns the listings of the backup, in order, for referring to those that are equal.
     pub(super) fn listings(&self) -> &[ListingRef] {
         &self.listings
@@ -141,6 +149,38 @@ fn readable<T>(result: Result<T>) -> Option<T> {
     result
         .map_err(|error| tracing::warn!(%error, "a part of the base cannot be read; it is stored anew"))
         .ok()
+}
+
+/// What a backup needs of its base is missing or damaged there.
+#[derive(Debug)]
+struct BaseLost(Error);
+
+impl std::fmt::Display for BaseLost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for BaseLost {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
+/// Whether a backup failed because its base does not have what it needs: one that reads everything does not need it.
+pub(crate) fn is_base_lost(error: &Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<BaseLost>())
+}
+
+/// Marks what says that the base is missing or damaged; a store that does not answer says nothing about it.
+pub(super) fn lost(path: &str, error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::Corrupt => {
+            let message = format!("the base does not have what changes of {path:?} are added to");
+            Error::new(error.kind(), message).with_source(BaseLost(error))
+        }
+        _ => error,
+    }
 }
 
 /// One worker's way into the base, with the listings that it has read last. Calls block.
@@ -181,11 +221,34 @@ impl Lookup {
         self.entry(behind.checked_sub(1)?, path)
     }
 
+    /// Returns the file at `path` in the backup, to which changes are to be added.
+    ///
+    /// # Errors
+    /// Where it is not there: see [`is_base_lost`].
+    pub(super) fn need(&mut self, path: &str) -> Result<FileEntry> {
+        let behind = self.base.listings.partition_point(|listing| listing.first.as_str() <= path);
+        let file = behind.checked_sub(1).and_then(|number| self.file(number, path)).cloned();
+        file.ok_or_else(|| lost(path, Error::corrupt(format!("there is no {path:?} in it"))))
+    }
+
+    /// Returns the piece in `reference` of the file at `path`, to which changes are to be added.
+    ///
+    /// # Errors
+    /// Where it cannot be read: see [`is_base_lost`].
+    pub(super) fn need_piece(&self, path: &str, reference: &PieceRef) -> Result<Piece> {
+        let read = self.base.repository.read_piece(reference.frame, &self.base.packs);
+        self.runtime.block_on(read).map_err(|error| lost(path, error))
+    }
+
     fn entry(&mut self, number: usize, path: &str) -> Option<Content> {
+        self.file(number, path).map(|file| file.content.clone())
+    }
+
+    fn file(&mut self, number: usize, path: &str) -> Option<&FileEntry> {
         let entries = &self.listing(number).entries;
         let at = entries.binary_search_by(|entry| entry.path().cmp(path)).ok()?;
         match &entries[at] {
-            Entry::File(file) => Some(file.content.clone()),
+            Entry::File(file) => Some(file),
             Entry::Directory { .. } | Entry::Link { .. } => None,
         }
     }

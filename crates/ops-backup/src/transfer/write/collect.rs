@@ -30,6 +30,8 @@ pub(super) struct Collector {
     /// Pieces of which only some spans are durable.
     joining: Joining,
     pub(super) vanished: HashSet<u32>,
+    /// Files that are those of the base.
+    pub(super) same: HashSet<u32>,
     pub(super) listings: Vec<ListingRef>,
     pub(super) new_bytes: u64,
     /// What no part has yet: pieces and small files that hold new blocks.
@@ -67,6 +69,7 @@ impl Collector {
             small: SmallPieces::default(),
             joining: Joining::default(),
             vanished: HashSet::new(),
+            same: HashSet::new(),
             listings: Vec::new(),
             new_bytes: 0,
             new_pieces: Vec::new(),
@@ -94,6 +97,7 @@ impl Collector {
             };
             match outcome {
                 Outcome::Vanished => _ = self.vanished.insert(item),
+                Outcome::Same => _ = self.same.insert(item),
                 Outcome::Known { reference, length, crc32c } => {
                     self.large.entry(item).or_default().insert(number, Stored { length, crc32c, reference });
                 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLo
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::engine::{Facts, FileList, Findings, Inspector, Opener};
+use crate::engine::{Facts, FileList, Findings, Inspector, Opener, PagesOf};
 use crate::transfer::write::base::Known;
 use crate::transfer::write::plan::Plan;
 
@@ -77,15 +77,40 @@ impl Parcels {
 /// What a worker takes at once of a source that sends its files.
 pub(super) enum Parcel {
     Span(Span),
+    Changes(ChangedSpan),
+    /// A large file of which no page came.
+    Unchanged {
+        item: u32,
+        path: Arc<str>,
+        facts: Facts,
+    },
     /// Small files that came one after another.
     Group(Vec<Arrived>),
 }
 
-/// A small file, whole.
+/// A small file.
 pub(super) struct Arrived {
     pub(super) item: u32,
     pub(super) path: String,
     pub(super) facts: Facts,
+    pub(super) body: Body,
+    pub(super) chunks: Vec<Bytes>,
+}
+
+/// What came of a small file.
+pub(super) enum Body {
+    Whole,
+    Changes(PagesOf),
+}
+
+/// A run of a piece of which only some pages came.
+pub(super) struct ChangedSpan {
+    pub(super) place: SpanPlace,
+    /// Where it begins in its piece: at a block.
+    pub(super) start: u64,
+    pub(super) length: u64,
+    /// By their number in the piece.
+    pub(super) pages: PagesOf,
     pub(super) chunks: Vec<Bytes>,
 }
 
@@ -113,6 +138,17 @@ pub(super) struct ArrivingPiece {
     pub(super) spans: u32,
     pub(super) path: Arc<str>,
     pub(super) facts: Facts,
+    pub(super) length: u64,
     /// What the base has of it, looked up by the first worker that takes a span.
     pub(super) known: OnceLock<Vec<Known>>,
+    /// The same where only changes of it come.
+    pub(super) before: OnceLock<Before>,
+}
+
+/// What the base has of a piece of which only changes come.
+pub(super) struct Before {
+    pub(super) known: Known,
+    /// The checksum of the base's bytes, with zeros behind them where the piece has grown; `None` where it has shrunk. Where
+    /// there is one, each span has as its checksum by what it changes this one.
+    pub(super) crc32c: Option<u32>,
 }

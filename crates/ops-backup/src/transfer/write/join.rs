@@ -31,6 +31,14 @@ impl Joining {
             whole.hashes.extend(span.hashes);
             new += new_in_span;
         }
-        Some(Known::outcome(piece.known.get().map_or(&[], Vec::as_slice), whole, new))
+        let known = match piece.before.get() {
+            Some(before) => {
+                // Checksums are linear: what the spans change adds up to what the piece changes.
+                whole.crc32c ^= before.crc32c.unwrap_or(0);
+                std::slice::from_ref(&before.known)
+            }
+            None => piece.known.get().map_or(&[] as &[_], Vec::as_slice),
+        };
+        Some(Known::outcome(known, whole, new))
     }
 }

@@ -69,8 +69,9 @@ pub(super) struct Entries<'a> {
 }
 
 impl<'a> Entries<'a> {
-    pub(super) fn new(files: &'a FileList, compared: &'a Compared) -> Self {
-        let before = if compared.survey.any_unchanged() {
+    /// Where nothing stays what it was in the base, `any_same` is false.
+    pub(super) fn new(files: &'a FileList, compared: &'a Compared, any_same: bool) -> Self {
+        let before = if any_same || compared.survey.any_unchanged() {
             Before::new(&compared.base)
         } else {
             Before { listings: Box::pin(futures_util::stream::empty()), entries: Vec::new().into_iter() }
@@ -91,9 +92,9 @@ impl<'a> Entries<'a> {
             }
             Kind::File => {}
         }
-        if self.survey.is_unchanged(index) {
+        if self.survey.is_unchanged(index) || collector.same.contains(&key) {
             let before = self.before.find(&path).await?;
-            return Ok(Some(Entry::File(FileEntry { mode, ..before })));
+            return Ok(Some(Entry::File(FileEntry { mode, modified: item.modified, ..before })));
         }
         if collector.vanished.contains(&key) {
             return Ok(None);

@@ -7,7 +7,7 @@
 //! ```
 //! A source with files at hand is listed first, and compared with the base before anything is read. One that sends its files
 //! is cut into parcels as it comes; each is compared by its path when a worker takes it, and the list is put in order at
-//! the end.
+//! the end. Where it sends only the pages of a file that changed, the others are taken from the base.
 //!
 //! Memory is bounded by the number of workers: each fills one pack, and as many packs are under way; of what arrives there
 //! are two parcels for each, and one.
@@ -16,14 +16,19 @@
 
 mod arrive;
 mod base;
+mod changed;
 mod collect;
 mod feed;
 mod join;
 mod listings;
+mod merge;
 mod outcome;
+mod past;
 mod plan;
 mod small;
+mod spans;
 mod survey;
+mod suspects;
 mod worker;
 
 use std::sync::Arc;
@@ -41,7 +46,7 @@ use crate::repo::compress::Compression;
 use crate::repo::content::{BLOCK, Content, Entry, Extent, FileEntry, ListingRef, Piece};
 use crate::repo::pack::{Pack, PackTable, Packer};
 use arrive::Splitter;
-pub(crate) use base::Base;
+pub(crate) use base::{Base, is_base_lost};
 use collect::Collector;
 use feed::{Feed, Files, Parcels};
 use listings::{Entries, Lister};
@@ -250,7 +255,7 @@ impl<'a> Writer<'a> {
         let mut lister = Lister::new(proof);
         if let Some(job) = self.job.take() {
             let files = std::mem::take(&mut *job.files.write());
-            let mut entries = Entries::new(&files, &job.compared);
+            let mut entries = Entries::new(&files, &job.compared, !self.collector.same.is_empty());
             for index in in_order(&job.feed, &files)? {
                 let Some(entry) = entries.get(index as usize, &self.collector).await? else { continue };
                 while let Some(earlier) = extra.next_if(|extra| extra.path() < entry.path()) {

@@ -11,5 +11,7 @@ pub(super) enum Outcome {
         length: u64,
         crc32c: u32,
     },
+    /// A file that is in the base as it is.
+    Same,
     Vanished,
 }

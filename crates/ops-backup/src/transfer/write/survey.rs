@@ -71,7 +71,8 @@ impl Survey {
                 if let Some(limit) = trusted {
                     doubt = doubt.or_else(|| anomaly(&before, item.size, item.modified));
                     let same = before.size == item.size && before.modified == item.modified;
-                    survey.unchanged[index] = same && before.modified <= limit && is_usable(&before, base);
+                    survey.unchanged[index] =
+                        same && before.modified <= limit && base.is_file_usable(&before);
                 }
                 match before.content {
                     Content::Pieces(pieces) => _ = survey.large.insert(index as u32, pieces),
@@ -131,13 +132,6 @@ fn anomaly(before: &FileEntry, size: u64, modified: i64) -> Option<String> {
         Some(format!("{path:?} has another size at the same time"))
     } else {
         None
-    }
-}
-
-fn is_usable(before: &FileEntry, base: &Base) -> bool {
-    match &before.content {
-        Content::Inline(piece) => base.are_usable(&piece.uses()),
-        Content::Pieces(pieces) => pieces.iter().all(|piece| base.is_piece_usable(piece)),
     }
 }
 

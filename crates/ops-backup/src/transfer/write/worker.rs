@@ -17,10 +17,13 @@ use crate::repo::content::{BLOCK, Content, Extent, PIECE, Piece, PieceRef};
 use crate::repo::crypt::Secrets;
 use crate::repo::pack::{FRAME, Frame, Pack, PackId, PackTable, Packer};
 use crate::transfer::write::base::{Candidate, Known, Lookup};
-use crate::transfer::write::feed::{Arrived, ArrivingPiece, Feed, Files, Parcel, Span, SpanPlace};
+use crate::transfer::write::feed::{Arrived, ArrivingPiece, Body, Feed, Files, Parcel, Span, SpanPlace};
+use crate::transfer::write::merge::Changed;
 use crate::transfer::write::outcome::Outcome;
+use crate::transfer::write::past::Past;
 use crate::transfer::write::plan::{Plan, Unit};
 use crate::transfer::write::survey::Compared;
+use crate::transfer::write::suspects::Suspects;
 
 /// In the place of a pack: the extent lies in the frame that is being filled.
 const OPEN_FRAME: PackId = PackId(u32::MAX);
@@ -59,13 +62,14 @@ pub(super) struct Done {
 }
 
 pub(super) struct Worker {
-    job: Arc<Job>,
+    pub(super) job: Arc<Job>,
     packer: Packer,
     batches: mpsc::Sender<Batch>,
     runtime: Handle,
-    lookup: Lookup,
-    frame: Vec<u8>,
-    used: usize,
+    pub(super) lookup: Lookup,
+    pub(super) past: Past,
+    pub(super) frame: Vec<u8>,
+    pub(super) used: usize,
     in_frame: Vec<Done>,
     in_pack: Vec<Done>,
     /// Pieces without new blocks.
@@ -75,6 +79,7 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn new(job: Arc<Job>, packer: Packer, batches: mpsc::Sender<Batch>, runtime: Handle) -> Self {
         let lookup = Lookup::new(Arc::clone(&job.compared.base), runtime.clone());
+        let past = Past::new(Arc::clone(&job.compared.base), runtime.clone());
         let frame = vec![0; FRAME];
         Worker {
             job,
@@ -82,6 +87,7 @@ impl Worker {
             batches,
             runtime,
             lookup,
+            past,
             frame,
             used: 0,
             in_frame: Vec::new(),
@@ -136,7 +142,8 @@ impl Worker {
                 let survey = &job.compared.survey;
                 let grown = survey.grown(item).filter(|_| number == 0).cloned();
                 let known = self.known(&path, number, survey.piece(item, number), grown);
-                let (piece, new) = self.blocks(&mut *contents, length, &mut candidates(&known, 0))?;
+                let found = self.blocks(&mut *contents, length, &mut candidates(&known, 0), None)?;
+                let (piece, new) = found;
                 Known::outcome(&known, piece, new)
             }
             None => Outcome::Vanished,
@@ -155,20 +162,28 @@ impl Worker {
         };
         // It may have been a large file before.
         let shrunk = job.compared.survey.piece(item, 0);
-        self.whole(item, &path, length, &mut *contents, shrunk)
+        self.whole(item, &path, length, &mut *contents, shrunk, None)
     }
 
     fn parcel(&mut self, parcel: Parcel, inspector: &dyn Inspector) -> Result<()> {
         match parcel {
             Parcel::Span(span) => self.span(span, inspector),
+            Parcel::Changes(span) => self.changed_span(span, inspector),
+            Parcel::Unchanged { item, path, facts } => self.unchanged(item, &path, facts, inspector),
             Parcel::Group(files) => {
-                for Arrived { item, path, facts, chunks } in files {
+                for Arrived { item, path, facts, body, chunks } in files {
+                    if let Body::Changes(pages) = body {
+                        let changed = Changed { item, path: &path, facts, pages, chunks };
+                        self.changed_small(changed, inspector)?;
+                        continue;
+                    }
                     let mut contents = inspector.contents(&path, &facts, 0, chunks);
                     let shrunk = match self.lookup.content(&path) {
                         Some(Content::Pieces(pieces)) => pieces.into_iter().next(),
                         _ => None,
                     };
-                    self.whole(item, &path, facts.size, &mut *contents, shrunk.as_ref())?;
+                    let mut suspects = Suspects::new(inspector, &path, &facts, 0);
+                    self.whole(item, &path, facts.size, &mut *contents, shrunk.as_ref(), suspects.as_mut())?;
                 }
                 Ok(())
             }
@@ -182,7 +197,10 @@ impl Worker {
         let mut contents = inspector.contents(path, facts, offset, chunks);
         let known = known.get_or_init(|| self.known_of_arriving(path, number));
         let first = u32::try_from(start / BLOCK as u64).expect("a piece has few blocks");
-        let (piece, new) = self.blocks(&mut *contents, length, &mut candidates(known, first))?;
+        let mut suspects = Suspects::new(inspector, path, facts, offset);
+        let mut candidates = candidates(known, first);
+        let (piece, new) = self.blocks(&mut *contents, length, &mut candidates, suspects.as_mut())?;
+        self.audit(suspects.as_ref(), known.last(), first)?;
         self.done(Done { item, number, span: Some(place.clone()), outcome: Outcome::New(piece, new) })
     }
 
@@ -195,7 +213,7 @@ impl Worker {
     }
 
     /// Passes a piece on, or has it wait for the pack that its new blocks come into.
-    fn done(&mut self, done: Done) -> Result<()> {
+    pub(super) fn done(&mut self, done: Done) -> Result<()> {
         if matches!(&done.outcome, Outcome::New(_, new) if *new > 0) {
             self.in_frame.push(done);
             if self.in_frame.len() + self.in_pack.len() >= WAITING { self.close_frame(None) } else { Ok(()) }
@@ -225,13 +243,14 @@ impl Worker {
 
     /// Stores a small file, which lies in one frame, so that a restore reads one; `shrunk` is its first piece where it was
     /// large.
-    fn whole(
+    pub(super) fn whole(
         &mut self,
         item: u32,
         path: &str,
         length: u64,
         contents: &mut dyn Contents,
         shrunk: Option<&PieceRef>,
+        mut suspects: Option<&mut Suspects<'_>>,
     ) -> Result<()> {
         if length > (FRAME - self.used) as u64 {
             self.close_frame(None)?;
@@ -239,7 +258,9 @@ impl Worker {
         let shrunk = shrunk.and_then(|reference| self.lookup.piece(reference));
         let known = self.lookup.small(path).into_iter().chain(shrunk);
         let known: Vec<_> = known.map(|piece| Known::new(piece, None)).collect();
-        let (piece, new) = self.blocks(contents, length, &mut candidates(&known, 0))?;
+        let (piece, new) =
+            self.blocks(contents, length, &mut candidates(&known, 0), suspects.as_deref_mut())?;
+        self.audit(suspects.as_deref(), known.last(), 0)?;
         self.done(Done { item, number: 0, span: None, outcome: Outcome::New(piece, new) })
     }
 
@@ -249,6 +270,7 @@ impl Worker {
         contents: &mut dyn Contents,
         length: u64,
         candidates: &mut [Candidate],
+        mut suspects: Option<&mut Suspects<'_>>,
     ) -> Result<(Piece, u64)> {
         /// The largest page of any source: a page is never read in two parts.
         const STEP: usize = 32 << 10;
@@ -268,6 +290,9 @@ impl Worker {
             while at < start + read {
                 let size = BLOCK.min(start + read - at);
                 if !self.refer(&mut piece, candidates, at, size) {
+                    if let Some(suspects) = &mut suspects {
+                        suspects.note(piece.hashes.len() - 1, &self.frame[at..at + size]);
+                    }
                     self.keep(&mut piece, at, size);
                     new += size as u64;
                 }
@@ -298,7 +323,7 @@ impl Worker {
     }
 
     /// Keeps the block at `at` of the frame buffer as a part of the open frame, and of `piece`.
-    fn keep(&mut self, piece: &mut Piece, at: usize, size: usize) {
+    pub(super) fn keep(&mut self, piece: &mut Piece, at: usize, size: usize) {
         if at != self.used {
             self.frame.copy_within(at..at + size, self.used);
         }
@@ -309,7 +334,7 @@ impl Worker {
     }
 
     /// Puts the open frame into the open pack, and a full pack on its way.
-    fn close_frame(&mut self, mut current: Option<&mut Piece>) -> Result<()> {
+    pub(super) fn close_frame(&mut self, mut current: Option<&mut Piece>) -> Result<()> {
         if self.used > 0 {
             let placed = self.packer.add(&self.frame[..self.used])?.in_pack(OPEN_PACK);
             self.used = 0;
@@ -356,7 +381,7 @@ fn candidates(known: &[Known], first_block: u32) -> Vec<Candidate> {
 }
 
 /// Adds one block, in `frame` at `skip`, to `extents`.
-fn add_block(extents: &mut Vec<Extent>, frame: Frame, skip: u32) {
+pub(super) fn add_block(extents: &mut Vec<Extent>, frame: Frame, skip: u32) {
     if let Some(last) = extents.last_mut()
         && last.frame == frame
         && last.skip + last.blocks * BLOCK as u32 == skip
@@ -370,7 +395,7 @@ fn add_block(extents: &mut Vec<Extent>, frame: Frame, skip: u32) {
 fn replace(waiting: &mut [Done], current: Option<&mut Piece>, mut change: impl FnMut(&mut Frame)) {
     let pieces = waiting.iter_mut().filter_map(|done| match &mut done.outcome {
         Outcome::New(piece, _) => Some(piece),
-        Outcome::Known { .. } | Outcome::Vanished => None,
+        Outcome::Known { .. } | Outcome::Same | Outcome::Vanished => None,
     });
     for piece in pieces.chain(current) {
         piece.extents.iter_mut().for_each(|extent| change(&mut extent.frame));
