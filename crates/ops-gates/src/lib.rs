@@ -66,8 +66,9 @@ mod verdict;
 pub use error::{Error, ErrorKind, Problem};
 pub use gate::{Context, Facts, Gate, Objectives, Subject, Wrong};
 pub use kind::{
-    Command, Dns, DnsRecord, Evidence, Http, Kinds, Limits, Migrations, Postgres, Starttls, Statuses, Tcp,
-    Tls,
+    Alertmanager, Amqp, Command, Dns, DnsRecord, Evidence, Grafana, Http, Kafka, Kinds, Limits, Llm, Loki,
+    Migrations, Mongodb, Nats, Otlp, Postgres, Prometheus, QueueLimits, Redis, RedisRole, S3, Sasl, Starttls,
+    Statuses, Tcp, Tls,
 };
 pub use outcome::{Fault, Finding, Outcome};
 pub use plan::{DEFAULT_TIMEOUT, Plan, PlannedGate, ReadOptions};

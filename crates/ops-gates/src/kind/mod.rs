@@ -4,22 +4,47 @@
 //! kind lists nothing. (They need the place where they stand, which serde loses in `untagged`, internally tagged and
 //! flattened types: use none of these around them.)
 
+mod alertmanager;
+mod amqp;
 mod certificate;
 mod command;
 mod dns;
 mod evidence;
+mod grafana;
 mod http;
+mod kafka;
+mod llm;
+mod loki;
+mod mongodb;
+mod nats;
 mod net;
+mod otlp;
 mod postgres;
+mod prometheus;
+mod redis;
+mod s3;
+mod scram;
 mod tcp;
 mod tls;
 mod web;
 
+pub use alertmanager::Alertmanager;
+pub use amqp::{Amqp, QueueLimits};
 pub use command::Command;
 pub use dns::{Dns, DnsRecord};
 pub use evidence::{Evidence, Limits};
+pub use grafana::Grafana;
 pub use http::{Http, Statuses};
+pub use kafka::{Kafka, Sasl};
+pub use llm::Llm;
+pub use loki::Loki;
+pub use mongodb::Mongodb;
+pub use nats::Nats;
+pub use otlp::Otlp;
 pub use postgres::{Migrations, Postgres};
+pub use prometheus::Prometheus;
+pub use redis::{Redis, RedisRole};
+pub use s3::S3;
 pub use tcp::Tcp;
 pub use tls::{Starttls, Tls};
 
@@ -51,11 +76,23 @@ impl Kinds {
     /// The kinds of this crate.
     pub fn standard() -> Self {
         Self(BTreeMap::new())
+            .with::<Alertmanager>("alertmanager")
+            .with::<Amqp>("amqp")
             .with::<Command>("command")
             .with::<Dns>("dns")
             .with::<Evidence>("evidence")
+            .with::<Grafana>("grafana")
             .with::<Http>("http")
+            .with::<Kafka>("kafka")
+            .with::<Llm>("llm")
+            .with::<Loki>("loki")
+            .with::<Mongodb>("mongodb")
+            .with::<Nats>("nats")
+            .with::<Otlp>("otlp")
             .with::<Postgres>("postgres")
+            .with::<Prometheus>("prometheus")
+            .with::<Redis>("redis")
+            .with::<S3>("s3")
             .with::<Tcp>("tcp")
             .with::<Tls>("tls")
     }
