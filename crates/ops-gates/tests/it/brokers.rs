@@ -128,7 +128,7 @@ async fn a_real_broker_of_kafkas_protocol_is_judged() {
         ("canary_topic = \"orders\"", "PASS", "ok"),
         ("canary_topic = \"absent\"", "FAIL", "topic-missing"),
         // A group that never committed is not a group without lag.
-        ("topics = { orders = 1 }\ngroup = \"nobody\"\nmax_lag = 0", "ERROR", "no-commit"),
+        ("topics = { orders = 1 }\nconsumer_group = \"nobody\"\nmax_lag = 0", "ERROR", "no-commit"),
     ] {
         run_gate(&format!("{kafka}\n{keys}")).await.expect(outcome, code);
     }
@@ -196,7 +196,7 @@ async fn a_groups_lag_is_clamped_and_flagged_against_a_stand_in() {
     ] {
         let port = kafka_stand_in(end, committed);
         let keys = format!(
-            "kind = \"kafka\"\nbrokers = [\"127.0.0.1:{port}\"]\ntopics = {{ t = 1 }}\ngroup = \"g\"\n{keys}"
+            "kind = \"kafka\"\nbrokers = [\"127.0.0.1:{port}\"]\ntopics = {{ t = 1 }}\nconsumer_group = \"g\"\n{keys}"
         );
         run_gate(&keys).await.expect(outcome, code);
     }

@@ -26,13 +26,12 @@ pub struct Kafka {
     /// Topics that must be there, each with the partitions that it must have at least. Every partition must have a leader.
     #[serde(default)]
     pub topics: BTreeMap<String, usize>,
-    /// How many replicas of every partition of the topics must be in sync; more than a partition has are never demanded
-    /// silently, but fail.
+    /// How many replicas of every partition of the topics must be in sync. A partition that has fewer replicas fails too.
     pub min_in_sync: Option<usize>,
     /// How many brokers the cluster must have.
     pub min_brokers: Option<usize>,
     /// A group whose lag on the topics is judged.
-    pub group: Option<Text>,
+    pub consumer_group: Option<Text>,
     /// How many records the group may be behind, over all partitions.
     pub max_lag: Option<Threshold>,
     /// A topic to which one record is written, which must come back. It stays for as long as the topic keeps records: use
@@ -92,14 +91,14 @@ impl Gate for Kafka {
         for (topic, _) in self.topics.iter().filter(|(_, least)| **least == 0) {
             wrong.push(Wrong::gate(format!("topic `{topic}` needs at least 1 partition")));
         }
-        if self.topics.is_empty() && (self.min_in_sync.is_some() || self.group.is_some()) {
-            wrong.push(Wrong::gate("`min_in_sync` and `group` are judged on `topics`"));
+        if self.topics.is_empty() && (self.min_in_sync.is_some() || self.consumer_group.is_some()) {
+            wrong.push(Wrong::gate("`min_in_sync` and `consumer_group` are judged on `topics`"));
         }
         if self.min_in_sync == Some(0) || self.min_brokers == Some(0) {
             wrong.push(Wrong::gate("a minimum of 0 is true of every cluster, so it would prove nothing"));
         }
-        if self.group.is_some() != self.max_lag.is_some() {
-            wrong.push(Wrong::gate("`group` and `max_lag` need each other"));
+        if self.consumer_group.is_some() != self.max_lag.is_some() {
+            wrong.push(Wrong::gate("`consumer_group` and `max_lag` need each other"));
         }
         if self.user.is_some() != self.password.is_some() {
             wrong.push(Wrong::gate("`user` and `password` need each other"));
@@ -139,7 +138,7 @@ impl Kafka {
         let mut finding =
             Finding::pass(format!("{brokers} brokers and {} topics are as expected", self.topics.len()))
                 .measured("brokers", brokers as f64);
-        if let (Some(group), Some(limit)) = (&self.group, &self.max_lag) {
+        if let (Some(group), Some(limit)) = (&self.consumer_group, &self.max_lag) {
             let group = context.resolve(group)?;
             let lag = self.lag(&mut cluster, &group).await?;
             let rule = format!("lag_records <= {limit}");
