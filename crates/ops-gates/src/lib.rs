@@ -75,11 +75,13 @@ pub use condition::When;
 pub use error::{Error, ErrorKind, Problem};
 pub use gate::{Context, Facts, Gate, Objectives, Subject, Wrong};
 pub use kind::{
-    Advisory, Approval, Attestation, BackupFreshness, Benchmark, Better, Capacity, CapacityTool,
-    ChangeRequest, ChangedFiles, Command, Day, Decision, Dns, DnsRecord, Documents, DrillRecord, Evidence,
-    Freeze, Http, Kinds, Latency, Limits, LogQuality, Measure, MigrationLint, Migrations, OnEmpty, Pairs,
-    PathRule, Phase, Postgres, Promql, Rehearsal, ReleaseNotes, RollbackPlan, Scanner, SecretScan, Severity,
-    Slo, Starttls, Statuses, Suite, Tcp, Tls, Tool, ToolName, Vulnerabilities, Week, Window,
+    Advisory, Alertmanager, Amqp, Approval, Attestation, BackupFreshness, Benchmark, Better, Capacity,
+    CapacityTool, ChangeRequest, ChangedFiles, Command, Day, Decision, Dns, DnsRecord, Documents,
+    DrillRecord, Evidence, Freeze, Grafana, Http, Kafka, Kinds, Latency, Limits, Llm, LogQuality, Loki,
+    Measure, MigrationLint, Migrations, Mongodb, Nats, OnEmpty, Otlp, Pairs, PathRule, Phase, Postgres,
+    Prometheus, Promql, QueueLimits, Redis, RedisRole, Rehearsal, ReleaseNotes, RollbackPlan, S3, Sasl,
+    Scanner, SecretScan, Severity, Slo, Starttls, Statuses, Suite, Tcp, Tls, Tool, ToolName, Vulnerabilities,
+    Week, Window,
 };
 pub use outcome::{Fault, Finding, Outcome};
 pub use plan::{Backoff, Class, DEFAULT_TIMEOUT, Plan, PlannedGate, ReadOptions, Retry, schema};

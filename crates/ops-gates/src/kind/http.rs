@@ -62,7 +62,7 @@ pub struct Http {
 
 /// One status, or several of which one must come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a status such as 200, or a list such as [200, 204]")]
 pub enum Statuses {
     /// The only one that passes.
     One(u16),

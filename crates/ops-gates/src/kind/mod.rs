@@ -4,6 +4,8 @@
 //! kind lists nothing. (They need the place where they stand, which serde loses in `untagged`, internally tagged and
 //! flattened types: use none of these around them.)
 
+mod alertmanager;
+mod amqp;
 mod argv;
 mod benchmark;
 mod capacity;
@@ -13,13 +15,24 @@ mod command;
 mod dns;
 mod evidence;
 mod git;
+mod grafana;
 mod http;
+mod kafka;
 mod latency;
+mod llm;
 mod log_quality;
+mod loki;
+mod mongodb;
+mod nats;
 mod net;
+mod otlp;
 mod postgres;
+mod prometheus;
 mod promql;
 mod read;
+mod redis;
+mod s3;
+mod scram;
 mod slo;
 mod suite;
 mod tcp;
@@ -27,6 +40,8 @@ mod tls;
 mod tool;
 mod web;
 
+pub use alertmanager::Alertmanager;
+pub use amqp::{Amqp, QueueLimits};
 pub use benchmark::{Benchmark, Better, Measure, Pairs};
 pub use capacity::{Capacity, CapacityTool};
 pub use change::{
@@ -39,11 +54,21 @@ pub use evidence::{
     Advisory, Attestation, BackupFreshness, DrillRecord, Evidence, Limits, MigrationLint, Rehearsal, Scanner,
     SecretScan, Severity, Vulnerabilities,
 };
+pub use grafana::Grafana;
 pub use http::{Http, Statuses};
+pub use kafka::{Kafka, Sasl};
 pub use latency::Latency;
+pub use llm::Llm;
 pub use log_quality::LogQuality;
+pub use loki::Loki;
+pub use mongodb::Mongodb;
+pub use nats::Nats;
+pub use otlp::Otlp;
 pub use postgres::{Migrations, Postgres};
+pub use prometheus::Prometheus;
 pub use promql::{OnEmpty, Promql};
+pub use redis::{Redis, RedisRole};
+pub use s3::S3;
 pub use slo::Slo;
 pub use suite::Suite;
 pub use tcp::Tcp;
@@ -87,6 +112,8 @@ impl Kinds {
     /// The kinds of this crate.
     pub fn standard() -> Self {
         Self(BTreeMap::new())
+            .with::<Alertmanager>("alertmanager")
+            .with::<Amqp>("amqp")
             .with::<Approval>("approval")
             .with::<Attestation>("attestation")
             .with::<BackupFreshness>("backup-freshness")
@@ -99,15 +126,25 @@ impl Kinds {
             .with::<Documents>("documents")
             .with::<DrillRecord>("drill-record")
             .with::<Evidence>("evidence")
+            .with::<Grafana>("grafana")
             .with::<Http>("http")
+            .with::<Kafka>("kafka")
             .with::<Latency>("latency")
+            .with::<Llm>("llm")
             .with::<LogQuality>("log-quality")
+            .with::<Loki>("loki")
             .with::<MigrationLint>("migration-lint")
+            .with::<Mongodb>("mongodb")
+            .with::<Nats>("nats")
+            .with::<Otlp>("otlp")
             .with::<Postgres>("postgres")
+            .with::<Prometheus>("prometheus")
             .with::<Promql>("promql")
+            .with::<Redis>("redis")
             .with::<Rehearsal>("rehearsal")
             .with::<ReleaseNotes>("release-notes")
             .with::<RollbackPlan>("rollback-plan")
+            .with::<S3>("s3")
             .with::<SecretScan>("secret-scan")
             .with::<Slo>("slo")
             .with::<Suite>("suite")

@@ -342,7 +342,7 @@ fn expected_schemes(schemes: &Schemes) -> String {
 }
 
 /// Undoes percent-encoding.
-fn decoded(text: &str) -> String {
+pub(super) fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {

@@ -69,7 +69,7 @@ impl Tcp {
         let place = Place::of(context, &self.address)?;
         let addresses = place.addresses().await?;
         let count = addresses.len();
-        let (mut slowest, mut looked, mut last) = (0.0_f64, 0, None);
+        let (mut slowest, mut looked, mut last) = (0.0_f64, 0_u32, None);
         for address in addresses {
             match self.look_at(context, address).await {
                 Ok(seconds) => {
@@ -88,14 +88,13 @@ impl Tcp {
         if let (0, Some(finding)) = (looked, last) {
             return Err(finding);
         }
-        #[expect(clippy::cast_precision_loss, reason = "a name has few addresses")]
         let found = Finding::pass(format!(
             "{} {} at {looked} of {count} addresses",
             self.address,
             if self.expect.is_some() { "answered as expected" } else { "let us in" }
         ))
         .measured("connect_seconds", slowest)
-        .measured("addresses", looked as f64);
+        .measured("addresses", f64::from(looked));
         Ok(found)
     }
 

@@ -16,6 +16,9 @@ use std::collections::BTreeMap;
 /// How much of a body is read where the plan does not say: what a gate looks for stands early, and a body may have no end.
 pub(super) const BODY_LIMIT: usize = 8 * 1024 * 1024;
 
+/// The type of a JSON body.
+pub(super) const JSON: &str = "application/json";
+
 /// A client as the plan asks for it.
 pub(super) fn builder(
     context: &Context<'_>,
@@ -144,11 +147,11 @@ impl<'a> Web<'a> {
         &self,
         method: Method,
         url: Url,
-        body: Option<&Value>,
+        body: Option<(&'static str, Vec<u8>)>,
     ) -> Result<Response, Finding> {
         let mut request = self.client.request(method, url).headers(self.headers.clone());
-        if let Some(body) = body {
-            request = request.header("content-type", "application/json").body(body.to_string());
+        if let Some((kind, body)) = body {
+            request = request.header("content-type", kind).body(body);
         }
         request.send().await.map_err(|error| transport(self.shown, error))
     }
@@ -167,6 +170,7 @@ impl<'a> Web<'a> {
     }
 
     pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Answer, Finding> {
+        let body = (JSON, body.to_string().into_bytes());
         self.read(self.send(Method::POST, self.at(path, &[]), Some(body)).await?).await
     }
 

@@ -2,7 +2,7 @@
 
 use crate::support::{options, run_with};
 use ops_gates::{CancellationToken, Plan};
-use ops_testkit::{Mode, Postgres};
+use ops_testkit::{Mode, Postgres, TestUser};
 
 const PASSWORD: &str = "p%4 '\"\\\nq";
 
@@ -173,15 +173,22 @@ async fn replication_is_judged_on_both_sides() {
     primary.psql("SELECT pg_reload_conf()").expect("a reload");
     let copy = primary.dir().join("standby");
     let mut base = primary.command("pg_basebackup");
-    let done =
-        base.args(["-R", "-X", "stream", "-c", "fast", "-D"]).arg(&copy).output().expect("pg_basebackup");
+    let done = base.args(["-X", "stream", "-c", "fast", "-D"]).arg(&copy).output().expect("pg_basebackup");
     assert!(done.status.success(), "{done:?}");
-    let mut standby = Postgres::from_data_dir(&copy).remove_on_drop(true).start().expect("a standby");
+    std::fs::write(copy.join("standby.signal"), "").expect("a file");
+    TestUser::find().expect("a user").own_tree(&copy).expect("the server's own folder");
+    let from =
+        format!("host={} port={} user={}", primary.socket_dir().display(), primary.port(), primary.user());
+    let standby = Postgres::from_data_dir(&copy).setting("primary_conninfo", from).remove_on_drop(true);
+    let mut standby = standby.start().expect("a standby");
     let wait = |server: &Postgres, sql: &str| {
+        let started = std::time::Instant::now();
         while server.psql(sql).expect("an answer") != "t" {
+            assert!(started.elapsed().as_secs() < 60, "{sql}: {}", server.log());
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
     };
+    wait(&standby, "SELECT count(*) = 1 FROM pg_stat_wal_receiver WHERE status = 'streaming'");
     let caught_up = "SELECT count(*) = 1 FROM pg_stat_replication WHERE state = 'streaming' AND replay_lsn = pg_current_wal_lsn()";
     wait(&primary, caught_up);
     let url =
@@ -195,7 +202,9 @@ async fn replication_is_judged_on_both_sides() {
     for server in [&primary, &standby] {
         check(&url(server, "reader"), limits, "ERROR", "privilege").await;
     }
-    // WAL that arrives and is not replayed.
+    // WAL that arrives and is not replayed. Only a standby that has replayed a transaction knows for how long.
+    primary.psql("INSERT INTO t VALUES (0)").expect("a row");
+    wait(&standby, "SELECT count(*) = 1 FROM t");
     standby.psql("SELECT pg_wal_replay_pause()").expect("a pause");
     primary.psql("INSERT INTO t SELECT generate_series(1, 20000)").expect("rows");
     wait(&standby, "SELECT latest_end_lsn > pg_last_wal_replay_lsn() + 1000000 FROM pg_stat_wal_receiver");

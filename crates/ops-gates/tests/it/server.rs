@@ -20,7 +20,7 @@ impl Server {
         let mut command = command(port);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let mut server = Self { child: child.expect("the program starts"), port };
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(90);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(server.child.try_wait().expect("a child").is_none(), "{command:?} ended");
             assert!(Instant::now() < deadline, "{command:?} does not listen");
