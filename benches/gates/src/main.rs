@@ -96,7 +96,8 @@ fn compare(args: &Args) -> Result<()> {
     let jobs = args.jobs;
     // A run wants a directory that is not there yet.
     let run = |plan: &str| {
-        let script = "exec \"$0\" run \"$1\" --jobs \"$2\" --run-dir \"$3/run-$$\" --format json > /dev/null 2>&1";
+        let script =
+            "exec \"$0\" run \"$1\" --jobs \"$2\" --run-dir \"$3/run-$$\" --format json > /dev/null 2>&1";
         let folder = home.path().display().to_string();
         ["sh", "-c", script, &ours, plan, &jobs.to_string(), &folder].map(str::to_owned).to_vec()
     };
@@ -107,14 +108,18 @@ fn compare(args: &Args) -> Result<()> {
         (format!("{gates} gates of `true`"), run(&many)),
         (format!("xargs -P {jobs}, the same"), words(&["sh", "-c", &xargs])),
         (format!("{} gates of `true`", gates / 10), run(&few)),
-        ("plan of 10000 gates".to_owned(), words(&["sh", "-c", "exec \"$0\" plan \"$1\" --format json > /dev/null", &ours, &huge])),
+        (
+            "plan of 10000 gates".to_owned(),
+            words(&["sh", "-c", "exec \"$0\" plan \"$1\" --format json > /dev/null", &ours, &huge]),
+        ),
         ("start: --version".to_owned(), words(&[&ours, "--version"])),
         ("start of sh, for comparison".to_owned(), words(&["sh", "-c", ":"])),
     ];
     // Every one once a round; the first round warms up and does not count.
     let mut rounds: Vec<Vec<Cost>> = Vec::new();
     for round in 0..=args.runs {
-        let costs = commands.iter().map(|(_, command)| measure::run(command)).collect::<Result<Vec<Cost>>>()?;
+        let costs =
+            commands.iter().map(|(_, command)| measure::run(command)).collect::<Result<Vec<Cost>>>()?;
         if round > 0 {
             rounds.push(costs);
         }
@@ -131,7 +136,10 @@ fn compare(args: &Args) -> Result<()> {
         })
         .collect();
     println!("{}", text(&rows));
-    println!("{}", serde_json::json!({ "schema": "ops-benches/gates/v1", "runs": args.runs, "jobs": jobs, "rows": rows }));
+    println!(
+        "{}",
+        serde_json::json!({ "schema": "ops-benches/gates/v1", "runs": args.runs, "jobs": jobs, "rows": rows })
+    );
     Ok(())
 }
 
@@ -148,7 +156,8 @@ fn plan(folder: &Path, gates: usize) -> Result<String> {
 
 /// The table for people.
 fn text(rows: &[Row]) -> String {
-    let mut text = String::from("task                                wall ms     cpu ms  memory MB  ours/peer\n");
+    let mut text =
+        String::from("task                                wall ms     cpu ms  memory MB  ours/peer\n");
     for row in rows {
         let ratio = row.ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
         let _ = writeln!(

@@ -67,8 +67,8 @@ mod verdict;
 pub use error::{Error, ErrorKind, Problem};
 pub use gate::{Context, Facts, Gate, Objectives, Subject, Wrong};
 pub use kind::{
-    Benchmark, Better, Capacity, CapacityTool, Command, Evidence, Http, Kinds, Latency, Limits, LogQuality,
-    Measure, OnEmpty, Pairs, Postgres, Promql, Slo, Suite, Tool, ToolName,
+    Benchmark, Better, Capacity, CapacityTool, Command, Cost, Evidence, Http, Kinds, Latency, Limits,
+    LogQuality, Measure, OnEmpty, Pairs, Postgres, Promql, Slo, Suite, Tool, ToolName,
 };
 pub use outcome::{Fault, Finding, Outcome};
 pub use plan::{DEFAULT_TIMEOUT, Plan, PlannedGate, ReadOptions};

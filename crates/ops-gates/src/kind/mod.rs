@@ -8,6 +8,7 @@ mod argv;
 mod benchmark;
 mod capacity;
 mod command;
+mod cost;
 mod evidence;
 mod http;
 mod latency;
@@ -22,6 +23,7 @@ mod web;
 pub use benchmark::{Benchmark, Better, Measure, Pairs};
 pub use capacity::{Capacity, CapacityTool};
 pub use command::Command;
+pub use cost::Cost;
 pub use evidence::{Evidence, Limits};
 pub use http::Http;
 pub use latency::Latency;
@@ -63,6 +65,7 @@ impl Kinds {
             .with::<Benchmark>("benchmark")
             .with::<Capacity>("capacity")
             .with::<Command>("command")
+            .with::<Cost>("cost")
             .with::<Evidence>("evidence")
             .with::<Http>("http")
             .with::<Latency>("latency")

@@ -93,7 +93,7 @@ impl Gate for Slo {
                 ));
             }
         }
-        if !(self.min_events >= 1.0) {
+        if self.min_events.is_nan() || self.min_events < 1.0 {
             wrong.push(Wrong::gate("`min_events` is at least 1: without events there is no budget to judge"));
         }
         wrong
@@ -117,7 +117,7 @@ impl Slo {
         let server = Server::new(context, &self.url, &self.headers, self.ca_file.as_ref())?;
         let window = prometheus_duration(self.window);
         let total = self.count(context, &server, &self.total, &window).await?;
-        if !(total >= self.min_events) {
+        if total < self.min_events {
             let reason = format!(
                 "{total:.0} events in {} are too few to judge by, {} are needed",
                 self.window, self.min_events

@@ -3,6 +3,7 @@
 mod benchmark;
 mod capacity;
 mod command;
+mod cost;
 mod evidence;
 mod http;
 mod kill;
