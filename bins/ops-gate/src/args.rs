@@ -12,6 +12,8 @@ jobs = 0
 grace_seconds = 2
 runs = "ops-gate-runs"
 signing_key = ""
+policy = ""
+policy_sha256 = ""
 "#;
 
 /// Everything that `ops-gate` can be told.
@@ -35,6 +37,10 @@ pub(crate) struct GateSettings {
     pub(crate) runs: PathBuf,
     /// The private key that signs the evidence of a run; empty leaves it unsigned.
     pub(crate) signing_key: PathBuf,
+    /// A policy that counts whatever the plan names; empty for none.
+    pub(crate) policy: PathBuf,
+    /// The digest that the policy must have; empty takes any.
+    pub(crate) policy_sha256: String,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -87,6 +93,37 @@ pub(crate) enum Action {
         /// Sign the evidence with this private key (ed25519, PKCS#8 PEM)
         #[arg(long, value_name = "FILE")]
         signing_key: Option<PathBuf>,
+        /// Demand what this policy requires, whatever the plan says
+        #[arg(long, value_name = "FILE")]
+        policy: Option<PathBuf>,
+    },
+    /// Print the JSON Schema of plans, for an editor
+    Schema,
+    /// Sign a waiver: one gate need not pass, for one commit, for a while. A policy says who may
+    Waive {
+        /// The gate
+        gate: String,
+        /// The full name of the commit that it is for
+        #[arg(long, value_name = "COMMIT")]
+        commit: String,
+        /// The name of the subject, as the plan has it
+        #[arg(long, value_name = "NAME")]
+        subject: String,
+        /// Why
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// How long it holds, such as `2d`
+        #[arg(long = "for", value_name = "TIME")]
+        time: ops_gates::Span,
+        /// Your name, as the policy has it
+        #[arg(long, value_name = "NAME")]
+        approver: String,
+        /// Your private key (ed25519, PKCS#8 PEM)
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// Where the waiver goes; the plan names it in `waivers`
+        #[arg(long, value_name = "FILE")]
+        output: PathBuf,
     },
     /// Check a plan, and show its gates in the order in which they would run
     Plan {
@@ -106,11 +143,14 @@ pub(crate) enum Action {
 impl Args {
     /// The settings that were given as flags.
     pub(crate) fn overrides(&self) -> Vec<Flag> {
-        let Some(Action::Run { jobs, signing_key, .. }) = &self.action else { return Vec::new() };
+        let Some(Action::Run { jobs, signing_key, policy, .. }) = &self.action else { return Vec::new() };
         let key = signing_key.as_ref().map(|path| path.display());
-        [Flag::given("gate.jobs", "--jobs", *jobs), Flag::given("gate.signing_key", "--signing-key", key)]
-            .into_iter()
-            .flatten()
-            .collect()
+        let policy = policy.as_ref().map(|path| path.display());
+        let given = [
+            Flag::given("gate.jobs", "--jobs", *jobs),
+            Flag::given("gate.signing_key", "--signing-key", key),
+            Flag::given("gate.policy", "--policy", policy),
+        ];
+        given.into_iter().flatten().collect()
     }
 }

@@ -1,7 +1,7 @@
 //! Answers as text and JSON.
 
 use ops_cli::{Format, output};
-use ops_gates::{GateRecord, Plan, PlannedGate, RunRecord, Subject};
+use ops_gates::{Excuse, GateRecord, Plan, PlannedGate, RunRecord, Subject, SubjectKeys};
 use serde::Serialize;
 use std::io;
 use std::path::Path;
@@ -79,6 +79,22 @@ pub(crate) fn verified(record: &RunRecord, run_dir: &Path, format: Format) -> io
     }
 }
 
+/// The answer of `schema`.
+pub(crate) fn schema(schema: &serde_json::Value) -> io::Result<()> {
+    output::text(&format!("{schema:#}"))
+}
+
+/// The answer of `waive`.
+pub(crate) fn waived(waiver: &ops_gates::Waiver, output: &Path) -> io::Result<()> {
+    output::text(&format!(
+        "gate {} is waived for {} until {}: {}",
+        waiver.gate,
+        digests(&waiver.subject),
+        waiver.expires_at,
+        output.display()
+    ))
+}
+
 fn table(record: &RunRecord) -> String {
     let id = record.gates.iter().map(|gate| gate.id.len()).max().unwrap_or(0);
     let mut text = String::new();
@@ -117,6 +133,21 @@ fn verdict(record: &RunRecord) -> String {
     if record.blocked_by.len() > 1 {
         text.push_str(&format!("blocked by: {}\n", record.blocked_by.join(", ")));
     }
+    for (gate, excuse) in record.excused() {
+        text.push_str(&match excuse {
+            Excuse::Waived { approver, reason, expires_at } => {
+                format!("WAIVED: {} by {approver} until {expires_at}: {reason}\n", gate.id)
+            }
+            Excuse::NotApplicable { evidence } => format!("not applicable: {}: {evidence}\n", gate.id),
+        });
+    }
+    for refused in &record.waivers_refused {
+        text.push_str(&format!("{refused}\n"));
+    }
+    let flaky: Vec<&str> = record.flaky().map(|gate| gate.id.as_str()).collect();
+    if !flaky.is_empty() {
+        text.push_str(&format!("flaky: {}\n", flaky.join(", ")));
+    }
     if !record.warnings.is_empty() {
         text.push_str(&format!("warnings: {}\n", record.warnings.join(", ")));
     }
@@ -129,9 +160,18 @@ struct PlanAnswer<'a> {
     name: &'a str,
     origin: &'a str,
     sha256: &'a str,
-    subject: Option<&'a Subject>,
+    environment: Option<&'a str>,
+    policies: Vec<PolicyAnswer<'a>>,
+    subject: Option<&'a SubjectKeys>,
+    objectives: &'a ops_gates::Objectives,
     variables: Vec<&'a str>,
     gates: Vec<Step<'a>>,
+}
+
+#[derive(Serialize)]
+struct PolicyAnswer<'a> {
+    name: &'a str,
+    sha256: &'a str,
 }
 
 #[derive(Serialize)]
@@ -149,7 +189,14 @@ pub(crate) fn plan(plan: &Plan, format: Format) -> io::Result<()> {
             name: plan.name(),
             origin: plan.origin(),
             sha256: plan.sha256(),
+            environment: plan.environment(),
+            policies: plan
+                .policies()
+                .iter()
+                .map(|policy| PolicyAnswer { name: policy.name(), sha256: policy.sha256() })
+                .collect(),
             subject: plan.subject(),
+            objectives: plan.objectives(),
             variables: plan.variable_names().collect(),
             gates: plan.order().iter().map(|(depth, gate)| Step { step: depth + 1, gate }).collect(),
         }),
@@ -160,7 +207,10 @@ pub(crate) fn plan(plan: &Plan, format: Format) -> io::Result<()> {
 fn plan_text(plan: &Plan) -> String {
     let mut text = format!("plan {} ({}, sha256 {})\n", plan.name(), plan.origin(), plan.sha256());
     if let Some(subject) = plan.subject() {
-        text.push_str(&format!("subject {}\n", digests(subject)));
+        text.push_str(&format!("subject {}\n", named(subject)));
+    }
+    for policy in plan.policies() {
+        text.push_str(&format!("policy {} (sha256 {})\n", policy.name(), policy.sha256()));
     }
     let width = plan.gates().iter().map(|gate| gate.id.len()).max().unwrap_or(0);
     let mut shown = None;
@@ -186,6 +236,16 @@ fn plan_text(plan: &Plan) -> String {
         text.push_str(&format!("\nvariables: {}\n", variables.join(", ")));
     }
     text
+}
+
+/// A subject as the plan names it.
+fn named(subject: &SubjectKeys) -> String {
+    let one =
+        |label: &str, text: &Option<ops_gates::Text>| text.as_ref().map(|text| format!("{label} {text}"));
+    let files = subject.artifacts.iter().map(|text| format!("artifacts {text}"));
+    let given = [one("commit", &subject.commit), one("digest", &subject.digest), one("git", &subject.git)];
+    let given: Vec<String> = given.into_iter().flatten().chain(files).collect();
+    format!("{} ({})", subject.name, given.join(", "))
 }
 
 fn digests(subject: &Subject) -> String {

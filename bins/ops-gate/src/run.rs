@@ -5,11 +5,17 @@ use crate::progress::Progress;
 use crate::render;
 use ops_cli::{Context, Exit, Failure};
 use ops_core::evidence::{SigningKey, VerifyingKey};
-use ops_gates::{Error, ErrorKind, Masker, Options, Plan, RunRecord, Runner, Standing};
+use ops_gates::{
+    Error, ErrorKind, Kinds, Masker, Options, Plan, Policy, ReadOptions, RunRecord, Runner, Standing,
+    Subject, Waiver,
+};
 use secrecy::ExposeSecret as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+const TOOL: &str = concat!("ops-gate ", env!("CARGO_PKG_VERSION"));
 
 pub(crate) async fn run(args: Args, context: Context<Settings>) -> Result<Exit, Failure> {
     match args.action {
@@ -21,6 +27,22 @@ pub(crate) async fn run(args: Args, context: Context<Settings>) -> Result<Exit, 
         Some(Action::Plan { plan }) => {
             render::plan(&load(&plan, &context)?, context.format).map_err(stdout)?;
             Ok(Exit::Done)
+        }
+        Some(Action::Schema) => {
+            render::schema(&ops_gates::schema(&Kinds::standard())).map_err(stdout)?;
+            Ok(Exit::Done)
+        }
+        Some(Action::Waive { gate, commit, subject, reason, time, approver, key, output }) => {
+            let digest = [("gitCommit".to_owned(), commit)].into();
+            let now = jiff::Timestamp::now();
+            let waiver = Waiver {
+                gate,
+                subject: Subject { name: subject, digest },
+                reason,
+                approver,
+                expires_at: now + time.get(),
+            };
+            waive(&waiver, now, &key, &output)
         }
         Some(Action::Verify { run_dir, key }) => verify(&run_dir, &key, &context),
     }
@@ -34,7 +56,7 @@ async fn run_plan(
     let plan = load(plan, context)?;
     let directory = run_dir.unwrap_or_else(|| context.settings.gate.runs.join(directory_name()));
     let progress = Progress::start();
-    let options = options(context, &progress)?;
+    let options = options(&plan, context, &progress)?;
     let token = context.stop.token();
     let record = Runner::new(options).run(&plan, &directory, token).await.map_err(|error| {
         let hint = match error.kind() {
@@ -50,7 +72,7 @@ async fn run_plan(
     Ok(exit(&record))
 }
 
-fn options(context: &Context<Settings>, progress: &Progress) -> Result<Options, Failure> {
+fn options(plan: &Plan, context: &Context<Settings>, progress: &Progress) -> Result<Options, Failure> {
     let settings = &context.settings.gate;
     let masker = context.masker.clone();
     let masker: Masker = Arc::new(move |bytes: &mut Vec<u8>| masker.mask(bytes));
@@ -64,12 +86,12 @@ fn options(context: &Context<Settings>, progress: &Progress) -> Result<Options, 
         child_environment: Some(Arc::new(child_environment)),
         observer: Some(progress.observer()),
         signing_key: signing_key(&settings.signing_key)?,
-        tool: concat!("ops-gate ", env!("CARGO_PKG_VERSION")).to_owned(),
+        tool: TOOL.to_owned(),
         trace_id: Some(context.trace.trace_id.to_string()),
         ..Options::default()
     };
-    if settings.jobs > 0 {
-        options.jobs = settings.jobs;
+    if let Some(jobs) = Some(settings.jobs).filter(|jobs| *jobs > 0).or(plan.jobs()) {
+        options.jobs = jobs;
     }
     Ok(options)
 }
@@ -96,12 +118,36 @@ fn verify(directory: &Path, keys: &[PathBuf], context: &Context<Settings>) -> Re
     Ok(exit(&record))
 }
 
+/// Signs a waiver into a new file.
+fn waive(waiver: &Waiver, now: jiff::Timestamp, key: &Path, output: &Path) -> Result<Exit, Failure> {
+    let key = SigningKey::from_file(key).map_err(|error| Failure::from_error(Exit::Input, &error))?;
+    let bytes = waiver.sign(&key, now, TOOL).map_err(|error| failure(&error))?;
+    let written = std::fs::File::create_new(output).and_then(|mut file| file.write_all(&bytes));
+    written.map_err(|error| {
+        Failure::new(Exit::CannotCreate, format!("cannot write {}: {error}", output.display()))
+    })?;
+    render::waived(waiver, output).map_err(stdout)?;
+    Ok(Exit::Done)
+}
+
+/// The policy of whoever runs the gates.
+fn policies(context: &Context<Settings>) -> Result<Vec<Policy>, Failure> {
+    let settings = &context.settings.gate;
+    if settings.policy.as_os_str().is_empty() {
+        return Ok(Vec::new());
+    }
+    let digest = Some(settings.policy_sha256.as_str()).filter(|digest| !digest.is_empty());
+    Ok(vec![Policy::load(&settings.policy, digest).map_err(|error| failure(&error))?])
+}
+
 fn load(path: &Path, context: &Context<Settings>) -> Result<Plan, Failure> {
-    let plan = Plan::load(path).map_err(|error| match error.problems() {
+    let options = ReadOptions { kinds: Kinds::standard(), policies: policies(context)? };
+    let plan = Plan::load(path, &options).map_err(|error| match error.problems() {
         [only] => only.hint.iter().fold(failure(&error), |failure, hint| failure.hint(hint)),
         problems => problems.iter().fold(failure(&error), |failure, problem| {
             let hint = problem.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
-            failure.hint(format!("{}:{problem}{hint}", path.display()))
+            let place = if problem.file.is_some() { String::new() } else { format!("{}:", path.display()) };
+            failure.hint(format!("{place}{problem}{hint}"))
         }),
     })?;
     context.masker.register_all(plan.secrets().map(|(name, value)| (name, value.expose_secret())));
@@ -113,7 +159,8 @@ fn load(path: &Path, context: &Context<Settings>) -> Result<Plan, Failure> {
 
 fn failure(error: &Error) -> Failure {
     let exit = match error.kind() {
-        ErrorKind::PlanInvalid | ErrorKind::PlanUnreadable => Exit::Input,
+        ErrorKind::PlanInvalid | ErrorKind::PlanUnreadable | ErrorKind::PolicyInvalid => Exit::Input,
+        ErrorKind::SubjectNotProven => Exit::No,
         ErrorKind::RunDirectory => Exit::CannotCreate,
         ErrorKind::NotVerified => Exit::No,
         _ => Exit::Io,

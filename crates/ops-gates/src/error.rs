@@ -22,6 +22,10 @@ pub enum ErrorKind {
     PlanUnreadable,
     /// The plan is wrong; [`Error::problems`] says where.
     PlanInvalid,
+    /// A policy cannot be read, is wrong, or is not the one that was named.
+    PolicyInvalid,
+    /// What is released is not what can be judged: not found, not committed, changed meanwhile.
+    SubjectNotProven,
     /// The run directory cannot be created, or already holds a run.
     RunDirectory,
     /// A record of the run could not be written, so there is no evidence.
@@ -35,6 +39,9 @@ pub enum ErrorKind {
 /// One thing that is wrong in a plan, and where.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Problem {
+    /// The file, where it is not the plan's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// The line, counted from 1.
     pub line: usize,
     /// The column in characters, counted from 1.
@@ -47,6 +54,9 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(file) = &self.file {
+            write!(f, "{file}:")?;
+        }
         write!(f, "{}:{}: {}", self.line, self.column, self.message)
     }
 }
@@ -86,6 +96,8 @@ impl Error {
         match self.kind {
             ErrorKind::PlanUnreadable => "plan-unreadable",
             ErrorKind::PlanInvalid => "plan-invalid",
+            ErrorKind::PolicyInvalid => "policy-invalid",
+            ErrorKind::SubjectNotProven => "subject-not-proven",
             ErrorKind::RunDirectory => "run-directory",
             ErrorKind::EvidenceNotWritten => "evidence-not-written",
             ErrorKind::NotVerified => "run-not-verified",

@@ -51,19 +51,23 @@
 //! SIGTERM. A process that drops the environment as well is only found with [`Options::adopt_orphans`]. The other kinds
 //! only look. Linux only.
 
+mod condition;
 mod error;
 mod gate;
 mod kind;
 mod outcome;
 mod plan;
+mod policy;
 mod process;
 mod record;
 pub mod report;
 mod run;
 pub mod stat;
+mod subject;
 mod value;
 mod verdict;
 
+pub use condition::When;
 pub use error::{Error, ErrorKind, Problem};
 pub use gate::{Context, Facts, Gate, Objectives, Subject, Wrong};
 pub use kind::{
@@ -71,7 +75,8 @@ pub use kind::{
     LogQuality, Measure, OnEmpty, Pairs, Postgres, Promql, Slo, Suite, Tool, ToolName,
 };
 pub use outcome::{Fault, Finding, Outcome};
-pub use plan::{DEFAULT_TIMEOUT, Plan, PlannedGate, ReadOptions};
+pub use plan::{Backoff, Class, DEFAULT_TIMEOUT, Plan, PlannedGate, ReadOptions, Retry, schema};
+pub use policy::{Excuse, Policy, WAIVER_KIND, Waiver};
 pub use process::Masker;
 pub use record::{GateRecord, LogRef, PlanRef, RunRecord, SCHEMA, State};
 pub use run::{
@@ -79,6 +84,7 @@ pub use run::{
     Runner, SUMMARY, VERDICT, verify,
 };
 pub use schemars;
+pub use subject::SubjectKeys;
 pub use tokio_util::sync::CancellationToken;
 pub use value::{Span, Text, Threshold, VariableName, Variables};
 pub use verdict::{Judged, Judgement, Standing, Verdict, judge};

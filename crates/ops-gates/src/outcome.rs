@@ -124,6 +124,11 @@ impl Finding {
         Self::new(Outcome::Inconclusive, code, reason)
     }
 
+    /// Did not apply, as was shown.
+    pub(crate) fn skipped(reason: impl Into<String>) -> Self {
+        Self::new(Outcome::Skip, "not-applicable", reason)
+    }
+
     pub(crate) fn cancelled() -> Self {
         Self::new(Outcome::Cancelled, "cancelled", "the run was interrupted")
     }

@@ -1,8 +1,10 @@
 //! What is known about a run, as `verdict.json` has it. Every report is made from this alone.
 
-use crate::gate::Subject;
+use crate::gate::{Objectives, Subject};
 use crate::outcome::Outcome;
 use crate::plan::Plan;
+use crate::policy::Excuse;
+use crate::value::Span;
 use crate::verdict::{Judged, Judgement, Standing, Verdict, judge};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -34,12 +36,30 @@ pub struct RunRecord {
     pub trace_id: Option<String>,
     /// The plan that was run.
     pub plan: PlanRef,
+    /// The policies that counted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<PolicyRef>,
+    /// Where the release goes: `dev`, `stage` or `prod`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
     /// What is released, where the plan says so.
     pub subject: Option<Subject>,
+    /// The artifacts of what is released.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub artifacts: Vec<Subject>,
+    /// The promises that were judged by.
+    #[serde(default)]
+    pub objectives: Objectives,
+    /// Waivers that were given and do not count, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waivers_refused: Vec<String>,
     /// When the run began.
     pub started_at: Timestamp,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
+    /// The digest of the last line of `events.jsonl`, which binds all before it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub events_sha256: String,
     /// Processes that hid from the end of their gate, and were ended with the run.
     #[serde(default)]
     pub orphans_ended: usize,
@@ -70,6 +90,33 @@ pub struct PlanRef {
     pub sha256: String,
 }
 
+/// Which policy counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyRef {
+    /// Its name.
+    pub name: String,
+    /// The digest of its text.
+    pub sha256: String,
+}
+
+/// One attempt of a gate that was tried more than once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AttemptRecord {
+    /// How it ended.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    /// A stable name of the reason.
+    pub code: String,
+    /// Why it ended so, in one sentence.
+    pub reason: String,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// How long it took, on a clock that does not jump.
+    pub duration_seconds: f64,
+    /// Its full output.
+    pub log: Option<LogRef>,
+}
+
 /// One gate of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GateRecord {
@@ -94,6 +141,18 @@ pub struct GateRecord {
     pub duration_seconds: Option<f64>,
     /// What it measured, each with its unit in the name.
     pub measurements: BTreeMap<String, f64>,
+    /// What it was judged by, and where that came from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub thresholds: Vec<String>,
+    /// What it gave to the gates that need it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub outputs: BTreeMap<String, String>,
+    /// Why it does not block, although it did not pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub excuse: Option<Excuse>,
+    /// All attempts, where there was more than one. A gate that passed after one that did not is flaky.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<AttemptRecord>,
     /// Its full output, relative to the run directory.
     pub log: Option<LogRef>,
     /// The beginning and the end of its output, where it did not pass.
@@ -107,6 +166,24 @@ pub struct LogRef {
     pub path: String,
     /// The digest of its bytes.
     pub sha256: String,
+}
+
+/// Why a run is blocked, whatever its gates say.
+#[derive(Debug)]
+pub(crate) enum Stopped {
+    /// Somebody asked it to stop.
+    Interrupted,
+    /// The time of the whole run was over.
+    TimedOut(Span),
+    /// What was judged is no longer what is released.
+    SubjectChanged(String),
+}
+
+impl GateRecord {
+    /// Whether it passed after an attempt that did not.
+    pub fn is_flaky(&self) -> bool {
+        self.outcome == Some(Outcome::Pass) && self.attempts.iter().any(|attempt| !attempt.outcome.is_pass())
+    }
 }
 
 impl RunRecord {
@@ -129,6 +206,10 @@ impl RunRecord {
             started_at: None,
             duration_seconds: None,
             measurements: BTreeMap::new(),
+            thresholds: Vec::new(),
+            outputs: BTreeMap::new(),
+            excuse: None,
+            attempts: Vec::new(),
             log: None,
             output: None,
         };
@@ -147,7 +228,20 @@ impl RunRecord {
                 origin: plan.origin().to_owned(),
                 sha256: plan.sha256().to_owned(),
             },
-            subject: plan.subject().cloned(),
+            policies: plan
+                .policies()
+                .iter()
+                .map(|policy| PolicyRef {
+                    name: policy.name().to_owned(),
+                    sha256: policy.sha256().to_owned(),
+                })
+                .collect(),
+            environment: plan.environment().map(str::to_owned),
+            subject: None,
+            artifacts: Vec::new(),
+            objectives: plan.objectives().clone(),
+            waivers_refused: Vec::new(),
+            events_sha256: String::new(),
             started_at: now,
             finished_at: None,
             orphans_ended: 0,
@@ -155,15 +249,33 @@ impl RunRecord {
         }
     }
 
-    /// Ends the record: judges the gates, and writes the verdict into it. An interrupted run is blocked, whatever its gates say.
-    pub(crate) fn finish(&mut self, interrupted: bool, now: Timestamp) {
+    /// Ends the record: judges the gates, and writes the verdict into it. A run that was stopped, or whose subject is not
+    /// what it was, is blocked, whatever its gates say.
+    pub(crate) fn finish(&mut self, stopped: Option<Stopped>, now: Timestamp) {
         let judgement = self.judgement();
-        self.state = if interrupted { State::Interrupted } else { State::Finished };
-        self.verdict = if interrupted { Verdict::Blocked } else { judgement.verdict };
-        self.reason = if interrupted { "interrupted".to_owned() } else { self.sentence(&judgement) };
+        (self.state, self.verdict, self.reason) = match stopped {
+            None => (State::Finished, judgement.verdict, self.sentence(&judgement)),
+            Some(Stopped::Interrupted) => (State::Interrupted, Verdict::Blocked, "interrupted".to_owned()),
+            Some(Stopped::TimedOut(after)) => {
+                (State::Interrupted, Verdict::Blocked, format!("the run did not end within {after}"))
+            }
+            Some(Stopped::SubjectChanged(why)) => {
+                (State::Finished, Verdict::Blocked, format!("the subject changed during the run: {why}"))
+            }
+        };
         self.blocked_by = judgement.blocked_by;
         self.warnings = judgement.warnings;
         self.finished_at = Some(now);
+    }
+
+    /// The gates that did not pass and do not block, with why.
+    pub fn excused(&self) -> impl Iterator<Item = (&GateRecord, &Excuse)> {
+        self.gates.iter().filter_map(|gate| Some((gate, gate.excuse.as_ref()?)))
+    }
+
+    /// The gates that passed after an attempt that did not.
+    pub fn flaky(&self) -> impl Iterator<Item = &GateRecord> {
+        self.gates.iter().filter(|gate| gate.is_flaky())
     }
 
     /// What the verdict rests on; it decides the exit code of a command.
@@ -194,18 +306,38 @@ impl RunRecord {
             id: &gate.id,
             required: gate.required,
             outcome: gate.outcome.as_ref(),
+            excused: gate.excuse.is_some(),
         }))
     }
 
     fn sentence(&self, judgement: &Judgement) -> String {
         let required = self.gates.iter().filter(|gate| gate.required).count();
         if judgement.verdict == Verdict::Passed {
-            let gates = if required == 1 { "the required gate" } else { "all required gates" };
-            return match judgement.warnings.len() {
-                0 => format!("{gates} passed"),
-                1 => format!("{gates} passed; 1 advisory gate did not"),
-                count => format!("{gates} passed; {count} advisory gates did not"),
+            let excused = |wanted: fn(&Excuse) -> bool| {
+                self.gates
+                    .iter()
+                    .filter(|gate| gate.required && gate.excuse.as_ref().is_some_and(wanted))
+                    .count()
             };
+            let waived = excused(|excuse| matches!(excuse, Excuse::Waived { .. }));
+            let beside = excused(|excuse| matches!(excuse, Excuse::NotApplicable { .. }));
+            let passed = required - waived - beside;
+            let mut text = match (waived + beside, required) {
+                (0, 1) => "the required gate passed".to_owned(),
+                (0, _) => "all required gates passed".to_owned(),
+                _ => format!("{passed} of {required} required gates passed"),
+            };
+            for (count, what) in [(waived, "WAIVED"), (beside, "not applicable")] {
+                if count > 0 {
+                    text.push_str(&format!("; {count} {what}"));
+                }
+            }
+            match judgement.warnings.len() {
+                0 => {}
+                1 => text.push_str("; 1 advisory gate did not"),
+                count => text.push_str(&format!("; {count} advisory gates did not")),
+            }
+            return text;
         }
         let Some(root) = judgement.blocked_by.first() else { return "no required gate".to_owned() };
         let why = self.gates.iter().find(|gate| gate.id == *root).and_then(|gate| gate.reason.as_deref());

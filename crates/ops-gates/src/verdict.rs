@@ -2,6 +2,7 @@
 
 use crate::outcome::Outcome;
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::fmt;
 
 /// Whether the release may go on.
@@ -36,6 +37,8 @@ pub struct Judged<'a> {
     pub required: bool,
     /// How it ended; none where it did not end.
     pub outcome: Option<&'a Outcome>,
+    /// Whether it need not pass: it was waived, or shown not to apply.
+    pub excused: bool,
 }
 
 /// A verdict with its reasons.
@@ -51,31 +54,43 @@ pub struct Judgement {
     pub warnings: Vec<String>,
 }
 
-/// Judges a run. PASSED takes at least one required gate, and a pass of every one.
+impl Judged<'_> {
+    fn is_pass(&self) -> bool {
+        self.outcome.is_some_and(Outcome::is_pass)
+    }
+
+    /// Whether it opens the release and what needs it.
+    fn is_settled(&self) -> bool {
+        self.is_pass() || (self.excused && self.outcome.is_some())
+    }
+}
+
+/// Judges a run. PASSED takes a pass of at least one required gate, and a pass or an excuse of every one.
 pub fn judge<'a>(gates: impl IntoIterator<Item = Judged<'a>>) -> Judgement {
     let gates: Vec<Judged<'a>> = gates.into_iter().collect();
-    let is_pass = |gate: &&Judged<'_>| gate.outcome.is_some_and(Outcome::is_pass);
     let (required, advisory): (Vec<Judged<'_>>, Vec<Judged<'_>>) =
         gates.iter().copied().partition(|gate| gate.required);
-    let blocking: Vec<&Judged<'_>> = required.iter().filter(|gate| !is_pass(gate)).collect();
-    let verdict =
-        if required.is_empty() || !blocking.is_empty() { Verdict::Blocked } else { Verdict::Passed };
+    let blocking: Vec<&Judged<'_>> = required.iter().filter(|gate| !gate.is_settled()).collect();
+    let proven = blocking.is_empty() && required.iter().any(Judged::is_pass);
+    let verdict = if proven { Verdict::Passed } else { Verdict::Blocked };
     // A required gate may be blocked by an advisory one, which is then the root.
+    let named: HashSet<&str> = blocking
+        .iter()
+        .filter_map(|gate| match gate.outcome {
+            Some(Outcome::Blocked { by }) => Some(by.as_str()),
+            _ => None,
+        })
+        .collect();
     let is_root = |gate: &&Judged<'_>| {
-        let blocks_another =
-            |other: &&Judged<'_>| matches!(other.outcome, Some(Outcome::Blocked { by }) if by == gate.id);
-        !is_pass(gate)
+        !gate.is_settled()
             && !matches!(gate.outcome, Some(Outcome::Blocked { .. }))
-            && (gate.required || blocking.iter().copied().any(|other| blocks_another(&other)))
+            && (gate.required || named.contains(gate.id))
     };
     let mut roots: Vec<&Judged<'_>> = gates.iter().filter(is_root).collect();
     roots.sort_by_key(|gate| weight(gate.outcome));
     let mut blocked_by: Vec<String> = roots.iter().map(|gate| gate.id.to_owned()).collect();
-    for gate in blocking {
-        if !blocked_by.iter().any(|id| id == gate.id) {
-            blocked_by.push(gate.id.to_owned());
-        }
-    }
+    let known: HashSet<&str> = roots.iter().map(|gate| gate.id).collect();
+    blocked_by.extend(blocking.iter().filter(|gate| !known.contains(gate.id)).map(|gate| gate.id.to_owned()));
     let standing = match verdict {
         Verdict::Passed => Standing::Passed,
         Verdict::Blocked if !gates.iter().any(|gate| gate.outcome.is_some_and(was_looked_at)) => {
@@ -84,7 +99,7 @@ pub fn judge<'a>(gates: impl IntoIterator<Item = Judged<'a>>) -> Judgement {
         Verdict::Blocked if roots.iter().any(|gate| shows_a_defect(gate.outcome)) => Standing::Blocked,
         Verdict::Blocked => Standing::CouldNotJudge,
     };
-    let warnings = advisory.iter().filter(|gate| !is_pass(gate)).map(|gate| gate.id.to_owned()).collect();
+    let warnings = advisory.iter().filter(|gate| !gate.is_settled()).map(|gate| gate.id.to_owned()).collect();
     Judgement { verdict, standing, blocked_by, warnings }
 }
 
@@ -128,6 +143,7 @@ mod tests {
             id,
             required: *required,
             outcome: Some(outcome),
+            excused: false,
         });
         let judgement = judge(judged);
         assert_eq!(judgement.verdict, verdict, "{gates:?}");
@@ -175,8 +191,20 @@ mod tests {
     }
 
     #[test]
+    fn an_excuse_opens_a_gate_and_is_no_proof() {
+        let (pass, fail, skip) = (Outcome::Pass, Outcome::Fail, Outcome::Skip);
+        let gate = |id, outcome, excused| Judged { id, required: true, outcome: Some(outcome), excused };
+        let verdict = |gates: &[Judged<'_>]| judge(gates.iter().copied()).verdict;
+        assert_eq!(verdict(&[gate("a", &pass, false), gate("b", &fail, true)]), Verdict::Passed);
+        assert_eq!(verdict(&[gate("a", &pass, false), gate("b", &skip, true)]), Verdict::Passed);
+        assert_eq!(verdict(&[gate("a", &pass, false), gate("b", &skip, false)]), Verdict::Blocked);
+        // Where everything is excused, nothing is proven.
+        assert_eq!(verdict(&[gate("a", &skip, true), gate("b", &fail, true)]), Verdict::Blocked);
+    }
+
+    #[test]
     fn a_gate_without_an_outcome_is_not_proven() {
-        let judgement = judge([Judged { id: "a", required: true, outcome: None }]);
+        let judgement = judge([Judged { id: "a", required: true, outcome: None, excused: true }]);
         assert_eq!((judgement.verdict, judgement.standing), (Verdict::Blocked, Standing::NothingRan));
     }
 }

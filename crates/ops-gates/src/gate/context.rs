@@ -2,7 +2,7 @@
 
 use super::{Objectives, Subject};
 use crate::outcome::{Fault, Finding};
-use crate::process::{Capture, Excerpt, Masker};
+use crate::process::{Capture, Excerpt, Masker, Roots};
 use crate::value::{Reference, Span, Text, VariableName, Variables};
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -60,6 +60,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) masker: Option<&'a Masker>,
     /// Tells the processes of this attempt from all others.
     pub(crate) marker: String,
+    /// The roots that run, in a process that adopts orphans.
+    pub(crate) roots: Option<&'a Arc<Roots>>,
     pub(crate) grace: Duration,
     pub(crate) cancel: &'a CancellationToken,
 }

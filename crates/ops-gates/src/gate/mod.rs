@@ -11,7 +11,7 @@ pub(crate) use context::{Parts, Results};
 pub(crate) use program::Program;
 
 use crate::outcome::Finding;
-use crate::value::{Span, Text};
+use crate::value::{Span, Text, VariableName};
 use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,11 @@ pub trait Gate: fmt::Debug + Send + Sync {
 
     /// Texts in which nothing is replaced, because somebody else reads a `${…}` in them.
     fn verbatim(&self) -> Vec<&Text> {
+        Vec::new()
+    }
+
+    /// Variables whose values must never be shown, whatever their names say.
+    fn secrets(&self) -> Vec<&VariableName> {
         Vec::new()
     }
 

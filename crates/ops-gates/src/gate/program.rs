@@ -93,6 +93,7 @@ impl Context<'_> {
             directory: program.directory.unwrap_or_else(|| self.parts.directory.to_path_buf()),
             environment: harmless.chain(program.environment).chain(given).collect(),
             marker: self.parts.marker.clone(),
+            roots: self.parts.roots.cloned(),
             timeout: own.unwrap_or_else(|| self.timeout()),
             grace: self.parts.grace,
         };

@@ -60,6 +60,10 @@ impl Gate for Postgres {
         wrong
     }
 
+    fn secrets(&self) -> Vec<&VariableName> {
+        self.password_env.iter().collect()
+    }
+
     fn summary(&self) -> String {
         match &self.query {
             Some(query) => format!("{} on {}", query.lines().next().unwrap_or(""), self.url),

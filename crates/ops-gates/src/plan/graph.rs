@@ -1,15 +1,32 @@
 //! The graph of `needs`: pure functions on positions.
 
 use super::PlannedGate;
+use std::time::Duration;
 
 /// For each gate, the positions of the gates that it needs. Names that do not exist are left out; the reader refuses them.
-pub(super) fn edges(gates: &[PlannedGate]) -> Vec<Vec<usize>> {
+pub(super) fn edges(gates: &[&PlannedGate]) -> Vec<Vec<usize>> {
     let position: std::collections::HashMap<&str, usize> =
         gates.iter().enumerate().map(|(position, gate)| (gate.id.as_str(), position)).collect();
     gates
         .iter()
         .map(|gate| gate.needs.iter().filter_map(|id| position.get(id.as_str()).copied()).collect())
         .collect()
+}
+
+/// For each gate, the time of the longest chain that begins with it: what is on the critical path starts first.
+pub(super) fn urgencies(needs: &[Vec<usize>], time: impl Fn(usize) -> Duration) -> Vec<Duration> {
+    let depths = depths(needs);
+    let mut order: Vec<usize> = (0..needs.len()).collect();
+    order.sort_by_key(|&gate| std::cmp::Reverse(depths[gate]));
+    let mut behind = vec![Duration::ZERO; needs.len()];
+    let mut urgencies = vec![Duration::ZERO; needs.len()];
+    for gate in order {
+        urgencies[gate] = behind[gate].saturating_add(time(gate));
+        for &need in &needs[gate] {
+            behind[need] = behind[need].max(urgencies[gate]);
+        }
+    }
+    urgencies
 }
 
 /// For each gate, the length of the longest chain of needs before it. Gates on a cycle, and those behind one, are
@@ -63,6 +80,15 @@ mod tests {
         // 0 ← 1 ← 2, and 3 needs both ends.
         assert_eq!(depths(&[vec![], vec![0], vec![1], vec![0, 2]]), [0, 1, 2, 3]);
         assert_eq!(depths(&[]), Vec::<usize>::new());
+    }
+
+    #[test]
+    fn what_most_waits_for_is_most_urgent() {
+        // 0 ← 1 ← 2, and 3 alone.
+        let seconds = [1, 2, 4, 6];
+        let urgencies =
+            urgencies(&[vec![], vec![0], vec![1], vec![]], |gate| Duration::from_secs(seconds[gate]));
+        assert_eq!(urgencies.iter().map(Duration::as_secs).collect::<Vec<_>>(), [7, 6, 4, 6]);
     }
 
     #[test]

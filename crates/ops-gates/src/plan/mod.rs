@@ -1,11 +1,23 @@
 //! The plan: which gates there are, what they need, and when they pass. Nothing here runs anything.
 
+mod gates;
 mod graph;
 mod read;
+mod retry;
+mod schema;
+mod source;
+mod variables;
+mod yaml;
 
+pub use retry::{Backoff, Class, Retry};
+pub use schema::schema;
+
+use crate::condition::When;
 use crate::error::{Error, ErrorKind};
-use crate::gate::{Gate, Objectives, Subject};
+use crate::gate::{Gate, Objectives};
 use crate::kind::Kinds;
+use crate::policy::Policy;
+use crate::subject::{Resolved, SubjectKeys};
 use crate::value::{Span, Variables, names_a_secret};
 use secrecy::SecretString;
 use serde::Serialize;
@@ -38,8 +50,14 @@ pub struct Plan {
     origin: String,
     directory: PathBuf,
     sha256: String,
-    subject: Option<Subject>,
+    environment: Option<&'static str>,
+    timeout: Option<Span>,
+    jobs: Option<usize>,
+    subject: Option<SubjectKeys>,
     objectives: Objectives,
+    policies: Vec<Policy>,
+    waivers: Vec<String>,
+    groups: Groups,
     gates: Vec<PlannedGate>,
     variables: Variables,
 }
@@ -51,12 +69,35 @@ pub struct PlannedGate {
     pub id: String,
     /// The name of its kind.
     pub kind: String,
+    /// What the gate is for, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
     /// Whether the release is blocked unless this gate passes. A gate that is not required only warns.
     pub required: bool,
     /// The gates that must have passed before this one starts.
     pub needs: Vec<String>,
-    /// How long the gate may take from its start.
+    /// How long one attempt may take.
     pub timeout: Span,
+    /// How long all attempts together may take, with the pauses between them.
+    pub total: Span,
+    /// When it is tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+    /// The group of gates that share a limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Whether nothing else may run beside it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub exclusive: bool,
+    /// Where the gate applies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when: Option<When>,
+    /// Whether the release is open where `when` is shown not to be so; a policy may forbid it.
+    #[serde(skip)]
+    pub(crate) may_be_skipped: bool,
+    /// Whether it may be waived; a policy may forbid it.
+    #[serde(skip)]
+    pub(crate) may_be_waived: bool,
     /// What the gate checks.
     #[serde(skip)]
     pub gate: Arc<dyn Gate>,
@@ -70,6 +111,27 @@ pub struct PlannedGate {
 pub struct ReadOptions {
     /// The kinds of gates that the plan may use.
     pub kinds: Kinds,
+    /// Policies that count, whatever the plan names.
+    pub policies: Vec<Policy>,
+}
+
+/// The named semaphores of a plan, by name.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Groups(Vec<(String, usize)>);
+
+impl Groups {
+    fn new(groups: impl Iterator<Item = (String, usize)>) -> Self {
+        Self(groups.collect())
+    }
+
+    pub(crate) fn position(&self, name: &str) -> Option<usize> {
+        self.0.iter().position(|(known, _)| known == name)
+    }
+
+    /// How many gates of each group run at once.
+    pub(crate) fn limits(&self) -> Vec<usize> {
+        self.0.iter().map(|(_, max)| *max).collect()
+    }
 }
 
 impl Plan {
@@ -103,21 +165,22 @@ impl Plan {
         variable: &dyn Fn(&str) -> Option<String>,
         options: &ReadOptions,
     ) -> Result<Plan, Error> {
-        read::plan(toml, origin, variable, options)
+        read::plan(toml, origin, Path::new("."), variable, options)
     }
 
-    /// Reads a plan from a file. Relative paths in it start at the file's directory, wherever it is called from.
+    /// Reads a plan from a file, YAML where its name ends so. Relative paths in it start at the file's directory, wherever
+    /// it is called from.
     ///
     /// # Errors
     /// [`ErrorKind::PlanUnreadable`] where the file cannot be read, and as [`Plan::parse`].
-    pub fn load(path: &Path) -> Result<Plan, Error> {
-        let toml = std::fs::read_to_string(path)
+    pub fn load(path: &Path, options: &ReadOptions) -> Result<Plan, Error> {
+        let text = std::fs::read_to_string(path)
             .map_err(|error| Error::io(ErrorKind::PlanUnreadable, "read plan", path, error))?;
         let absolute = std::path::absolute(path)
             .map_err(|error| Error::io(ErrorKind::PlanUnreadable, "find plan", path, error))?;
-        let mut plan = Self::parse(&toml, &path.display().to_string())?;
-        plan.directory = absolute.parent().map(Path::to_path_buf).unwrap_or_default();
-        Ok(plan)
+        let directory = absolute.parent().map(Path::to_path_buf).unwrap_or_default();
+        let variable = |name: &str| std::env::var(name).ok();
+        read::plan(&text, &path.display().to_string(), &directory, &variable, options)
     }
 
     /// The name of the plan.
@@ -130,14 +193,35 @@ impl Plan {
         &self.origin
     }
 
-    /// The digest of the plan's text, which binds a verdict to exactly this plan.
+    /// The digest of the plan's text, which binds a verdict to exactly this plan; of the digests of all its files where it
+    /// includes others.
     pub fn sha256(&self) -> &str {
         &self.sha256
     }
 
-    /// What is released, where the plan says so.
-    pub fn subject(&self) -> Option<&Subject> {
+    /// Where the release goes: `dev`, `stage` or `prod`.
+    pub fn environment(&self) -> Option<&'static str> {
+        self.environment
+    }
+
+    /// How long the whole run may take.
+    pub fn timeout(&self) -> Option<Span> {
+        self.timeout
+    }
+
+    /// How many gates the plan wants to run at once.
+    pub fn jobs(&self) -> Option<usize> {
+        self.jobs
+    }
+
+    /// What is released, as the plan names it.
+    pub fn subject(&self) -> Option<&SubjectKeys> {
         self.subject.as_ref()
+    }
+
+    /// The policies that count.
+    pub fn policies(&self) -> &[Policy] {
+        &self.policies
     }
 
     /// The gates in the order of the plan.
@@ -147,8 +231,7 @@ impl Plan {
 
     /// The gates in an order in which each comes after all that it needs, and how many steps stand before it.
     pub fn order(&self) -> Vec<(usize, &PlannedGate)> {
-        let needs = graph::edges(&self.gates);
-        let depths = graph::depths(&needs);
+        let depths = graph::depths(&self.edges());
         let mut order: Vec<_> = depths.into_iter().zip(&self.gates).collect();
         order.sort_by_key(|(depth, _)| *depth);
         order
@@ -156,7 +239,26 @@ impl Plan {
 
     /// For each gate, the positions of the gates that it needs.
     pub(crate) fn edges(&self) -> Vec<Vec<usize>> {
-        graph::edges(&self.gates)
+        graph::edges(&self.gates.iter().collect::<Vec<_>>())
+    }
+
+    /// For each gate, how long the longest chain of gates takes that begins with it, by their timeouts.
+    pub(crate) fn urgencies(&self) -> Vec<std::time::Duration> {
+        graph::urgencies(&self.edges(), |gate| self.gates[gate].total.get())
+    }
+
+    pub(crate) fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
+    pub(crate) fn waivers(&self) -> &[String] {
+        &self.waivers
+    }
+
+    /// Looks at what is released. Blocks on files and on git.
+    pub(crate) fn resolve_subject(&self) -> Result<Option<Resolved>, Error> {
+        let subject = self.subject.as_ref();
+        subject.map(|subject| subject.resolve(&self.directory, &self.variables)).transpose()
     }
 
     /// The names of the environment variables that the plan reads.
@@ -167,8 +269,10 @@ impl Plan {
     /// What must never be shown, with its values: the plan's secrets, and the variables of the environment whose name says
     /// that they are secret. Give them to the masker before the run starts.
     pub fn secrets(&self) -> impl Iterator<Item = (&str, &SecretString)> {
-        let named = self.variables.iter().filter(|(name, _)| names_a_secret(name));
-        self.variables.secrets().chain(named)
+        let passwords: Vec<&str> =
+            self.gates.iter().flat_map(|gate| gate.gate.secrets()).map(|name| name.as_str()).collect();
+        let secret = move |name: &str| names_a_secret(name) || passwords.contains(&name);
+        self.variables.secrets().chain(self.variables.iter().filter(move |(name, _)| secret(name)))
     }
 
     /// The promises that the plan states.

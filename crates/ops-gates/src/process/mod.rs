@@ -6,7 +6,7 @@ mod output;
 mod tree;
 
 pub(crate) use output::{Capture, Excerpt, Finder};
-pub(crate) use tree::{MARKER, adopt_orphans, end_unmarked_orphans};
+pub(crate) use tree::{MARKER, Roots, adopt_orphans, end_orphans};
 
 use output::Output;
 use std::ffi::OsString;
@@ -33,6 +33,8 @@ pub(crate) struct Job {
     pub(crate) environment: Vec<(OsString, OsString)>,
     /// Tells the processes of this attempt from all others; unique on this machine.
     pub(crate) marker: String,
+    /// The roots that run, in a process that adopts orphans.
+    pub(crate) roots: Option<Arc<Roots>>,
     pub(crate) timeout: Duration,
     /// How long processes have between the request to end and the end.
     pub(crate) grace: Duration,
@@ -73,7 +75,7 @@ pub(crate) async fn run(
     capture: &Arc<Capture>,
     cancel: &CancellationToken,
 ) -> std::io::Result<Ended> {
-    let mut command = tokio::process::Command::new(&job.program);
+    let mut command = tokio::process::Command::new(found(&job).as_deref().unwrap_or(job.program.as_ref()));
     command
         .args(&job.arguments)
         .current_dir(&job.directory)
@@ -87,7 +89,7 @@ pub(crate) async fn run(
         .kill_on_drop(true);
     let start = Instant::now();
     let mut child = command.spawn()?;
-    let mut tree = Tree::of(child.id().expect("the child was not waited for"), job.marker);
+    let mut tree = Tree::of(child.id().expect("the child was not waited for"), job.marker, job.roots);
     let stdout = child.stdout.take().expect("stdout is piped");
     let stderr = child.stderr.take().expect("stderr is piped");
     let mut readers = Readers(vec![
@@ -100,13 +102,34 @@ pub(crate) async fn run(
         () = cancel.cancelled() => End::Cancelled,
     };
     let elapsed = start.elapsed();
-    let (left_behind, survivors) = tree.end(job.grace).await;
+    let (left_behind, survivors) = match end {
+        End::Exited(_) if tree.has_ended_whole() => (0, 0),
+        _ => tree.end(job.grace).await,
+    };
     if !matches!(end, End::Exited(_)) {
         // The tree is dead, so that this only collects the exit status.
         let _ = tokio::time::timeout(DRAIN, child.wait()).await;
     }
     let Output { found, kept } = readers.finish().await;
     Ok(Ended { end, found, stdout: kept, left_behind, survivors, elapsed })
+}
+
+/// The path of a program that is given by name. With a path, the standard library starts a program without a copy of our
+/// whole address space; it looks up a name only after one.
+fn found(job: &Job) -> Option<PathBuf> {
+    use std::os::unix::fs::PermissionsExt as _;
+    if job.program.as_encoded_bytes().contains(&b'/') {
+        return None;
+    }
+    let path = job.environment.iter().rev().find(|(name, _)| name == "PATH").map(|(_, path)| path)?;
+    let is_program = |path: &PathBuf| {
+        let metadata = path.metadata();
+        metadata.is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+    };
+    std::env::split_paths(path)
+        .filter(|folder| folder.is_absolute())
+        .map(|it| it.join(&job.program))
+        .find(is_program)
 }
 
 /// The tasks that read the output; they end with whatever owns them.

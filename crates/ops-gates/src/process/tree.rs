@@ -3,10 +3,12 @@
 //! A process group is not enough: `setsid` leaves it, and a double fork leaves the parent. So a process belongs to the
 //! tree if its parent does, or its group or session is the root's, or its environment carries the attempt's marker, or
 //! it was once seen to belong. Where orphans come to us ([`adopt_orphans`]) and one has hidden all of that, the end of
-//! the run finds it among our children ([`end_unmarked_orphans`]).
+//! the run finds it among our children ([`end_orphans`]).
 
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, waitpid};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::io::Read as _;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The variable that marks every process of an attempt.
@@ -28,10 +30,31 @@ struct Process {
     born: u64,
 }
 
+/// The roots of the attempts that run now, in a process that adopts orphans.
+///
+/// What a root leaves behind becomes our child. So where all our children are roots, nothing was left behind, which is
+/// known without a look at every process of the machine.
+#[derive(Debug, Default)]
+pub(crate) struct Roots(Mutex<HashSet<u32>>);
+
+impl Roots {
+    fn with<T>(&self, change: impl FnOnce(&mut HashSet<u32>) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether every child of ours is a root. The kernel may leave one out of the list while others end; such a one is
+    /// found at the end of the run.
+    fn are_all_children(&self) -> bool {
+        let Some(children) = children() else { return false };
+        self.with(|roots| children.iter().all(|child| roots.contains(child)))
+    }
+}
+
 /// The processes of one attempt. Dropping it ends them at once.
 #[derive(Debug)]
 pub(super) struct Tree {
     root: u32,
+    roots: Option<Arc<Roots>>,
     marker: String,
     born: u64,
     /// Every process that was ever seen to belong, with its birth.
@@ -41,9 +64,26 @@ pub(super) struct Tree {
 
 impl Tree {
     /// The tree below a child that was just started and not yet waited for.
-    pub(super) fn of(root: u32, marker: String) -> Self {
+    pub(super) fn of(root: u32, marker: String, roots: Option<Arc<Roots>>) -> Self {
         let born = stat(root).map_or(0, |process| process.born);
-        Self { root, marker, born, known: HashMap::from([(root, born)]), ended: false }
+        if let Some(roots) = &roots {
+            roots.with(|roots| roots.insert(root));
+        }
+        Self { root, roots, marker, born, known: HashMap::from([(root, born)]), ended: false }
+    }
+
+    /// Whether the root, which has exited and was waited for, left nothing behind.
+    pub(super) fn has_ended_whole(&mut self) -> bool {
+        self.leave();
+        self.ended = self.roots.as_ref().is_some_and(|roots| roots.are_all_children());
+        self.ended
+    }
+
+    /// The root is no longer one that runs.
+    fn leave(&self) {
+        if let Some(roots) = &self.roots {
+            roots.with(|roots| roots.remove(&self.root));
+        }
     }
 
     /// Ends every process: asks, waits for the grace, then kills. Returns how many were found beside the root, and how
@@ -107,6 +147,7 @@ impl Tree {
 
 impl Drop for Tree {
     fn drop(&mut self) {
+        self.leave();
         let start = Instant::now();
         while !self.ended && start.elapsed() < KILL_PATIENCE {
             let left = self.members();
@@ -132,10 +173,11 @@ pub(crate) fn adopt_orphans() -> std::io::Result<()> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(Into::into)
 }
 
-/// Ends adopted processes without a marker: those that hid from the end of their own attempt. Returns how many.
+/// Ends adopted processes of a run that is over: those that hid from the end of their own attempt, without a marker or
+/// with one of the run. Returns how many.
 ///
 /// Only for a process that adopts orphans, and whose own children stay in its process group.
-pub(crate) async fn end_unmarked_orphans() -> usize {
+pub(crate) async fn end_orphans(run: &str) -> usize {
     let us = std::process::id();
     let own_group = stat(us).map_or(0, |process| process.group);
     let mut ended = 0;
@@ -143,7 +185,9 @@ pub(crate) async fn end_unmarked_orphans() -> usize {
     while start.elapsed() < KILL_PATIENCE {
         let orphans: Vec<Process> = processes(0)
             .into_iter()
-            .filter(|process| process.parent == us && process.group != own_group && !has_marker(process.pid))
+            .filter(|process| {
+                process.parent == us && process.group != own_group && !is_foreign(process.pid, run)
+            })
             .collect();
         orphans.iter().for_each(bury);
         let running: Vec<_> = orphans.into_iter().filter(|process| !process.is_dead()).collect();
@@ -176,9 +220,10 @@ impl Process {
 }
 
 fn stat(pid: u32) -> Option<Process> {
-    // The name may be any bytes.
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    Process::parse(pid, &String::from_utf8_lossy(&stat))
+    // One read gives all of it; the name may be any bytes.
+    let mut stat = [0; 1024];
+    let length = std::fs::File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut stat).ok()?;
+    Process::parse(pid, &String::from_utf8_lossy(&stat[..length]))
 }
 
 /// Every process but us that was not born before a time.
@@ -202,8 +247,26 @@ fn carries(pid: u32, marker: &str) -> bool {
         .is_some_and(|markers| markers.split(|byte| *byte == b':').any(|it| it == marker.as_bytes()))
 }
 
-fn has_marker(pid: u32) -> bool {
-    markers(&environment(pid)).is_some()
+/// Whether a process belongs to another run than this one.
+fn is_foreign(pid: u32, run: &str) -> bool {
+    let ours = |marker: &[u8]| marker.strip_prefix(run.as_bytes()).is_some_and(|rest| rest.starts_with(b"/"));
+    markers(&environment(pid)).is_some_and(|markers| !markers.split(|byte| *byte == b':').any(ours))
+}
+
+/// Our children, where the kernel lists them.
+fn children() -> Option<Vec<u32>> {
+    let mut children = Vec::new();
+    for thread in std::fs::read_dir("/proc/self/task").ok()? {
+        match std::fs::read_to_string(thread.ok()?.path().join("children")) {
+            Ok(list) => {
+                children.extend(list.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok()))
+            }
+            // A thread that has just ended has none; where the file is never there, nothing is known.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {}
+            Err(_) => return None,
+        }
+    }
+    Some(children)
 }
 
 fn markers(environment: &[u8]) -> Option<&[u8]> {

@@ -5,6 +5,7 @@
 use super::event::Event;
 use crate::error::{Error, ErrorKind};
 use crate::record::RunRecord;
+use ops_core::evidence::sha256_hex;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -59,15 +60,19 @@ impl RunDirectory {
     }
 
     /// Where the output of a gate goes, and its path relative to the directory.
-    pub(crate) fn log(&self, gate: &str) -> (PathBuf, String) {
-        let relative = format!("{LOGS}/{gate}.log");
+    pub(crate) fn log(&self, gate: &str, attempt: u32) -> (PathBuf, String) {
+        let number = if attempt == 1 { String::new() } else { format!(".{attempt}") };
+        let relative = format!("{LOGS}/{gate}{number}.log");
         (self.path.join(&relative), relative)
     }
 
-    pub(crate) fn append(&mut self, event: &Event) -> Result<(), Error> {
+    /// Writes an event, and returns the digest of its line.
+    pub(crate) fn append(&mut self, event: &Event) -> Result<String, Error> {
         let mut line = serde_json::to_vec(event).expect("an event has only plain data");
+        let digest = sha256_hex(&line);
         line.push(b'\n');
-        self.events.write_all(&line).map_err(|error| self.not_written(EVENTS, error))
+        self.events.write_all(&line).map_err(|error| self.not_written(EVENTS, error))?;
+        Ok(digest)
     }
 
     pub(crate) fn sync_events(&self) -> Result<(), Error> {

@@ -12,6 +12,8 @@ pub struct Event {
     pub seq: u64,
     /// When it happened.
     pub at: Timestamp,
+    /// The digest of the line before this one in `events.jsonl`; empty in the first.
+    pub previous: String,
     /// What happened.
     #[serde(flatten)]
     pub kind: EventKind,
@@ -33,6 +35,20 @@ pub enum EventKind {
     GateStarted {
         /// The gate's id.
         gate: String,
+    },
+    /// An attempt ended in a way after which the gate is tried again.
+    GateRetried {
+        /// The gate's id.
+        gate: String,
+        /// The attempt that ended, counted from 1.
+        attempt: u32,
+        /// How it ended.
+        #[serde(flatten)]
+        outcome: Outcome,
+        /// Why it ended so.
+        reason: String,
+        /// How long the pause is before the next.
+        pause_seconds: f64,
     },
     /// A gate ended, or will never begin.
     GateEnded {

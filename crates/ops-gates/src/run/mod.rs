@@ -10,19 +10,23 @@ pub use event::{Event, EventKind};
 pub use proof::{EVIDENCE_KIND, verify};
 
 use crate::error::{Error, ErrorKind};
-use crate::gate::{Context, Parts, Results};
-use crate::outcome::{Finding, Outcome};
+use crate::gate::{Context, Parts, Results, Subject};
+use crate::outcome::{Fault, Finding, Outcome};
 use crate::plan::{Plan, PlannedGate};
-use crate::process::{self, Masker};
-use crate::record::{LogRef, RunRecord};
+use crate::policy::{self, Excuse, Policy};
+use crate::process::{self, Masker, Roots};
+use crate::record::{AttemptRecord, GateRecord, LogRef, RunRecord, Stopped};
 use crate::report;
+use crate::subject::Resolved;
+use crate::value::Span;
 use directory::RunDirectory;
+use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use ops_core::evidence::SigningKey;
-use schedule::Node;
-
-use std::collections::HashMap;
+use schedule::{Limits, Node};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -119,28 +123,50 @@ impl Runner {
                 Error::new(ErrorKind::RunDirectory, "cannot adopt orphaned processes").because(error)
             })?;
         }
-        let run_id = run_id();
         let options = &self.options;
-        let record = RunRecord::start(
-            plan,
-            run_id.clone(),
-            options.tool.clone(),
-            options.trace_id.clone(),
-            Timestamp::now(),
-        );
+        let run_id = run_id();
+        let started = Timestamp::now();
+        let mut record =
+            RunRecord::start(plan, run_id.clone(), options.tool.clone(), options.trace_id.clone(), started);
+        let subject = look_at_subject(plan).await?;
+        let authors = subject.as_ref().map(|subject| subject.authors.clone()).unwrap_or_default();
+        record.subject = subject.as_ref().map(|subject| subject.subject.clone());
+        record.artifacts = subject.as_ref().map(|subject| subject.artifacts.clone()).unwrap_or_default();
+        let case = policy::Case {
+            policies: plan.policies(),
+            subject: record.subject.as_ref(),
+            authors: &authors,
+            now: started,
+        };
+        let (waived, refused) = policy::excuses(plan.waivers(), plan.directory(), &case);
+        record.waivers_refused = refused;
         let directory = RunDirectory::create(directory, &record)?;
-        let log = Log { directory, seq: 0, observer: options.observer.clone(), failure: None };
+        let log =
+            Log { directory, seq: 0, last: String::new(), observer: options.observer.clone(), failure: None };
         let mut run = Run {
             options,
             plan,
-            cancel,
+            // What ends the run early must not end what the caller uses the token for besides.
+            cancel: cancel.child_token(),
             results: Results::default(),
+            roots: options.adopt_orphans.then(Arc::default),
+            subject: record.subject.clone(),
+            waived,
             state: Mutex::new(Inner { record, log, started: HashMap::new() }),
         };
         run.emit(EventKind::RunStarted { run_id, gates: plan.gates().len() });
-        run.gates().await;
-        run.finish().await
+        let stopped = run.gates_in_time().await;
+        run.finish(stopped, subject.as_ref()).await
     }
+}
+
+/// Looks at what is released, away from the tasks that must not wait.
+async fn look_at_subject(plan: &Plan) -> Result<Option<Resolved>, Error> {
+    let plan = plan.clone();
+    let looked = tokio::task::spawn_blocking(move || plan.resolve_subject()).await;
+    looked.unwrap_or_else(|error| {
+        Err(Error::new(ErrorKind::SubjectNotProven, "the subject could not be looked at").because(error))
+    })
 }
 
 /// One run under way. All of it is polled by one task, and no lock is held across an await.
@@ -149,6 +175,10 @@ struct Run<'a> {
     plan: &'a Plan,
     cancel: CancellationToken,
     results: Results,
+    roots: Option<Arc<Roots>>,
+    subject: Option<Subject>,
+    /// The gates that need not pass, because a person signed for it.
+    waived: BTreeMap<String, Excuse>,
     state: Mutex<Inner>,
 }
 
@@ -161,6 +191,8 @@ struct Inner {
 struct Log {
     directory: RunDirectory,
     seq: u64,
+    /// The digest of the last line.
+    last: String,
     observer: Option<Observer>,
     failure: Option<Error>,
 }
@@ -168,9 +200,10 @@ struct Log {
 impl Log {
     fn emit(&mut self, kind: EventKind) {
         self.seq += 1;
-        let event = Event { seq: self.seq, at: Timestamp::now(), kind };
-        if let Err(error) = self.directory.append(&event) {
-            self.failure.get_or_insert(error);
+        let event = Event { seq: self.seq, at: Timestamp::now(), previous: self.last.clone(), kind };
+        match self.directory.append(&event) {
+            Ok(digest) => self.last = digest,
+            Err(error) => drop(self.failure.get_or_insert(error)),
         }
         if let Some(observer) = &self.observer {
             observer(&event);
@@ -187,45 +220,133 @@ impl Run<'_> {
         self.state().log.emit(kind);
     }
 
+    /// Runs the gates within the time of the plan; says whether somebody or something ended the run before its end.
+    async fn gates_in_time(&self) -> Option<Stopped> {
+        let Some(limit) = self.plan.timeout() else {
+            self.gates().await;
+            return self.cancel.is_cancelled().then_some(Stopped::Interrupted);
+        };
+        let mut timed_out = false;
+        let gates = self.gates();
+        tokio::pin!(gates);
+        tokio::select! {
+            () = &mut gates => {}
+            () = tokio::time::sleep(limit.get()) => {
+                timed_out = !self.cancel.is_cancelled();
+                self.cancel.cancel();
+                gates.await;
+            }
+        }
+        match (timed_out, self.cancel.is_cancelled()) {
+            (true, _) => Some(Stopped::TimedOut(limit)),
+            (false, true) => Some(Stopped::Interrupted),
+            (false, false) => None,
+        }
+    }
+
     async fn gates(&self) {
-        let edges = self.plan.edges();
-        let nodes: Vec<Node<'_>> =
-            self.plan.gates().iter().zip(&edges).map(|(gate, needs)| Node { id: &gate.id, needs }).collect();
+        let (edges, urgencies) = (self.plan.edges(), self.plan.urgencies());
+        let nodes: Vec<Node<'_>> = self
+            .plan
+            .gates()
+            .iter()
+            .zip(&edges)
+            .zip(urgencies)
+            .map(|((gate, needs), urgency)| Node {
+                id: &gate.id,
+                needs,
+                urgency,
+                group: gate.group.as_deref().and_then(|name| self.plan.groups().position(name)),
+                exclusive: gate.exclusive,
+            })
+            .collect();
+        let limits = Limits { jobs: self.options.jobs, groups: self.plan.groups().limits() };
         let start = |position: usize| self.gate(position);
-        schedule::execute(&nodes, self.options.jobs, &self.cancel, start, |position, finding| {
+        schedule::execute(&nodes, &limits, &self.cancel, start, |position, finding| {
             self.ended(position, finding)
         })
         .await;
     }
 
+    /// Runs a gate, as often as its plan tries it.
     async fn gate(&self, position: usize) -> Finding {
         let gate = &self.plan.gates()[position];
-        let span = tracing::info_span!("gate", gate = gate.id, kind = gate.kind);
-        let (log, log_name, marker) = {
+        {
             let mut guard = self.state();
             let state = &mut *guard;
             state.started.insert(position, Instant::now());
             state.record.gates[position].started_at = Some(Timestamp::now());
             state.log.emit(EventKind::GateStarted { gate: gate.id.clone() });
-            let (log, name) = state.log.directory.log(&gate.id);
-            (log, name, format!("{}/{}", state.record.run_id, gate.id))
+        }
+        let deadline = Instant::now() + gate.total.get();
+        let mut number = 1;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout = Span::of(gate.timeout.get().min(left));
+            let finding = self.attempt(position, number, timeout).await;
+            let retry = gate.retry.as_ref().filter(|retry| {
+                number < retry.attempts && retry.is_for(&finding.outcome) && !self.cancel.is_cancelled()
+            });
+            let pause = retry.map(|retry| retry.pause(number, random()));
+            let Some(pause) = pause.filter(|pause| Instant::now() + *pause < deadline) else {
+                return self.settled(gate, number, finding);
+            };
+            self.emit(EventKind::GateRetried {
+                gate: gate.id.clone(),
+                attempt: number,
+                reason: self.masked(finding.reason),
+                outcome: finding.outcome,
+                pause_seconds: pause.as_secs_f64(),
+            });
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.cancel.cancelled() => return Finding::cancelled(),
+            }
+            number += 1;
+        }
+    }
+
+    /// What a gate's last attempt means, with those before it.
+    fn settled(&self, gate: &PlannedGate, attempts: u32, mut finding: Finding) -> Finding {
+        if attempts == 1 {
+            return finding;
+        }
+        let allowed = self.plan.policies().iter().all(Policy::allows_flaky);
+        if finding.outcome.is_pass() && gate.required && !allowed {
+            finding.outcome = Outcome::Warn;
+            finding.code = "flaky";
+        }
+        finding.reason = format!("{} (attempt {attempts})", finding.reason);
+        finding
+    }
+
+    /// One attempt, within its time.
+    async fn attempt(&self, position: usize, number: u32, timeout: Span) -> Finding {
+        let gate = &self.plan.gates()[position];
+        let span = tracing::info_span!("gate", gate = gate.id, kind = gate.kind, attempt = number);
+        let (log, log_name, marker) = {
+            let state = self.state();
+            let (log, name) = state.log.directory.log(&gate.id, number);
+            (log, name, format!("{}/{}/{number}", state.record.run_id, gate.id))
         };
         let environment = span.in_scope(|| {
             self.options.child_environment.as_ref().map_or_else(Vec::new, |environment| environment())
         });
+        let (began, started_at) = (Instant::now(), Timestamp::now());
         let context = Context::new(Parts {
             id: &gate.id,
-            timeout: gate.timeout,
+            timeout,
             directory: self.plan.directory(),
             variables: self.plan.variables(),
             results: &self.results,
             objectives: self.plan.objectives(),
-            subject: self.plan.subject(),
+            subject: self.subject.as_ref(),
             environment: &environment,
-            now: Timestamp::now(),
+            now: started_at,
             log: &log,
             masker: self.options.masker.as_ref(),
             marker,
+            roots: self.roots.as_ref(),
             grace: self.options.grace,
             cancel: &self.cancel,
         });
@@ -234,36 +355,75 @@ impl Run<'_> {
             finding = failed;
             None
         });
-        self.results.note(&gate.id, &finding);
+        let mut state = self.state();
+        let record = &mut state.record.gates[position];
+        record.log = None;
+        record.output = None;
         if let Some(excerpt) = excerpt {
-            let gate = &mut self.state().record.gates[position];
-            gate.log = Some(LogRef { path: log_name, sha256: excerpt.sha256 });
-            gate.output = Some(excerpt.text).filter(|_| !finding.outcome.is_pass());
+            record.log = Some(LogRef { path: log_name, sha256: excerpt.sha256 });
+            record.output = Some(excerpt.text).filter(|_| !finding.outcome.is_pass());
+        }
+        if gate.retry.is_some() {
+            let attempt = AttemptRecord {
+                outcome: finding.outcome.clone(),
+                code: finding.code.to_owned(),
+                reason: self.masked(finding.reason.clone()),
+                started_at,
+                duration_seconds: began.elapsed().as_secs_f64(),
+                log: record.log.clone(),
+            };
+            record.attempts.push(attempt);
         }
         finding
     }
 
-    fn ended(&self, position: usize, finding: Finding) {
+    /// Notes how a gate ended; says whether it opens what needs it.
+    fn ended(&self, position: usize, finding: Finding) -> bool {
+        let gate = &self.plan.gates()[position];
         let mut guard = self.state();
         let state = &mut *guard;
         let duration = state.started.get(&position).map(|start| start.elapsed().as_secs_f64());
-        let reason = self.masked(finding.reason);
-        let gate = &mut state.record.gates[position];
-        gate.outcome = Some(finding.outcome.clone());
-        gate.code = Some(finding.code.to_owned());
-        gate.reason = Some(reason.clone());
-        gate.duration_seconds = duration;
-        gate.measurements = finding.measurements;
-        let (id, required) = (gate.id.clone(), gate.required);
-        tracing::info!(gate = id, outcome = finding.outcome.word(), code = finding.code, "{reason}");
+        self.results.note(&gate.id, &finding);
+        let reason = self.masked(finding.reason.clone());
+        let excuse = self.excuse(gate, &finding, &reason);
+        let opens = finding.outcome.is_pass() || excuse.is_some();
+        let record = &mut state.record.gates[position];
+        record.outcome = Some(finding.outcome.clone());
+        record.code = Some(finding.code.to_owned());
+        record.reason = Some(reason.clone());
+        record.duration_seconds = duration;
+        record.measurements = finding.measurements;
+        record.thresholds = finding.thresholds;
+        record.outputs =
+            finding.outputs.into_iter().map(|(name, value)| (name, self.masked(value))).collect();
+        record.excuse = excuse;
+        // One attempt alone is the gate itself.
+        if record.attempts.len() == 1 {
+            record.attempts.clear();
+        }
+        tracing::info!(gate = gate.id, outcome = finding.outcome.word(), code = finding.code, "{reason}");
         state.log.emit(EventKind::GateEnded {
-            gate: id,
-            required,
+            gate: gate.id.clone(),
+            required: gate.required,
             outcome: finding.outcome,
             code: finding.code.to_owned(),
             reason,
             duration_seconds: duration,
         });
+        opens
+    }
+
+    /// Why a gate that did not pass does not block.
+    fn excuse(&self, gate: &PlannedGate, finding: &Finding, reason: &str) -> Option<Excuse> {
+        match &finding.outcome {
+            Outcome::Pass | Outcome::Cancelled => None,
+            // The runner alone skips, by a condition that was shown not to be so.
+            Outcome::Skip if gate.when.is_some() && gate.may_be_skipped => {
+                Some(Excuse::NotApplicable { evidence: reason.to_owned() })
+            }
+            _ if gate.may_be_waived => self.waived.get(&gate.id).cloned(),
+            _ => None,
+        }
     }
 
     fn masked(&self, text: String) -> String {
@@ -274,14 +434,25 @@ impl Run<'_> {
     }
 
     /// Writes everything that the verdict rests on, and the verdict last.
-    async fn finish(&mut self) -> Result<RunRecord, Error> {
-        let orphans = if self.options.adopt_orphans { process::end_unmarked_orphans().await } else { 0 };
+    async fn finish(
+        &mut self,
+        stopped: Option<Stopped>,
+        subject: Option<&Resolved>,
+    ) -> Result<RunRecord, Error> {
+        let run_id = self.state().record.run_id.clone();
+        let orphans = if self.options.adopt_orphans { process::end_orphans(&run_id).await } else { 0 };
+        // Who asks a run to stop that has already ended, stops nothing.
+        let cut = |gate: &GateRecord| gate.outcome == Some(Outcome::Cancelled);
+        let stopped = match stopped.filter(|_| self.state().record.gates.iter().any(cut)) {
+            None => self.changed(subject).await.map(Stopped::SubjectChanged),
+            stopped => stopped,
+        };
         let state = self.state.get_mut().expect("nothing panics while it holds the lock");
         let record = &mut state.record;
         record.orphans_ended = orphans;
-        let interrupted = record.gates.iter().any(|gate| gate.outcome == Some(Outcome::Cancelled));
-        record.finish(interrupted, Timestamp::now());
+        record.finish(stopped, Timestamp::now());
         state.log.emit(EventKind::RunEnded { verdict: record.verdict, reason: record.reason.clone() });
+        record.events_sha256.clone_from(&state.log.last);
         if let Some(failure) = state.log.failure.take() {
             return Err(failure);
         }
@@ -298,27 +469,64 @@ impl Run<'_> {
         directory.put(VERDICT, &verdict)?;
         Ok(record.clone())
     }
+
+    /// In what the subject is no longer what was judged.
+    async fn changed(&self, before: Option<&Resolved>) -> Option<String> {
+        let before = before?;
+        match look_at_subject(self.plan).await {
+            Ok(Some(after)) if after == *before => None,
+            Ok(_) => Some("its digests are no longer those of the start".to_owned()),
+            Err(error) => Some(error.to_string()),
+        }
+    }
 }
 
 /// How long a check may go on after its time, to end the programs that it started.
 const TIDYING: Duration = Duration::from_secs(10);
 
-/// Runs a gate's check within the gate's time.
+/// Runs a gate's check within the attempt's time, where the gate applies.
 async fn check(gate: &PlannedGate, context: &Context<'_>) -> Finding {
-    let mut check = gate.gate.check(context);
+    let look = async {
+        if let Some(when) = &gate.when {
+            let shown = when.look(context).await?;
+            if !shown.applies {
+                return Err(Finding::skipped(shown.evidence));
+            }
+        }
+        match gate.gate.check(context).await {
+            // A kind cannot excuse itself.
+            told if told.outcome == Outcome::Skip => {
+                Err(Finding::error(Fault::Internal, "skipped", "the check did not look at anything"))
+            }
+            told => Ok(told),
+        }
+    };
+    let look = AssertUnwindSafe(look).catch_unwind();
+    tokio::pin!(look);
+    let told = |told: std::thread::Result<Result<Finding, Finding>>| match told {
+        Ok(finding) => finding.unwrap_or_else(|finding| finding),
+        Err(_) => Finding::error(Fault::Internal, "panic", "the check stopped by an error of its own"),
+    };
     let finding = tokio::select! {
-        finding = &mut check => return finding,
-        () = tokio::time::sleep(gate.timeout.get()) => Finding::timeout(gate.timeout),
+        finding = &mut look => return told(finding),
+        () = tokio::time::sleep(context.timeout()) => Finding::timeout(Span::of(context.timeout())),
         () = context.cancelled().cancelled() => Finding::cancelled(),
     };
     if !context.has_programs() {
         return finding;
     }
     // The programs keep the same time, and are being ended; what is left of them is part of the finding.
-    match tokio::time::timeout(TIDYING, check).await {
+    match tokio::time::timeout(TIDYING, look).await.map(told) {
         Ok(told) if matches!(told.outcome, Outcome::Error { .. } | Outcome::Cancelled) => told,
         _ => finding,
     }
+}
+
+/// A number between 0 and 1 that differs from run to run.
+fn random() -> f64 {
+    use std::hash::{BuildHasher as _, Hasher as _};
+    let bits = std::collections::hash_map::RandomState::new().build_hasher().finish();
+    (bits >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 /// An id that sorts by time and is unique on every machine.

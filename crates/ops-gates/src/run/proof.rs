@@ -1,6 +1,6 @@
 //! The signed evidence of a run, and its verification by whoever deploys.
 
-use super::directory::{EVIDENCE, VERDICT};
+use super::directory::{EVENTS, EVIDENCE, VERDICT};
 use crate::error::{Error, ErrorKind};
 use crate::outcome::Outcome;
 use crate::record::{RunRecord, SCHEMA};
@@ -28,6 +28,8 @@ fn evidence_record(record: &RunRecord, verdict: &[u8]) -> Record {
     let plan = [("sha256".to_owned(), record.plan.sha256.clone())].into();
     let subject =
         record.subject.iter().map(|it| Subject { name: it.name.clone(), digest: it.digest.clone() });
+    let artifacts =
+        record.artifacts.iter().map(|it| Subject { name: it.name.clone(), digest: it.digest.clone() });
     let duration = record.duration_seconds().map(|seconds| ("duration_seconds".to_owned(), seconds));
     Record {
         kind: EVIDENCE_KIND.to_owned(),
@@ -39,7 +41,10 @@ fn evidence_record(record: &RunRecord, verdict: &[u8]) -> Record {
         started_at: record.started_at,
         finished_at: record.finished_at.unwrap_or(record.started_at),
         trace_id: record.trace_id.clone().unwrap_or_default(),
-        subjects: subject.chain([Subject { name: record.plan.origin.clone(), digest: plan }]).collect(),
+        subjects: subject
+            .chain(artifacts)
+            .chain([Subject { name: record.plan.origin.clone(), digest: plan }])
+            .collect(),
         checks: record
             .gates
             .iter()
@@ -99,10 +104,32 @@ pub fn verify(directory: &Path, keys: &[VerifyingKey]) -> Result<RunRecord, Erro
     if (evidence.outcome == evidence::Outcome::Passed) != (record.verdict == Verdict::Passed) {
         return Err(refuse("the evidence and the verdict disagree".to_owned()));
     }
-    for log in record.gates.iter().filter_map(|gate| gate.log.as_ref()) {
+    if !is_chained(&read(EVENTS)?, &record.events_sha256) {
+        return Err(refuse(format!("{EVENTS} was changed")));
+    }
+    let attempts =
+        record.gates.iter().flat_map(|gate| &gate.attempts).filter_map(|attempt| attempt.log.as_ref());
+    for log in record.gates.iter().filter_map(|gate| gate.log.as_ref()).chain(attempts) {
         if sha256_hex(&read(&log.path)?) != log.sha256 {
             return Err(refuse(format!("{} was changed", log.path)));
         }
     }
     Ok(record)
+}
+
+/// Whether every line names the digest of the one before it, and the last has the digest that is given.
+fn is_chained(events: &[u8], last: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Link {
+        previous: String,
+    }
+    let Some(lines) = events.strip_suffix(b"\n") else { return false };
+    let mut before = String::new();
+    for line in lines.split(|byte| *byte == b'\n') {
+        match serde_json::from_slice::<Link>(line) {
+            Ok(link) if link.previous == before => before = sha256_hex(line),
+            _ => return false,
+        }
+    }
+    before == last
 }

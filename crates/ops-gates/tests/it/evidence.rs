@@ -154,7 +154,8 @@ async fn paths_start_at_the_plan_s_directory() {
     store.put("a.json", &rehearsal(ago(1)));
     let plan = "name = \"x\"\n[[gate]]\nid = \"it\"\nkind = \"evidence\"\npath = \"a.json\"\nkey = \"key.pem\"\nrecord_kind = \"restore-rehearsal\"\nmax_age = \"1h\"\n";
     std::fs::write(store.path("plan.toml"), plan).expect("a file");
-    let plan = Plan::load(&store.path("plan.toml")).expect("a sound plan");
+    let plan =
+        Plan::load(&store.path("plan.toml"), &ops_gates::ReadOptions::default()).expect("a sound plan");
     run_with(&plan, options(), CancellationToken::new()).await.expect("PASS", "ok");
     let directory = store.directory.path().display();
     run_gate(&format!("kind = \"evidence\"\npath = \"{directory}\"\nkey = \"{directory}/key.pem\"\nrecord_kind = \"r\"\nmax_age = \"1h\""))

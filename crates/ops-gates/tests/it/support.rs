@@ -13,6 +13,10 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
+    pub(crate) fn new(record: RunRecord, directory: PathBuf, temporary: TempDir) -> Self {
+        Self { record, directory, _temporary: temporary }
+    }
+
     pub(crate) fn gate(&self, id: &str) -> &GateRecord {
         self.record.gates.iter().find(|gate| gate.id == id).expect("the gate is in the plan")
     }

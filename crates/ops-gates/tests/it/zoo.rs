@@ -1,11 +1,11 @@
-//! The process zoo: programs that do not want to end. Each runs twenty times at once; none may survive or hang.
+//! The process zoo: programs that do not want to end. Each runs a hundred times, ten at once; none may survive or hang.
 
 use crate::support::{options, run_with};
 use ops_gates::{CancellationToken, Options, Outcome, Plan};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-const RUNS: usize = 20;
+const RUNS: usize = 100;
 
 /// A number of seconds that no other process sleeps for, so that survivors can be found by it.
 fn unique_sleep() -> String {
@@ -52,7 +52,8 @@ pub(crate) async fn check_with(
         );
     }
     assert_eq!(survivors(&sleep), Vec::<String>::new(), "{script}");
-    assert!(start.elapsed() < Duration::from_secs(30), "{script} took {:?}", start.elapsed());
+    // Nothing hangs: ten at once, each within its second, on a machine that does other things too.
+    assert!(start.elapsed() < Duration::from_secs(180), "{script} took {:?}", start.elapsed());
 }
 
 fn timed_out(outcome: &Outcome) -> bool {
