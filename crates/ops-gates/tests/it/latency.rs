@@ -99,6 +99,11 @@ async fn programs_are_timed_and_their_failures_count() {
         ("run = [\"true\"]\nmax_seconds = 60\npercentile = 50", "PASS", "ok"),
         ("run = [\"true\"]\nmax_seconds = 0.0000001\npercentile = 50", "FAIL", "too-slow"),
         ("run = [\"false\"]\nmax_seconds = 60", "ERROR", "no-success"),
+        (
+            "run = [\"sleep\", \"60\"]\nmax_seconds = 60\npercentile = 50\nsample_timeout = \"20ms\"",
+            "ERROR",
+            "no-success",
+        ),
         ("run = [\"no-such-program-here\"]\nmax_seconds = 60", "ERROR", "not-started"),
     ] {
         run_gate(&format!("kind = \"latency\"\n{keys}")).await.expect(outcome, code);
