@@ -37,8 +37,10 @@ fn answer(mut stream: TcpStream, count: u32) -> Option<()> {
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    let bad =
-        path.strip_prefix("/every/").and_then(|n| n.parse::<u32>().ok()).is_some_and(|n| count % n == 0);
+    let bad = path
+        .strip_prefix("/every/")
+        .and_then(|n| n.parse::<u32>().ok())
+        .is_some_and(|n| count.is_multiple_of(n));
     let status = if bad { "500 No" } else { "200 OK" };
     let head =
         format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len() + 3);
