@@ -10,7 +10,7 @@ use super::promql::api::Server;
 use super::promql::{resolved, wrong_query};
 use super::web;
 use crate::gate::{Context, Facts, Gate, Wrong};
-use crate::outcome::{Fault, Finding};
+use crate::outcome::{Fault, Finding, Outcome};
 use crate::value::{Span, Text, Threshold};
 use futures_util::future::BoxFuture;
 use jiff::SignedDuration;
@@ -168,7 +168,7 @@ impl Slo {
                 let reason = format!(
                     "the error budget burns {slow:.1} times as fast as allowed over {long}, and {fast:.1} times over {short}"
                 );
-                finding = Finding { outcome: crate::Outcome::Fail, code: "budget-burns", reason, ..finding };
+                finding = Finding { outcome: Outcome::Fail, code: "budget-burns", reason, ..finding };
             }
             finding = finding.measured(format!("burn_{long}"), slow).measured(format!("burn_{short}"), fast);
             finding = finding.judged_by(format!("burn_{long} <= {limit} or burn_{short} <= {limit}"));
