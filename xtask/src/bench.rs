@@ -16,6 +16,9 @@ const TELEMETRY: (&str, &str) = ("ops-bench-telemetry", "ops-bench-telemetry");
 const SECRETS: [(&str, &str); 2] =
     [("ops-bench-secrets", "ops-bench-secrets"), ("ops-secrets-cli", "ops-secrets")];
 
+/// The comparison of the runner of gates needs no server either.
+const GATES: [(&str, &str); 2] = [("ops-bench-gates", "ops-bench-gates"), ("ops-gate-cli", "ops-gate")];
+
 /// The command line entry; the words are handed to the comparison.
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     if let Some((_, rest)) = args.split_first().filter(|(first, _)| *first == "telemetry") {
@@ -30,6 +33,13 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         stage::build(&setup::Machine::default(), &SECRETS)?;
         return stage::become_it(
             std::process::Command::new(sh::target().join("release").join(SECRETS[0].1)).args(rest),
+        );
+    }
+    if let Some((_, rest)) = args.split_first().filter(|(first, _)| *first == "gates") {
+        sh::say("Building the comparison and the runner (release)…");
+        stage::build(&setup::Machine::default(), &GATES)?;
+        return stage::become_it(
+            std::process::Command::new(sh::target().join("release").join(GATES[0].1)).args(rest),
         );
     }
     let machine = setup::ensure(false)?;

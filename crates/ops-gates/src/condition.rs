@@ -103,7 +103,7 @@ async fn changed(
     }
     let patterns: Result<Vec<glob::Pattern>, _> =
         patterns.iter().map(|text| glob::Pattern::new(text)).collect();
-    let patterns = patterns.map_err(|error| unknown(error))?;
+    let patterns = patterns.map_err(unknown)?;
     let mut git = Program::new("git").args(["diff", "--name-only", "-z", "--no-renames"]);
     // Three dots: what this side changed since both were one.
     git = git.args([format!("{revision}...HEAD"), "--".to_owned()]);

@@ -76,7 +76,7 @@ pub use error::{Error, ErrorKind, Problem};
 pub use gate::{Context, Facts, Gate, Objectives, Subject, Wrong};
 pub use kind::{
     Advisory, Alertmanager, Amqp, Approval, Attestation, BackupFreshness, Benchmark, Better, Capacity,
-    CapacityTool, ChangeRequest, ChangedFiles, Command, Day, Decision, Dns, DnsRecord, Documents,
+    CapacityTool, ChangeRequest, ChangedFiles, Command, Cost, Day, Decision, Dns, DnsRecord, Documents,
     DrillRecord, Evidence, Freeze, Grafana, Http, Kafka, Kinds, Latency, Limits, Llm, LogQuality, Loki,
     Measure, MigrationLint, Migrations, Mongodb, Nats, OnEmpty, Otlp, Pairs, PathRule, Phase, Postgres,
     Prometheus, Promql, QueueLimits, Redis, RedisRole, Rehearsal, ReleaseNotes, RollbackPlan, S3, Sasl,

@@ -189,7 +189,7 @@ impl Benchmark {
         let mut last = None;
         for size in looks(self.pairs.first, self.pairs.most) {
             while pairs.len() < size {
-                let pair = if pairs.len() % 2 == 0 {
+                let pair = if pairs.len().is_multiple_of(2) {
                     let baseline = self.sample(context, &self.baseline).await?;
                     (baseline, self.sample(context, &self.candidate).await?)
                 } else {

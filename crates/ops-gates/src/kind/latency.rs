@@ -9,7 +9,7 @@ use super::{argv, web};
 use crate::gate::{Context, Facts, Gate, Wrong};
 use crate::outcome::{Fault, Finding, Outcome};
 use crate::stat::{binomial, percentile};
-use crate::value::{Text, Threshold, VariableName};
+use crate::value::{Span, Text, Threshold, VariableName};
 use futures_util::future::BoxFuture;
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, Url};
@@ -53,6 +53,8 @@ pub struct Latency {
     /// How many samples come before, and do not count.
     #[serde(default = "three")]
     pub warmup: u32,
+    /// How long one sample may take before it has failed; by default as long as the gate.
+    pub sample_timeout: Option<Span>,
     /// The percentile that is judged, 95 where it is not given.
     #[serde(default = "ninety_five")]
     pub percentile: f64,
@@ -126,17 +128,14 @@ impl Gate for Latency {
     }
 }
 
-/// What is sampled.
-enum Target {
-    Request {
-        client: Client,
-        method: Method,
-        url: Url,
-        headers: HeaderMap,
-        body: Option<String>,
-        wanted: Option<Vec<u8>>,
-    },
-    Program,
+/// A request that is sent many times.
+struct Request {
+    client: Client,
+    method: Method,
+    url: Url,
+    headers: HeaderMap,
+    body: Option<String>,
+    wanted: Option<Vec<u8>>,
 }
 
 impl Latency {
@@ -145,15 +144,15 @@ impl Latency {
     }
 
     async fn measure(&self, context: &Context<'_>) -> Result<Finding, Finding> {
-        let target = self.target(context)?;
+        let request = self.prepare(context)?;
         let count = self.samples.map_or_else(|| self.fewest(), u64::from);
         for _ in 0..self.warmup {
-            let _ = self.sample(context, &target).await?;
+            let _ = self.sample(context, request.as_ref()).await?;
         }
         let mut seconds = Vec::new();
         let mut failures: Vec<Finding> = Vec::new();
         for _ in 0..count {
-            match self.sample(context, &target).await? {
+            match self.sample(context, request.as_ref()).await? {
                 Ok(time) => seconds.push(time.as_secs_f64()),
                 Err(failure) => {
                     context.log(&format!("sample {} failed: {}", seconds.len() + 1, failure.reason));
@@ -166,50 +165,47 @@ impl Latency {
         Ok(self.judge(&seconds, failures))
     }
 
-    fn target(&self, context: &Context<'_>) -> Result<Target, Finding> {
-        let Some(url) = &self.url else { return Ok(Target::Program) };
-        Ok(Target::Request {
+    /// The request, where it is not a program.
+    fn prepare(&self, context: &Context<'_>) -> Result<Option<Request>, Finding> {
+        let Some(url) = &self.url else { return Ok(None) };
+        let wanted = self.body_contains.as_ref().map(|text| context.resolve(text)).transpose()?;
+        Ok(Some(Request {
             client: web::build(web::builder(context, 0, self.ca_file.as_ref())?)?,
             method: Method::from_bytes(self.method.as_bytes()).unwrap_or_default(),
             url: web::url(context, url)?,
             headers: web::headers(context, &self.headers)?,
             body: self.body.as_ref().map(|body| context.resolve(body)).transpose()?,
-            wanted: self
-                .body_contains
-                .as_ref()
-                .map(|text| context.resolve(text))
-                .transpose()?
-                .map(String::into_bytes),
-        })
+            wanted: wanted.map(String::into_bytes),
+        }))
     }
 
     /// One sample: its time, or why it failed. An error ends the gate.
     async fn sample(
         &self,
         context: &Context<'_>,
-        target: &Target,
+        request: Option<&Request>,
     ) -> Result<Result<Duration, Finding>, Finding> {
-        if let Target::Request { .. } = target {
-            return Ok(self.request(target).await);
+        if let (Some(request), Some(shown)) = (request, &self.url) {
+            let limit = self.sample_timeout.map_or_else(|| context.timeout(), Span::get);
+            let answered = tokio::time::timeout(limit, self.ask(request, shown)).await;
+            return Ok(answered.unwrap_or_else(|_| Err(late(limit))));
         }
-        let program = argv::program(context, &self.run, &self.env, self.cwd.as_ref())?;
+        let mut program = argv::program(context, &self.run, &self.env, self.cwd.as_ref())?;
+        program.timeout = self.sample_timeout.map(Span::get);
         let ran = context.run(program).await?;
         Ok(match ran.code() {
+            _ if ran.timed_out() => Err(late(ran.elapsed)),
             Some(0) => Ok(ran.elapsed),
             Some(code) => Err(Finding::fail("exit-code", format!("exit code {code}"))),
             None => Err(Finding::fail("signal", "ended by a signal")),
         })
     }
 
-    async fn request(&self, target: &Target) -> Result<Duration, Finding> {
-        let (Target::Request { client, method, url, headers, body, wanted }, Some(shown)) =
-            (target, &self.url)
-        else {
-            return Err(Finding::error(Fault::Internal, "target", "there is no address"));
-        };
+    async fn ask(&self, given: &Request, shown: &Text) -> Result<Duration, Finding> {
         let start = Instant::now();
-        let mut request = client.request(method.clone(), url.clone()).headers(headers.clone());
-        if let Some(body) = body {
+        let mut request =
+            given.client.request(given.method.clone(), given.url.clone()).headers(given.headers.clone());
+        if let Some(body) = &given.body {
             request = request.body(body.clone());
         }
         let response = request.send().await.map_err(|error| web::transport(shown, error))?;
@@ -223,7 +219,7 @@ impl Latency {
                 format!("{shown} answered {status}, expected {}", self.status),
             ));
         }
-        match wanted {
+        match &given.wanted {
             Some(wanted) if !body.windows(wanted.len().max(1)).any(|part| part == wanted.as_slice()) => {
                 Err(Finding::fail("body", format!("{shown} answered without the expected text")))
             }
@@ -299,6 +295,14 @@ impl Latency {
         }
         finding.judged_by(rule).measured("error_upper_percent", at_most)
     }
+}
+
+fn late(after: Duration) -> Finding {
+    Finding::error(
+        Fault::Timeout,
+        "sample-timeout",
+        format!("a sample did not end within {}", Span::of(after)),
+    )
 }
 
 fn shown(seconds: Option<f64>) -> String {

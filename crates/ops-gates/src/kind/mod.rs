@@ -12,6 +12,7 @@ mod capacity;
 mod certificate;
 mod change;
 mod command;
+mod cost;
 mod dns;
 mod evidence;
 mod git;
@@ -49,6 +50,7 @@ pub use change::{
     RollbackPlan, Week, Window,
 };
 pub use command::Command;
+pub use cost::Cost;
 pub use dns::{Dns, DnsRecord};
 pub use evidence::{
     Advisory, Attestation, BackupFreshness, DrillRecord, Evidence, Limits, MigrationLint, Rehearsal, Scanner,
@@ -122,6 +124,7 @@ impl Kinds {
             .with::<ChangeRequest>("change-request")
             .with::<ChangedFiles>("changed-files")
             .with::<Command>("command")
+            .with::<Cost>("cost")
             .with::<Dns>("dns")
             .with::<Documents>("documents")
             .with::<DrillRecord>("drill-record")

@@ -10,7 +10,7 @@ use super::promql::api::Server;
 use super::promql::{resolved, wrong_query};
 use super::web;
 use crate::gate::{Context, Facts, Gate, Wrong};
-use crate::outcome::{Fault, Finding};
+use crate::outcome::{Fault, Finding, Outcome};
 use crate::value::{Span, Text, Threshold};
 use futures_util::future::BoxFuture;
 use jiff::SignedDuration;
@@ -93,7 +93,7 @@ impl Gate for Slo {
                 ));
             }
         }
-        if !(self.min_events >= 1.0) {
+        if self.min_events.is_nan() || self.min_events < 1.0 {
             wrong.push(Wrong::gate("`min_events` is at least 1: without events there is no budget to judge"));
         }
         wrong
@@ -117,7 +117,7 @@ impl Slo {
         let server = Server::new(context, &self.url, &self.headers, self.ca_file.as_ref())?;
         let window = prometheus_duration(self.window);
         let total = self.count(context, &server, &self.total, &window).await?;
-        if !(total >= self.min_events) {
+        if total < self.min_events {
             let reason = format!(
                 "{total:.0} events in {} are too few to judge by, {} are needed",
                 self.window, self.min_events
@@ -168,7 +168,7 @@ impl Slo {
                 let reason = format!(
                     "the error budget burns {slow:.1} times as fast as allowed over {long}, and {fast:.1} times over {short}"
                 );
-                finding = Finding { outcome: crate::Outcome::Fail, code: "budget-burns", reason, ..finding };
+                finding = Finding { outcome: Outcome::Fail, code: "budget-burns", reason, ..finding };
             }
             finding = finding.measured(format!("burn_{long}"), slow).measured(format!("burn_{short}"), fast);
             finding = finding.judged_by(format!("burn_{long} <= {limit} or burn_{short} <= {limit}"));

@@ -48,7 +48,7 @@ async fn samples_of_files_are_compared_only_within_one_environment() {
         std::fs::write(folder.path().join(name), text).expect("a file");
     };
     let cpu = "{\"cpu\": \"a\"}";
-    let row = |value: &str| vec![value; 10].join(", ");
+    let row = |value: &str| [value; 10].join(", ");
     file("base", cpu, &row("1.0"));
     file("same", cpu, &row("1.01"));
     file("slow", cpu, &row("1.5"));

@@ -75,7 +75,7 @@ fn files_are_included_once_and_problems_name_them() {
     let problem = &error.problems()[0];
     assert!(problem.file.as_deref().is_some_and(|file| file.ends_with("c.yaml")), "{problem:?}");
     assert_eq!((problem.line, problem.hint.as_deref()), (4, Some("did you mean `run`?")));
-    write("c.yaml", &format!("gate:\n  - id: a\n    kind: command\n    run: [\"true\"]\n"));
+    write("c.yaml", "gate:\n  - id: a\n    kind: command\n    run: [\"true\"]\n");
     let error = load().expect_err("an id twice").to_string();
     assert!(error.contains("plan.toml:4"), "{error}");
     std::fs::remove_file(folder.path().join("c.yaml")).expect("a file");

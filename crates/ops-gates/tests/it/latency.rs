@@ -37,8 +37,10 @@ fn answer(mut stream: TcpStream, count: u32) -> Option<()> {
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    let bad =
-        path.strip_prefix("/every/").and_then(|n| n.parse::<u32>().ok()).is_some_and(|n| count % n == 0);
+    let bad = path
+        .strip_prefix("/every/")
+        .and_then(|n| n.parse::<u32>().ok())
+        .is_some_and(|n| count.is_multiple_of(n));
     let status = if bad { "500 No" } else { "200 OK" };
     let head =
         format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len() + 3);
@@ -99,6 +101,11 @@ async fn programs_are_timed_and_their_failures_count() {
         ("run = [\"true\"]\nmax_seconds = 60\npercentile = 50", "PASS", "ok"),
         ("run = [\"true\"]\nmax_seconds = 0.0000001\npercentile = 50", "FAIL", "too-slow"),
         ("run = [\"false\"]\nmax_seconds = 60", "ERROR", "no-success"),
+        (
+            "run = [\"sleep\", \"60\"]\nmax_seconds = 60\npercentile = 50\nsample_timeout = \"20ms\"",
+            "ERROR",
+            "no-success",
+        ),
         ("run = [\"no-such-program-here\"]\nmax_seconds = 60", "ERROR", "not-started"),
     ] {
         run_gate(&format!("kind = \"latency\"\n{keys}")).await.expect(outcome, code);

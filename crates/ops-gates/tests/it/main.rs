@@ -9,6 +9,7 @@ mod brokers;
 mod capacity;
 mod change;
 mod command;
+mod cost;
 mod dns;
 mod drill;
 mod evidence;

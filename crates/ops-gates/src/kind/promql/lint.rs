@@ -102,10 +102,11 @@ fn compares_at_the_top(tokens: &[Token<'_>]) -> bool {
             Token::Close => {
                 open.pop();
             }
-            Token::Compares if open.iter().all(|groups| *groups) => {
-                if !tokens.get(at + 1).is_some_and(|next| is_word(next, &["bool"])) {
-                    return true;
-                }
+            Token::Compares
+                if open.iter().all(|groups| *groups)
+                    && !tokens.get(at + 1).is_some_and(|next| is_word(next, &["bool"])) =>
+            {
+                return true;
             }
             _ => {}
         }

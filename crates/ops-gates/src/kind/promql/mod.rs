@@ -138,8 +138,7 @@ impl Promql {
         if let (Some(traffic), Some(least)) = (&self.traffic, &self.min_traffic) {
             let (text, _) = resolved(context, traffic)?;
             let seen: f64 = server.query(&text).await?.iter().map(|series| series.value).sum();
-            // Written so that NaN is too little.
-            if !(seen >= least.get()) {
+            if seen.is_nan() || seen < least.get() {
                 let reason =
                     format!("a traffic of {seen} is too little to judge by, {} is needed", least.get());
                 let rule = format!("traffic >= {} ({})", least.get(), least.origin());
@@ -167,7 +166,7 @@ impl Promql {
                 let reason = format!("there is no current sample of `{selector}`");
                 return Err(Finding::error(Fault::NoData, "no-sample", reason));
             };
-            if !(age <= self.max_age.get().as_secs_f64()) {
+            if age.is_nan() || age > self.max_age.get().as_secs_f64() {
                 let reason = format!(
                     "a sample of `{selector}` is {age:.0} s old, at most {} is accepted",
                     self.max_age

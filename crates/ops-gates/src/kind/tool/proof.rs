@@ -264,6 +264,15 @@ mod tests {
         proof(&given).map(|work| (work.done, work.bad))
     }
 
+    #[track_caller]
+    fn check(proof: Proof, output: &str, expected: Result<(u64, u64), &str>) {
+        match (of(proof, output), expected) {
+            (Ok(got), Ok(expected)) => assert_eq!(got, expected, "{output}"),
+            (Err(got), Err(part)) => assert!(got.contains(part), "{output}: {got}"),
+            (got, _) => panic!("{output}: {got:?}"),
+        }
+    }
+
     #[test]
     fn the_work_is_read_from_what_the_tools_write() {
         let k6 = |metrics: &str| format!("\n    checks: 100%\n\n{{\n\"metrics\": {{{metrics}}}\n}}\n");
@@ -336,8 +345,16 @@ mod tests {
             (self::k6, &refused, Err("all 5 requests failed")),
             (self::k6, &idle, Ok((0, 0))),
             (self::k6, "", Err("no summary")),
+        ] {
+            check(proof, output, expected);
+        }
+    }
+
+    #[test]
+    fn the_work_is_read_from_documents() {
+        for (proof, output, expected) in [
             (
-                backup,
+                backup as Proof,
                 r#"{"schema":"ops-backup/verify/v2","proven":true,"report":{"backups":["a"],"complete":true,"problems":[]}}"#,
                 Ok((1, 0)),
             ),
@@ -371,11 +388,7 @@ mod tests {
             (trivy, r#"{"SchemaVersion":2,"ArtifactName":"tr"}"#, Ok((0, 0))),
             (trivy, "FATAL Fatal error", Err("cannot be read")),
         ] {
-            match (of(proof, output), expected) {
-                (Ok(got), Ok(expected)) => assert_eq!(got, expected, "{output}"),
-                (Err(got), Err(part)) => assert!(got.contains(part), "{output}: {got}"),
-                (got, _) => panic!("{output}: {got:?}"),
-            }
+            check(proof, output, expected);
         }
     }
 
