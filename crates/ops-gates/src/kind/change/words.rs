@@ -33,7 +33,7 @@ fn without_code(text: &str) -> String {
         if line.trim_start().starts_with("```") {
             fenced = !fenced;
         } else if !fenced {
-            prose.extend(line.split('`').step_by(2).collect::<Vec<_>>().join(" ").chars());
+            prose.push_str(&line.split('`').step_by(2).collect::<Vec<_>>().join(" "));
             prose.push('\n');
         }
     }
