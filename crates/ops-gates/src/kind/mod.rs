@@ -94,9 +94,12 @@ pub struct Kinds(BTreeMap<&'static str, Kind>);
 /// How a kind is read from the keys of a gate.
 #[derive(Clone, Copy)]
 struct Kind {
-    read: fn(Spanned<DeValue<'_>>) -> Result<Arc<dyn Shown>, toml::de::Error>,
+    read: fn(Spanned<DeValue<'_>>) -> Read,
     schema: fn(&mut SchemaGenerator) -> Schema,
 }
+
+/// What came of reading a gate.
+type Read = Result<Arc<dyn Shown>, toml::de::Error>;
 
 /// A gate that was read from a plan, whose keys can be shown.
 pub(crate) trait Shown: Gate {
@@ -175,11 +178,7 @@ impl Kinds {
     }
 
     /// Reads a gate of a kind; none where the kind is not known.
-    pub(crate) fn read(
-        &self,
-        kind: &str,
-        keys: Spanned<DeValue<'_>>,
-    ) -> Option<Result<Arc<dyn Shown>, toml::de::Error>> {
+    pub(crate) fn read(&self, kind: &str, keys: Spanned<DeValue<'_>>) -> Option<Read> {
         Some((self.0.get(kind)?.read)(keys))
     }
 
@@ -189,7 +188,7 @@ impl Kinds {
     }
 }
 
-fn read<G>(keys: Spanned<DeValue<'_>>) -> Result<Arc<dyn Shown>, toml::de::Error>
+fn read<G>(keys: Spanned<DeValue<'_>>) -> Read
 where
     G: Gate + DeserializeOwned + Serialize + 'static,
 {
