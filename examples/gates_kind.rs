@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// A file that must have at least so many lines.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(crate = "ops_gates::schemars")]
 #[serde(deny_unknown_fields)]
 struct Lines {
     /// The file.
