@@ -1,82 +1,13 @@
-//! The command line of `ops-gate`, and its settings.
+//! The command line of `ops-gate`.
 
 use crate::approve::ApproveArgs;
 use crate::ci::Ci;
 use crate::drill::DrillArgs;
 use crate::history::{HistoryArgs, ReportArgs};
-use crate::notify::ChannelSettings;
 use clap::{Parser, Subcommand, ValueEnum};
-use ops_cli::{CommonArgs, Flag, LogSettings};
+use ops_cli::{CommonArgs, Flag};
 use ops_gates::Span;
-use ops_gates::history::LineSource;
-use ops_gates::notify::Rule;
-use serde::Deserialize;
 use std::path::PathBuf;
-
-/// The defaults of every setting.
-pub(crate) const DEFAULTS: &str = r#"
-[gate]
-jobs = 0
-grace_seconds = 2
-runs = "ops-gate-runs"
-signing_key = ""
-policy = ""
-policy_sha256 = ""
-
-[gate.notify]
-channels = []
-rules = []
-
-[gate.report]
-lines = []
-"#;
-
-/// Everything that `ops-gate` can be told.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Settings {
-    /// The table `[gate]`.
-    pub(crate) gate: GateSettings,
-    /// The table `[log]`; read by the common code.
-    #[expect(dead_code, reason = "declared so that its keys are known; the common code reads it")]
-    pub(crate) log: LogSettings,
-}
-
-/// The table `[gate]`.
-#[derive(Debug, Deserialize)]
-pub(crate) struct GateSettings {
-    /// How many gates run at once; 0 is one for each processor.
-    pub(crate) jobs: usize,
-    /// How long the processes of a gate have between SIGTERM and SIGKILL.
-    pub(crate) grace_seconds: u64,
-    /// Where each run gets a directory of its own.
-    pub(crate) runs: PathBuf,
-    /// The private key that signs the evidence of a run; empty leaves it unsigned.
-    pub(crate) signing_key: PathBuf,
-    /// A policy that counts whatever the plan names; empty for none.
-    pub(crate) policy: PathBuf,
-    /// The digest that the policy must have; empty takes any.
-    pub(crate) policy_sha256: String,
-    /// Who is told of a change of state.
-    pub(crate) notify: NotifySettings,
-    /// What the health report tells.
-    pub(crate) report: ReportSettings,
-}
-
-/// The table `[gate.notify]`. It stands here and not in plans, so that a pull request cannot change who is told.
-#[derive(Debug, Deserialize)]
-pub(crate) struct NotifySettings {
-    /// The ways to tell somebody.
-    pub(crate) channels: Vec<ChannelSettings>,
-    /// Who is told of what.
-    pub(crate) rules: Vec<Rule>,
-}
-
-/// The table `[gate.report]`.
-#[derive(Debug, Deserialize)]
-pub(crate) struct ReportSettings {
-    /// The lines of the health report, and the gates that know.
-    pub(crate) lines: Vec<LineSource>,
-}
 
 /// Which schema `junit.xml` follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]

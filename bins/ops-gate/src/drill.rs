@@ -1,6 +1,6 @@
 //! `drill`: puts a fault into a system on purpose, and measures how it recovers.
 
-use crate::args::Settings;
+use crate::settings::Settings;
 use ops_cli::{Context, Exit, Failure, Format, output};
 use ops_gates::drill::{Drill, DrillOutcome, DrillRecord, carry_out};
 use ops_gates::{Options, ReadOptions};

@@ -1,6 +1,6 @@
 //! `history` and `report`: what the runs of the past say together.
 
-use crate::args::Settings;
+use crate::settings::Settings;
 use ops_cli::{Context, Exit, Failure, Format, output};
 use ops_gates::history::{GateHistory, Health, History, Period, PlanHistory, health, html, statistics};
 use ops_gates::{Error, Span};

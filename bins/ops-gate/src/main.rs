@@ -9,16 +9,18 @@ mod notify;
 mod progress;
 mod render;
 mod run;
+mod settings;
 mod watch;
 
-use args::{Args, Settings};
+use args::Args;
 use ops_cli::{Command, CommonArgs, Context, Exit, Failure, Flag};
+use settings::Settings;
 
 impl Command for Args {
     type Settings = Settings;
     const NAME: &'static str = "ops-gate";
     const TABLE: &'static str = "gate";
-    const DEFAULTS: &'static str = args::DEFAULTS;
+    const DEFAULTS: &'static str = settings::DEFAULTS;
 
     fn common(&self) -> &CommonArgs {
         &self.common

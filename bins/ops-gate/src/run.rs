@@ -1,9 +1,10 @@
 //! The subcommands: options from arguments and settings, one library call, an exit.
 
 use crate::approve;
-use crate::args::{Action, Args, Junit, Settings};
+use crate::args::{Action, Args, Junit};
 use crate::ci::Ci;
 use crate::progress::Progress;
+use crate::settings::Settings;
 use crate::{drill, history, notify, render, watch};
 use ops_cli::{Context, Exit, Failure};
 use ops_core::evidence::{SigningKey, VerifyingKey, sha256_hex};
