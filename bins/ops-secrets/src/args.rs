@@ -45,7 +45,7 @@ pub(crate) struct PostgresSettings {
 const EXAMPLES: &str = "Examples:
   ops-secrets exec --env DATABASE_PASSWORD -- ./migrate.sh
   ops-secrets exec --file DATABASE_PASSWORD=/run/secrets/db -- psql -c 'select 1'
-  ops-secrets check -- ops-backup                  before a start: .env.example is right, and the settings load
+  ops-secrets check -- ops-backup                  before a start: does it have all it needs?
   ops-secrets rotate postgres --role app_a --role app_b --folder /etc/app/db
   ops-secrets due rotation.toml                    which secrets have to be rotated
   ops-secrets scan --staged                        before a commit

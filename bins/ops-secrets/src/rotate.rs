@@ -84,7 +84,7 @@ async fn work(
     let told = |step: Step| {
         ops_telemetry::audit!(
             action = "rotate",
-            target = name,
+            server = name,
             account,
             step = step.code(),
             "a step of a rotation"

@@ -7,7 +7,7 @@ use super::member::{Life, Member};
 use super::pace::Options;
 use super::provider::{Fetched, Lease, Provider, Work};
 use crate::mask::Masker;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -111,6 +111,7 @@ impl Group {
             poll_due,
             refreshed: None,
             old: Vec::new(),
+            unwell: BTreeSet::new(),
         };
         watch.tell(None);
         Ok((live, watch))
@@ -137,12 +138,21 @@ pub struct Watch {
     poll_due: Instant,
     refreshed: Option<Instant>,
     old: Vec<Old>,
+    /// The members that could not be visited, or whose new secret was refused, since they last were well.
+    unwell: BTreeSet<usize>,
 }
 
 /// What was swapped out, until its grace ends.
 struct Old {
     until: Instant,
     leases: Vec<(Arc<dyn Provider>, Lease)>,
+}
+
+/// What a visit of a member found.
+enum Visit {
+    NotDue,
+    Same,
+    New(Part),
 }
 
 /// Why a round is made.
@@ -241,10 +251,16 @@ impl Watch {
         let mut failure = None;
         for index in 0..self.members.len() {
             match self.visit(index, why, polls).await {
-                Ok(Some(part)) => fresh.push((index, part)),
-                Ok(None) => {}
+                Ok(Visit::New(part)) => fresh.push((index, part)),
+                Ok(Visit::Same) => {
+                    self.unwell.remove(&index);
+                }
+                Ok(Visit::NotDue) => {}
                 // The others are visited all the same: a renewal does not wait for a broken file.
-                Err(error) => failure = failure.or(Some(error)),
+                Err(error) => {
+                    self.unwell.insert(index);
+                    failure = failure.or(Some(error));
+                }
             }
         }
         if failure.is_none() && polls {
@@ -261,29 +277,31 @@ impl Watch {
             }
         };
         if let Err(error) = end {
+            self.unwell.extend(fresh.iter().map(|(index, _)| *index));
             let issued = fresh.iter().filter_map(|(index, part)| {
                 Some((Arc::clone(&self.members[*index].provider), part.fetched.lease.clone()?))
             });
             self.tools.revoke_all(issued.collect()).await;
             return Err(error);
         }
+        self.unwell.retain(|index| !fresh.iter().any(|(new, _)| new == index));
         self.swap(fresh);
         Ok(())
     }
 
     /// Renews or fetches one member where that is due; what it returns is new.
-    async fn visit(&mut self, index: usize, why: Why, polls: bool) -> Result<Option<Part>, Error> {
+    async fn visit(&mut self, index: usize, why: Why, polls: bool) -> Result<Visit, Error> {
         let random = (self.random)();
         let member = &mut self.members[index];
         if let Life::Leased(leased) = &mut member.life {
             if why != Why::Asked && Instant::now() < leased.due {
-                return Ok(None);
+                return Ok(Visit::NotDue);
             }
             if why != Why::Asked && leased.lease.renewable {
                 match self.tools.within(&member.name, member.provider.renew(&leased.lease)).await {
                     Ok(lease) => {
                         if leased.renewed(lease, Instant::now(), random) {
-                            return Ok(None);
+                            return Ok(Visit::Same);
                         }
                         tracing::info!(
                             member = member.name,
@@ -294,17 +312,17 @@ impl Watch {
                     Err(error) => tracing::info!(member = member.name, "a lease is not renewed: {error}"),
                 }
             }
-            return self.tools.fetch(&member.name, member.provider.as_ref()).await.map(Some);
+            return self.tools.fetch(&member.name, member.provider.as_ref()).await.map(Visit::New);
         }
         if !polls {
-            return Ok(None);
+            return Ok(Visit::NotDue);
         }
         let part = self.tools.fetch(&member.name, member.provider.as_ref()).await?;
         if part.fetched.lease.is_none() && part.fetched.version == member.part.fetched.version {
             member.life = Life::Confirmed(Instant::now());
-            return Ok(None);
+            return Ok(Visit::Same);
         }
-        Ok(Some(part))
+        Ok(Visit::New(part))
     }
 
     fn candidate(&self, fresh: &[(usize, Part)]) -> Arc<Snapshot> {
@@ -366,7 +384,11 @@ impl Watch {
             let health = &mut state.health;
             health.stale_at = stale_at;
             match error {
-                None => (health.failing_since, health.failures, health.error) = (None, 0, None),
+                None if self.unwell.is_empty() => {
+                    (health.failing_since, health.failures, health.error) = (None, 0, None);
+                }
+                // What failed was not due in this round, and nothing is known of it.
+                None => {}
                 Some(error) => {
                     health.failing_since.get_or_insert_with(Instant::now);
                     health.failures += 1;

@@ -84,3 +84,24 @@ async fn a_start_needs_all_and_a_trial_that_hangs_is_refused() {
         "the new secrets were tried out and refused: the trial did not end in time"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_is_well_does_not_hide_one_that_is_not() {
+    let (broken, busy) = (Source::fixed("value-1"), Source::leasing(10, 100_000));
+    let group = Group::new(Options::default(), || 0.5).member("a", broken.clone()).member("b", busy.clone());
+    let (live, watch) = group.start().await.unwrap();
+    tokio::spawn(watch.run(std::future::pending()));
+    broken.state().down = true;
+    sleep(Duration::from_secs(120)).await;
+    let before = broken.state().fetches;
+    for _ in 0..300 {
+        sleep(Duration::from_secs(10)).await;
+        assert!(live.health().failing_since.is_some(), "a renewal of the other is no recovery");
+    }
+    let tries = broken.state().fetches - before;
+    assert!((3..40).contains(&tries), "{tries} tries in an hour");
+    assert!(busy.accepts(text(&live.current().unwrap(), "b", "value")));
+    broken.state().down = false;
+    sleep(Duration::from_secs(901)).await;
+    assert_eq!(live.health().failing_since, None);
+}
