@@ -76,7 +76,7 @@ const EXAMPLES: &str = "Examples:
   ops-secrets exec --file DATABASE_PASSWORD=/run/secrets/db -- psql -c 'select 1'
   ops-secrets check -- ops-backup                  before a start: does it have all it needs?
   ops-secrets rotate postgres --role app_a --role app_b --folder /etc/app/db
-  ops-secrets rotate openbao kv/shop/db --field password --folder /var/lib/rotation/shop-db
+  ops-secrets rotate openbao kv/shop/db --field password --folder /var/lib/shop-db
   ops-secrets due rotation.toml                    which secrets have to be rotated
   ops-secrets scan --staged                        before a commit
   ops-secrets scan --history --sarif scan.sarif    in CI, over everything that git has
@@ -223,13 +223,13 @@ pub(crate) struct PostgresArgs {
 }
 
 const OPENBAO_EXAMPLES: &str = "Examples:
-  ops-secrets rotate openbao kv/shop/db --field password --folder /var/lib/rotation/shop-db            shows what would be done
-  ops-secrets rotate openbao kv/shop/db --field password --folder /var/lib/rotation/shop-db --apply    does it
-  new-key | ops-secrets rotate openbao kv/shop/api --field key --folder /var/lib/rotation/api --value-from - --apply
+  ops-secrets rotate openbao kv/shop/db --field password --folder /var/lib/shop-db            the plan
+  ops-secrets rotate openbao kv/shop/db --field password --folder /var/lib/shop-db --apply    does it
+  new-key | ops-secrets rotate openbao kv/api --field key --folder /var/lib/api --value-from - --apply
 
 The entry is written if it still has the version that was seen, and read back. A change of somebody else in between is refused, and
-their entry stays as it is. A rotation that was cut off anywhere goes on when the command is run again: FOLDER has what it needs for
-that, the new value among it until the rotation is finished, and then says when it was, for `ops-secrets due`.
+their entry stays as it is. A rotation that was cut off anywhere goes on when the command is run again: FOLDER holds what that needs,
+also the new value, until it is finished, and then the day, for `ops-secrets due`.
 
 The server is that of [secrets.openbao], OPS_SECRETS_OPENBAO_ADDRESS, BAO_ADDR or VAULT_ADDR. One way to log in: a token (`token`,
 OPS_SECRETS_OPENBAO_TOKEN or …_TOKEN_FILE, BAO_TOKEN), an AppRole (`role_id` with `secret_id`) or `kubernetes_role`.
