@@ -42,7 +42,10 @@ const COMMANDS: [(&str, &[&str]); 4] = [
         ],
     ),
     ("ops-gate", &["run", "plan", "verify"]),
-    ("ops-secrets", &["exec", "example", "check", "show", "rotate postgres", "due", "scan"]),
+    (
+        "ops-secrets",
+        &["exec", "example", "check", "show", "rotate postgres", "rotate openbao", "due", "scan"],
+    ),
 ];
 
 /// The command line entry: writes the file, or with --check compares only.

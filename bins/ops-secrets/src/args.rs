@@ -14,6 +14,21 @@ pub(crate) const DEFAULTS: &str = "
 url = \"\"
 # The password of that role, where the URL has none.
 password = \"\"
+
+[secrets.openbao]
+# The server whose entries are rotated, OpenBao or Vault: `https://vault.example:8200`; without it that of BAO_ADDR or VAULT_ADDR.
+address = \"\"
+# The namespace of all paths.
+namespace = \"\"
+# A file with the certificates (PEM) that sign the server's.
+ca_file = \"\"
+# A token; one way to log in of three.
+token = \"\"
+# AppRole, with its secret half.
+role_id = \"\"
+secret_id = \"\"
+# The service account of a pod, and the role that it logs in as.
+kubernetes_role = \"\"
 ";
 
 /// Everything that `ops-secrets` can be told.
@@ -31,6 +46,20 @@ pub(crate) struct Settings {
 pub(crate) struct SecretsSettings {
     /// The table `[secrets.postgres]`.
     pub(crate) postgres: PostgresSettings,
+    /// The table `[secrets.openbao]`.
+    pub(crate) openbao: OpenBaoSettings,
+}
+
+/// The table `[secrets.openbao]`: what is empty is taken from the variables of OpenBao and Vault.
+#[derive(Debug, Deserialize)]
+pub(crate) struct OpenBaoSettings {
+    pub(crate) address: String,
+    pub(crate) namespace: String,
+    pub(crate) ca_file: String,
+    pub(crate) token: Secret,
+    pub(crate) role_id: String,
+    pub(crate) secret_id: Secret,
+    pub(crate) kubernetes_role: String,
 }
 
 /// The table `[secrets.postgres]`.
@@ -47,6 +76,7 @@ const EXAMPLES: &str = "Examples:
   ops-secrets exec --file DATABASE_PASSWORD=/run/secrets/db -- psql -c 'select 1'
   ops-secrets check -- ops-backup                  before a start: does it have all it needs?
   ops-secrets rotate postgres --role app_a --role app_b --folder /etc/app/db
+  ops-secrets rotate openbao kv/shop/db --field password --folder /var/lib/shop-db
   ops-secrets due rotation.toml                    which secrets have to be rotated
   ops-secrets scan --staged                        before a commit
   ops-secrets scan --history --sarif scan.sarif    in CI, over everything that git has
@@ -157,6 +187,9 @@ pub(crate) enum Rotated {
     /// The password of a PostgreSQL role, or of two roles that take turns
     #[command(after_help = POSTGRES_EXAMPLES)]
     Postgres(PostgresArgs),
+    /// One field of an entry of OpenBao or Vault (KV version 2); the other fields are kept
+    #[command(name = "openbao", after_help = OPENBAO_EXAMPLES)]
+    OpenBao(OpenBaoArgs),
 }
 
 const POSTGRES_EXAMPLES: &str = "Examples:
@@ -189,6 +222,45 @@ pub(crate) struct PostgresArgs {
     pub(crate) apply: bool,
 }
 
+const OPENBAO_EXAMPLES: &str = "Examples:
+  ops-secrets rotate openbao kv/shop/db --field password --folder /var/lib/shop-db            the plan
+  ops-secrets rotate openbao kv/shop/db --field password --folder /var/lib/shop-db --apply    does it
+  new-key | ops-secrets rotate openbao kv/api --field key --folder /var/lib/api --value-from - --apply
+
+The entry is written if it still has the version that was seen, and read back. A change of somebody else in between is refused, and
+their entry stays as it is. A rotation that was cut off anywhere goes on when the command is run again: FOLDER holds what that needs,
+also the new value, until it is finished, and then the day, for `ops-secrets due`.
+
+The server is that of [secrets.openbao], OPS_SECRETS_OPENBAO_ADDRESS, BAO_ADDR or VAULT_ADDR. One way to log in: a token (`token`,
+OPS_SECRETS_OPENBAO_TOKEN or …_TOKEN_FILE, BAO_TOKEN), an AppRole (`role_id` with `secret_id`) or `kubernetes_role`.
+
+Exit codes: 0 shown, or done and read back; 20 the server refuses, or somebody else has changed the entry; 64 usage, 65 no such entry
+or field, no KV version 2, or a bad value; 69 the server does not answer, 74 the folder cannot be written, 75 another rotation runs,
+78 no server or no way to log in is set.";
+
+/// The arguments of `rotate openbao`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct OpenBaoArgs {
+    /// The entry, as people write it: kv/shop/db, without `data/`
+    #[arg(value_name = "PATH")]
+    pub(crate) path: String,
+    /// The field that gets a new value; it is there already, and is text
+    #[arg(long, value_name = "FIELD")]
+    pub(crate) field: String,
+    /// Where a rotation that is cut off is continued from, and its day is noted; a folder for this field alone
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) folder: PathBuf,
+    /// A file with the new value, or `-` for standard input; one newline at its end is no part of it [default: 32 random characters]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) value_from: Option<PathBuf>,
+    /// The server [setting secrets.openbao.address]
+    #[arg(long, value_name = "URL")]
+    pub(crate) address: Option<String>,
+    /// Do it; without, the plan is shown and nothing changes
+    #[arg(long)]
+    pub(crate) apply: bool,
+}
+
 const DUE_EXAMPLES: &str = "Example:
   ops-secrets due rotation.toml
 
@@ -214,10 +286,16 @@ pub(crate) struct DueArgs {
 impl Args {
     /// The flags that override settings.
     pub(crate) fn overrides(&self) -> Vec<Flag> {
-        let Some(Action::Rotate(RotateArgs { what: Rotated::Postgres(args) })) = &self.action else {
-            return Vec::new();
+        let flag = match &self.action {
+            Some(Action::Rotate(RotateArgs { what: Rotated::Postgres(args) })) => {
+                Flag::given("secrets.postgres.url", "--url", args.url.clone())
+            }
+            Some(Action::Rotate(RotateArgs { what: Rotated::OpenBao(args) })) => {
+                Flag::given("secrets.openbao.address", "--address", args.address.clone())
+            }
+            _ => None,
         };
-        Flag::given("secrets.postgres.url", "--url", args.url.clone()).into_iter().collect()
+        flag.into_iter().collect()
     }
 }
 

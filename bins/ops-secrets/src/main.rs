@@ -2,6 +2,7 @@
 
 mod args;
 mod exec;
+mod openbao;
 mod postgres;
 mod program;
 mod render;

@@ -1,6 +1,7 @@
 //! `rotate` and `due`: plan, show, apply with a line of audit for each step; and the schedule.
 
 use crate::args::{DueArgs, PostgresArgs, PostgresSettings, RotateArgs, Rotated, Settings};
+use crate::openbao;
 use crate::postgres::Postgres;
 use ops_cli::{Context, Exit, Failure, Format, output};
 use ops_core::connection::ConnectionSettings;
@@ -18,6 +19,8 @@ use std::time::SystemTime;
 const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 /// 32 of them are 190 bits.
 const LENGTH: usize = 32;
+/// What to do about a rotation that was cut off.
+pub(crate) const AGAIN: &str = "run the command again: it goes on where it was cut off";
 
 /// The answer of `rotate`: its shape is a promise.
 #[derive(Serialize)]
@@ -34,7 +37,13 @@ struct Rotation<'a> {
 }
 
 pub(crate) async fn run(args: RotateArgs, context: &Context<Settings>) -> Result<Exit, Failure> {
-    let Rotated::Postgres(args) = args.what;
+    match args.what {
+        Rotated::Postgres(args) => postgres(args, context).await,
+        Rotated::OpenBao(args) => openbao::run(args, context).await,
+    }
+}
+
+async fn postgres(args: PostgresArgs, context: &Context<Settings>) -> Result<Exit, Failure> {
     if args.roles.len() > 2 {
         return Err(Failure::new(Exit::Usage, "at most two roles take turns"));
     }
@@ -80,24 +89,24 @@ async fn work(
     account: &str,
     context: &Context<Settings>,
 ) -> Result<Record, Failure> {
-    let name = target.name();
-    let told = |step: Step| {
-        ops_telemetry::audit!(
-            action = "rotate",
-            server = name,
-            account,
-            step = step.code(),
-            "a step of a rotation"
-        );
-        if context.stop.exit().is_some() {
-            return Err(Error::new(ErrorKind::Ended, "stopped between two steps"));
-        }
-        Ok(())
-    };
-    let new = generate()
-        .map_err(|error| Failure::new(Exit::Io, format!("/dev/urandom cannot be read: {error}")))?;
+    let (name, new) = (target.name(), generate()?);
+    let told = |step| told(&name, account, step, context);
     let end = apply(target, plan, &context.masker, SystemTime::now(), || new, told).await;
-    end.map_err(|error| failure(&error).hint("run the command again: it goes on where it was cut off"))
+    end.map_err(|error| failure(&error).hint(AGAIN))
+}
+
+/// Writes a step to the audit stream, and ends the rotation there where a signal came.
+pub(crate) fn told(
+    server: &str,
+    account: &str,
+    step: Step,
+    context: &Context<Settings>,
+) -> Result<(), Error> {
+    ops_telemetry::audit!(action = "rotate", server, account, step = step.code(), "a step of a rotation");
+    if context.stop.exit().is_some() {
+        return Err(Error::new(ErrorKind::Ended, "stopped between two steps"));
+    }
+    Ok(())
 }
 
 fn text(rotation: &Rotation<'_>, args: &PostgresArgs) -> String {
@@ -137,12 +146,14 @@ fn server(settings: &PostgresSettings, trace_id: &str) -> Result<ConnectionSetti
 }
 
 /// A password of random characters, each as likely as any other.
-fn generate() -> std::io::Result<Secret> {
-    let mut random = std::fs::File::open("/dev/urandom")?;
+pub(crate) fn generate() -> Result<Secret, Failure> {
+    let failed =
+        |error: std::io::Error| Failure::new(Exit::Io, format!("/dev/urandom cannot be read: {error}"));
+    let mut random = std::fs::File::open("/dev/urandom").map_err(failed)?;
     let mut password = String::with_capacity(LENGTH);
     while password.len() < LENGTH {
         let mut byte = [0];
-        random.read_exact(&mut byte)?;
+        random.read_exact(&mut byte).map_err(failed)?;
         // Beyond the last whole multiple the first characters would come more often.
         if usize::from(byte[0]) < 256 / ALPHABET.len() * ALPHABET.len() {
             password.push(char::from(ALPHABET[usize::from(byte[0]) % ALPHABET.len()]));
@@ -151,7 +162,7 @@ fn generate() -> std::io::Result<Secret> {
     Ok(Secret::from(password))
 }
 
-fn failure(error: &Error) -> Failure {
+pub(crate) fn failure(error: &Error) -> Failure {
     let exit = match error.kind() {
         ErrorKind::Unavailable => Exit::Unavailable,
         ErrorKind::Refused => Exit::No,
@@ -213,6 +224,6 @@ fn table(secrets: &[Due]) -> String {
     text
 }
 
-fn stdout(error: std::io::Error) -> Failure {
+pub(crate) fn stdout(error: std::io::Error) -> Failure {
     Failure::new(Exit::Io, format!("cannot write to stdout: {error}"))
 }

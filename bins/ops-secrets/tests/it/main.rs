@@ -1,6 +1,7 @@
 //! What a person sees of `ops-secrets`, and that no secret is in it.
 #![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
+mod openbao;
 mod program;
 mod rotate;
 mod scan;

@@ -104,6 +104,12 @@ impl Vault {
         Ok(Self { inner: Arc::new(inner) })
     }
 
+    /// What a person would call the server.
+    #[cfg(feature = "rotate")]
+    pub(super) fn place(&self) -> String {
+        self.inner.http.place()
+    }
+
     /// Returns how long the token lives: no lease that it took lives longer. None where it does not end.
     ///
     /// # Errors

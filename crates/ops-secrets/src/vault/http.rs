@@ -84,6 +84,16 @@ impl Http {
         Ok(Self { client, base, namespace })
     }
 
+    /// The address without what a person may have put behind it, and the namespace.
+    #[cfg(feature = "rotate")]
+    pub(super) fn place(&self) -> String {
+        let base = self.base.as_str().trim_end_matches('/');
+        match self.namespace.as_ref().and_then(|namespace| namespace.to_str().ok()) {
+            Some(namespace) => format!("{base} (namespace {namespace})"),
+            None => base.to_owned(),
+        }
+    }
+
     /// Sends a request below `/v1/`; an answer of 200, 204, 400 or 404 is the caller's to judge.
     pub(super) async fn send(
         &self,

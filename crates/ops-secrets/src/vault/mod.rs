@@ -18,6 +18,8 @@ mod lease;
 mod options;
 #[cfg(feature = "rotate")]
 mod provider;
+#[cfg(feature = "rotate")]
+mod store;
 
 pub use auth::{Auth, SecretId};
 pub use client::Vault;

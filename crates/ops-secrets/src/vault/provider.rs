@@ -85,20 +85,7 @@ impl VaultProvider {
     }
 
     fn error(&self, error: &VaultError) -> Error {
-        let kind = match error.kind() {
-            VaultErrorKind::Login | VaultErrorKind::Forbidden => ErrorKind::Refused,
-            VaultErrorKind::NotFound | VaultErrorKind::Deleted | VaultErrorKind::Destroyed => {
-                ErrorKind::Missing
-            }
-            VaultErrorKind::LeaseEnded => ErrorKind::NotRenewable,
-            VaultErrorKind::Sealed | VaultErrorKind::TooManyRequests | VaultErrorKind::Unreachable => {
-                ErrorKind::Unavailable
-            }
-            VaultErrorKind::Options | VaultErrorKind::Conflict | VaultErrorKind::UnexpectedAnswer => {
-                ErrorKind::Invalid
-            }
-        };
-        Error::new(kind, format!("{}: {}", self.name(), error.why()))
+        Error::new(kind(error), format!("{}: {}", self.name(), error.why()))
     }
 }
 
@@ -136,4 +123,19 @@ impl Provider for VaultProvider {
 
 fn told(lease: &VaultLease) -> Lease {
     Lease { id: lease.id().to_owned(), remaining: lease.remaining(), renewable: lease.renewable() }
+}
+
+/// What an error of the client is to those who rotate.
+pub(super) fn kind(error: &VaultError) -> ErrorKind {
+    match error.kind() {
+        VaultErrorKind::Login | VaultErrorKind::Forbidden => ErrorKind::Refused,
+        VaultErrorKind::NotFound | VaultErrorKind::Deleted | VaultErrorKind::Destroyed => ErrorKind::Missing,
+        VaultErrorKind::LeaseEnded => ErrorKind::NotRenewable,
+        VaultErrorKind::Sealed | VaultErrorKind::TooManyRequests | VaultErrorKind::Unreachable => {
+            ErrorKind::Unavailable
+        }
+        VaultErrorKind::Options | VaultErrorKind::Conflict | VaultErrorKind::UnexpectedAnswer => {
+            ErrorKind::Invalid
+        }
+    }
 }

@@ -4,7 +4,9 @@
 use crate::rotate::error::{Error, ErrorKind};
 use crate::rotate::files;
 use crate::secret::Secret;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{ErrorKind as IoKind, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown, symlink};
@@ -65,30 +67,73 @@ struct Pending {
     value: Secret,
 }
 
+/// What is pending says by which version of this program it can be read.
+pub(super) trait Versioned {
+    fn version(&self) -> u32;
+}
+
+impl Versioned for Pending {
+    fn version(&self) -> u32 {
+        self.version
+    }
+}
+
 pub(super) struct Folder {
     path: PathBuf,
-    /// Held as long as the folder is open.
-    _lock: File,
+    /// Held as long as the folder is open; None until there is one to hold.
+    lock: Option<File>,
 }
 
 impl Folder {
-    pub(super) fn lock(path: &Path) -> Result<Self, Error> {
-        let io = |what: &str, error| Error::io(format!("{} {what}", path.display()), &error);
-        if !path.exists() {
-            fs::create_dir_all(path).map_err(|error| io("cannot be created", error))?;
-            fs::set_permissions(path, Permissions::from_mode(0o750))
-                .map_err(|error| io("cannot be closed to others", error))?;
+    /// Opens the folder and takes its lock where there is one; makes nothing.
+    pub(super) fn look(path: &Path) -> Result<Self, Error> {
+        let mut folder = Self { path: path.to_path_buf(), lock: None };
+        match File::open(path.join(LOCK)) {
+            Ok(lock) => folder.take(lock)?,
+            Err(error) if error.kind() == IoKind::NotFound => {}
+            Err(error) => return Err(folder.failed("cannot be locked", &error)),
         }
-        let lock =
-            OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path.join(LOCK));
-        let lock = lock.map_err(|error| io("cannot be locked", error))?;
+        Ok(folder)
+    }
+
+    /// Makes the folder and its lock where they are not there. Returns whether the lock was held all along: where it was
+    /// not, somebody else may have worked here since [`look`](Self::look).
+    pub(super) fn hold(&mut self) -> Result<bool, Error> {
+        if self.lock.is_some() {
+            return Ok(true);
+        }
+        if !self.path.exists() {
+            fs::create_dir_all(&self.path).map_err(|error| self.failed("cannot be created", &error))?;
+            fs::set_permissions(&self.path, Permissions::from_mode(0o750))
+                .map_err(|error| self.failed("cannot be closed to others", &error))?;
+        }
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(self.path.join(LOCK));
+        let lock = lock.map_err(|error| self.failed("cannot be locked", &error))?;
+        self.take(lock)?;
+        Ok(false)
+    }
+
+    fn take(&mut self, lock: File) -> Result<(), Error> {
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_path_buf(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => {
-                Err(Error::new(ErrorKind::Busy, format!("another rotation works in {}", path.display())))
-            }
-            Err(TryLockError::Error(error)) => Err(io("cannot be locked", error)),
+            Ok(()) => self.lock = Some(lock),
+            Err(TryLockError::WouldBlock) => return Err(self.busy("another rotation works in it")),
+            Err(TryLockError::Error(error)) => return Err(self.failed("cannot be locked", &error)),
         }
+        Ok(())
+    }
+
+    /// The error of somebody else at work here.
+    pub(super) fn busy(&self, why: &str) -> Error {
+        Error::new(ErrorKind::Busy, format!("{}: {why}", self.path.display()))
+    }
+
+    pub(super) fn record(&self) -> Result<Option<Record>, Error> {
+        record(&self.path)
     }
 
     /// The account and value that are in use.
@@ -101,22 +146,33 @@ impl Folder {
     }
 
     pub(super) fn pending(&self) -> Result<Option<(String, Secret)>, Error> {
+        let pending: Option<Pending> = self.note()?;
+        Ok(pending.map(|pending| (pending.account, pending.value)))
+    }
+
+    pub(super) fn prepare(&self, account: &str, value: &Secret) -> Result<(), Error> {
+        let value = value.expose_secret();
+        self.put_note(&json!({ "version": 1, "account": account, "value": value }))
+    }
+
+    /// What is pending, in the shape of whoever wrote it.
+    pub(super) fn note<T: DeserializeOwned + Versioned>(&self) -> Result<Option<T>, Error> {
         let path = self.path.join(PENDING);
         if !path.exists() {
             return Ok(None);
         }
         let text = files::read(&path)?;
-        let pending: Option<Pending> = serde_json::from_str(text.expose_secret()).ok();
-        let pending = pending.filter(|pending| pending.version == 1).ok_or_else(|| {
-            Error::new(ErrorKind::Invalid, format!("{} is nothing that this program wrote", path.display()))
+        let note: Option<T> = serde_json::from_str(text.expose_secret()).ok();
+        let note = note.filter(|note| note.version() == 1).ok_or_else(|| {
+            let message = format!("{} is nothing that this rotation wrote", path.display());
+            Error::new(ErrorKind::Invalid, message)
         })?;
-        Ok(Some((pending.account, pending.value)))
+        Ok(Some(note))
     }
 
-    pub(super) fn prepare(&self, account: &str, value: &Secret) -> Result<(), Error> {
-        let value = value.expose_secret();
-        let text = serde_json::json!({ "version": 1, "account": account, "value": value });
-        self.replace(PENDING, &Zeroizing::new(text.to_string()))
+    /// Notes what is pending, on the disk.
+    pub(super) fn put_note(&self, note: &serde_json::Value) -> Result<(), Error> {
+        self.replace(PENDING, &Zeroizing::new(note.to_string()))
     }
 
     /// Writes a new version and swaps the link to it; gives its number.
@@ -163,11 +219,16 @@ impl Folder {
         Ok(generation)
     }
 
-    /// Writes the record, then removes what is pending and what is old, in this order: what is pending is what a crash needs.
+    /// Writes the record, then removes what is pending, in this order: what is pending is what a crash needs.
+    pub(super) fn conclude(&self, record: &Record) -> Result<(), Error> {
+        self.replace(RECORD, &serde_json::to_string(record).expect("a record is plain data"))?;
+        self.forget()
+    }
+
+    /// Concludes, and removes the versions that are old.
     pub(super) fn finish(&self, record: &Record) -> Result<(), Error> {
         let io = |error| self.failed("cannot be tidied", &error);
-        self.replace(RECORD, &serde_json::to_string(record).expect("a record is plain data"))?;
-        self.forget()?;
+        self.conclude(record)?;
         let current = fs::read_link(self.path.join(DATA)).map_err(io)?;
         for entry in fs::read_dir(&self.path).map_err(io)? {
             let entry = entry.map_err(io)?;

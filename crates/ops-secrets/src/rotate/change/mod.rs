@@ -12,6 +12,7 @@
 //! rotation, so nobody's login fails in between. With one account logins with the old value fail from step 2 until the user
 //! has seen step 4.
 
+pub mod entry;
 mod folder;
 
 pub use folder::{Record, record};
@@ -60,6 +61,8 @@ pub enum Step {
     Finished,
     /// The verification was refused, and the account has its old value again.
     PutBack,
+    /// Somebody else has changed the entry meanwhile, and nothing more is done.
+    GivenUp,
 }
 
 impl Step {
@@ -72,16 +75,17 @@ impl Step {
             Self::Published => "published",
             Self::Finished => "finished",
             Self::PutBack => "put_back",
+            Self::GivenUp => "given_up",
         }
     }
 }
 
-/// What a rotation will do. It holds the folder's lock, so nobody else plans meanwhile.
+/// What a rotation will do. It holds the folder's lock where there is one, so nobody else plans meanwhile.
 pub struct Plan {
     folder: Folder,
     account: String,
     in_use: Option<(String, Secret)>,
-    pending: Option<Secret>,
+    pending: Option<(String, Secret)>,
 }
 
 impl Plan {
@@ -116,14 +120,13 @@ impl fmt::Debug for Plan {
     }
 }
 
-/// Decides which account gets a new value, and checks that it can; changes nothing, but makes the folder and its
-/// lock where they are not there.
+/// Decides which account gets a new value, and checks that it can; changes nothing and makes no file.
 ///
 /// # Errors
 /// [`ErrorKind::Busy`] where another rotation of the folder runs; [`ErrorKind::Invalid`] where the accounts do not fit a
 /// rotation that was cut off; the target's own; [`ErrorKind::Io`].
 pub async fn plan(target: &dyn Target, folder: &Path, accounts: &[String]) -> Result<Plan, Error> {
-    let folder = Folder::lock(folder)?;
+    let folder = Folder::look(folder)?;
     let in_use = folder.published()?;
     let pending = folder.pending()?;
     let account = match (&pending, &in_use) {
@@ -141,7 +144,7 @@ pub async fn plan(target: &dyn Target, folder: &Path, accounts: &[String]) -> Re
         (None, None) => accounts.first().cloned().ok_or_else(no_account)?,
     };
     target.check(&account).await?;
-    Ok(Plan { folder, account, in_use, pending: pending.map(|(_, value)| value) })
+    Ok(Plan { folder, account, in_use, pending })
 }
 
 fn no_account() -> Error {
@@ -152,7 +155,8 @@ fn no_account() -> Error {
 /// there by an error, for example where the step cannot be audited.
 ///
 /// # Errors
-/// The target's, `told`'s, and [`ErrorKind::Io`]. A next run goes on where this one ended, but after [`Step::PutBack`].
+/// The target's, `told`'s, [`ErrorKind::Io`], and [`ErrorKind::Busy`] where another rotation works in the folder, or the first
+/// one there came between plan and apply. A next run goes on where this one ended, but after [`Step::PutBack`].
 pub async fn apply(
     target: &dyn Target,
     plan: Plan,
@@ -161,9 +165,15 @@ pub async fn apply(
     generate: impl FnOnce() -> Secret,
     mut told: impl FnMut(Step) -> Result<(), Error>,
 ) -> Result<Record, Error> {
-    let Plan { folder, account, in_use, pending } = plan;
+    let Plan { mut folder, account, in_use, pending } = plan;
+    if !folder.hold()? {
+        let (now, other) = (folder.published()?, folder.pending()?);
+        if !same(now.as_ref(), in_use.as_ref()) || !same(other.as_ref(), pending.as_ref()) {
+            return Err(folder.busy("another rotation worked in it meanwhile"));
+        }
+    }
     let value = match pending {
-        Some(value) => value,
+        Some((_, value)) => value,
         None => {
             let value = generate();
             folder.prepare(&account, &value)?;
@@ -193,4 +203,13 @@ pub async fn apply(
     folder.finish(&record)?;
     told(Step::Finished)?;
     Ok(record)
+}
+
+/// Whether the same account and value are in use.
+fn same(one: Option<&(String, Secret)>, other: Option<&(String, Secret)>) -> bool {
+    match (one, other) {
+        (Some((one, old)), Some((other, new))) => one == other && old.expose_secret() == new.expose_secret(),
+        (None, None) => true,
+        _ => false,
+    }
 }

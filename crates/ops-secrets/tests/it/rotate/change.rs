@@ -210,14 +210,13 @@ async fn what_cannot_be_done_is_refused_before_anything_changes() {
     let kind = |end: Result<Record, Error>| end.unwrap_err().kind();
     assert_eq!(kind(rotate(&issuer, folder.path(), &["nobody"], 1, None).await), ErrorKind::Missing);
     assert_eq!(kind(rotate(&issuer, folder.path(), &[], 1, None).await), ErrorKind::Invalid);
-    let held = plan(&issuer, folder.path(), &["a".into()]).await.unwrap();
-    assert_eq!(kind(rotate(&issuer, folder.path(), &["a"], 1, None).await), ErrorKind::Busy);
-    drop(held);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "what is refused makes no file");
     rotate(&issuer, folder.path(), &["a"], 1, Some(Step::Set)).await.unwrap_err();
     assert_eq!(kind(rotate(&issuer, folder.path(), &["b"], 1, None).await), ErrorKind::Invalid);
     let resumed = plan(&issuer, folder.path(), &["a".into()]).await.unwrap();
     assert!(resumed.resumes() && resumed.account() == "a" && !resumed.interrupts());
     assert!(!format!("{resumed:?}").contains("new-password"));
+    assert_eq!(kind(rotate(&issuer, folder.path(), &["a"], 1, None).await), ErrorKind::Busy);
     drop(resumed);
     for torn in
         ["", "{", "{\"version\":2,\"account\":\"a\",\"value\":\"hidden-value\"}", "[\"hidden-value\"]"]
@@ -226,4 +225,21 @@ async fn what_cannot_be_done_is_refused_before_anything_changes() {
         let error = plan(&issuer, folder.path(), &["a".into()]).await.unwrap_err();
         assert!(!error.to_string().contains("hidden-value"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_plan_makes_nothing_and_two_of_them_do_not_both_work() {
+    let (root, issuer) = (tempfile::tempdir().unwrap(), Issuer::new());
+    let folder = root.path().join("db");
+    let (one, other) =
+        (plan(&issuer, &folder, &["a".into()]).await, plan(&issuer, &folder, &["a".into()]).await);
+    assert!(!folder.exists());
+    let work = async |plan, number: u64| {
+        let new = || Secret::from(format!("new-password-{number}"));
+        apply(&issuer, plan, &Masker::new(), UNIX_EPOCH, new, |_| Ok(())).await
+    };
+    work(one.unwrap(), 1).await.unwrap();
+    assert_eq!(work(other.unwrap(), 2).await.unwrap_err().kind(), ErrorKind::Busy);
+    assert_eq!(published(&folder).await.unwrap().1, "new-password-1");
+    assert!(issuer.logs_in("a", "new-password-1"));
 }

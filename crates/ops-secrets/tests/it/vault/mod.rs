@@ -5,6 +5,8 @@ mod leases;
 mod login;
 #[cfg(feature = "rotate")]
 mod provider;
+#[cfg(feature = "rotate")]
+mod rotation;
 
 use ops_secrets::Secret;
 use ops_secrets::vault::{Auth, Vault, VaultOptions};
