@@ -88,6 +88,11 @@ impl Pending {
         json!({ "version": version, "server": server, "entry": entry, "seen": seen, "generation": generation, "value": value })
     }
 
+    fn put_into(&self, mut fields: Map<String, Value>, field: &str) -> Map<String, Value> {
+        fields.insert(field.to_owned(), Value::from(self.value.expose_secret().as_str()));
+        fields
+    }
+
     fn is_value(&self, other: Option<&Value>) -> bool {
         other.and_then(Value::as_str) == Some(self.value.expose_secret())
     }
@@ -223,8 +228,7 @@ pub async fn apply(
     told(Step::Prepared)?;
     let mut sent = None;
     if found.version == pending.seen {
-        let mut fields = found.fields;
-        fields.insert(field.clone(), Value::from(pending.value.expose_secret().as_str()));
+        let fields = pending.put_into(found.fields, field);
         if store.write(path, &fields, pending.seen).await? {
             told(Step::Set)?;
             sent = Some(fields);
@@ -241,10 +245,18 @@ pub async fn apply(
         folder.forget()?;
         return Err(error);
     }
-    if there.version == pending.seen + 1 && sent.as_ref().is_some_and(|sent| *sent != there.fields) {
-        return Err(Error::new(ErrorKind::Invalid, format!("{path}: it is not what was written")));
+    let written = sent.is_some();
+    if there.version == pending.seen + 1 {
+        let expected = match sent {
+            Some(sent) => Some(sent),
+            None => before_ours(store, &wanted, &pending).await?,
+        };
+        if expected.is_some_and(|expected| expected != there.fields) {
+            let message = format!("{path}: version {} is not what was written", there.version);
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
     }
-    if sent.is_none() {
+    if !written {
         // An earlier run wrote it and could not tell.
         told(Step::Set)?;
     }
@@ -253,6 +265,19 @@ pub async fn apply(
     folder.conclude(&record)?;
     told(Step::Finished)?;
     Ok(Done { record, version: there.version })
+}
+
+/// What an earlier run must have written; None where the version that it saw is no longer kept.
+async fn before_ours(
+    store: &dyn Store,
+    wanted: &Wanted,
+    pending: &Pending,
+) -> Result<Option<Map<String, Value>>, Error> {
+    match store.read(&wanted.path, Some(pending.seen)).await {
+        Ok(seen) => Ok(Some(pending.put_into(seen.fields, &wanted.field))),
+        Err(error) if error.kind() == ErrorKind::Missing => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// What became of the new value, where the entry has another one.

@@ -25,6 +25,8 @@ enum Fault {
     OtherField,
     /// Somebody else changes the field first.
     SameField,
+    /// Another field is written with another value than the one that was sent.
+    Garbled,
 }
 
 /// The real server, with one fault.
@@ -43,7 +45,7 @@ impl Faulty {
         };
         let lost = || Error::new(ErrorKind::Unavailable, "the connection is lost");
         match self.fault.filter(|(at, _)| *at == call).map(|(_, fault)| fault) {
-            None => work.await,
+            None | Some(Fault::Garbled) => work.await,
             Some(Fault::Before) => Err(lost()),
             Some(Fault::After) => work.await.and(Err(lost())),
             Some(Fault::OtherField) => {
@@ -68,7 +70,13 @@ impl Store for Faulty {
     }
 
     fn write<'a>(&'a self, path: &'a str, fields: &'a Map<String, Value>, seen: u64) -> Work<'a, bool> {
-        Box::pin(self.with(path, Store::write(&self.vault, path, fields, seen)))
+        Box::pin(async move {
+            let mut fields = fields.clone();
+            if self.fault.is_some_and(|(_, fault)| fault == Fault::Garbled) {
+                fields.insert("username".into(), "garbled".into());
+            }
+            self.with(path, Store::write(&self.vault, path, &fields, seen)).await
+        })
     }
 }
 
@@ -258,6 +266,25 @@ fn refused(end: Result<Done, Error>, kind: ErrorKind, expected: &str) {
     let error = end.unwrap_err();
     assert!(error.to_string().contains(expected), "{error}");
     assert_eq!(error.kind(), kind, "{error}");
+}
+
+#[tokio::test]
+async fn what_is_read_back_must_be_what_was_written() {
+    let bao = ops_testkit::or_skip!(OpenBao::start());
+    kv2(&bao, "kv");
+    let vault = root(&bao);
+    make(&vault, "kv/db").await;
+    let folder = tempfile::tempdir().unwrap();
+    let fault = Some((2, Fault::Garbled));
+    let store = Faulty { vault: vault.clone(), calls: Mutex::new(0), fault };
+    let why = "kv/db: version 2 is not what was written";
+    refused(rotate(&store, folder.path(), wanted("kv/db"), 1, |_| Ok(())).await, ErrorKind::Invalid, why);
+    // Nor does the next run take it for good, though the new value is there.
+    refused(rotate(&vault, folder.path(), wanted("kv/db"), 2, |_| Ok(())).await, ErrorKind::Invalid, why);
+    assert_eq!(record(folder.path()).unwrap(), None);
+    // Without the version before there is nothing to compare with.
+    request(&bao, "PUT", "kv/destroy/db", &json!({ "versions": [1] }));
+    assert_eq!(rotate(&vault, folder.path(), wanted("kv/db"), 3, |_| Ok(())).await.unwrap().version, 2);
 }
 
 #[tokio::test]
