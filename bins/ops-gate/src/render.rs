@@ -213,6 +213,7 @@ fn plan_text(plan: &Plan) -> String {
         text.push_str(&format!("policy {} (sha256 {})\n", policy.name(), policy.sha256()));
     }
     let width = plan.gates().iter().map(|gate| gate.id.len()).max().unwrap_or(0);
+    let kinds = plan.gates().iter().map(|gate| gate.kind.len()).max().unwrap_or(0).max(8);
     let mut shown = None;
     for (depth, gate) in plan.order() {
         if shown != Some(depth) {
@@ -222,7 +223,7 @@ fn plan_text(plan: &Plan) -> String {
         let required = if gate.required { "required" } else { "advisory" };
         let kind = &gate.kind;
         text.push_str(&format!(
-            "  {:width$}  {kind:8}  {required}  at most {:6}  {}\n",
+            "  {:width$}  {kind:kinds$}  {required}  at most {:6}  {}\n",
             gate.id,
             gate.timeout.to_string(),
             gate.gate.summary()

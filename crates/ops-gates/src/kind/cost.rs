@@ -27,7 +27,7 @@ impl Gate for Cost {
     }
 
     fn summary(&self) -> String {
-        format!("{} beside {}", self.current, self.previous)
+        format!("{} after {} in the period before", self.current, self.previous)
     }
 
     fn check<'a>(&'a self, context: &'a Context<'a>) -> BoxFuture<'a, Finding> {

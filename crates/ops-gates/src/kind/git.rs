@@ -152,8 +152,20 @@ impl<'c, 'a> Git<'c, 'a> {
     }
 
     /// The text of a file as it stood in a commit; none where it did not exist. The path starts at this directory.
+    ///
+    /// Whether it exists is asked of the tree: an object that is not here (a partial clone, a damaged repository) would
+    /// otherwise read as a file that never was.
     pub(super) async fn file(&self, commit: &str, path: &str) -> Result<Option<String>, Finding> {
-        self.ask(&["cat-file", "blob", &format!("{commit}:./{path}")]).await
+        let entry = self.told(&["ls-tree", "-z", commit, "--", &format!("./{path}")]).await?;
+        let Some((described, _)) = entry.split_once('\t') else { return Ok(None) };
+        let object = match described.split(' ').collect::<Vec<_>>().as_slice() {
+            [mode, "blob", object] if mode.starts_with("100") => (*object).to_owned(),
+            _ => {
+                let reason = format!("{path} is no file in the commit {commit}");
+                return Err(Finding::error(Fault::Unresolved, "not-a-file", reason));
+            }
+        };
+        self.told(&["cat-file", "blob", &object]).await.map(Some)
     }
 
     /// When a file was last changed up to a commit, in seconds since 1970; none where it is not in it.

@@ -137,12 +137,21 @@ pub(crate) fn names_a_secret(name: &str) -> bool {
 pub(crate) fn holds_a_password(template: &str) -> bool {
     let user_info =
         template.split_once("://").and_then(|(_, rest)| rest.split(['/', '?']).next()?.rsplit_once('@'));
-    let in_url = user_info.and_then(|(user_info, _)| Some(user_info.split_once(':')?.1));
+    let in_url = user_info.and_then(|(user_info, _)| after_user(user_info));
     let after_key =
         |at: usize| template[at + "password".len()..].trim_start().strip_prefix('=').map(str::trim_start);
     let in_pairs = template.match_indices("password").filter_map(|(at, _)| after_key(at));
     let written = |password: &str| !password.is_empty() && !password.starts_with("${");
     in_url.into_iter().chain(in_pairs).any(written)
+}
+
+/// What stands after the user's name, which may be a reference with a colon of its own.
+fn after_user(user_info: &str) -> Option<&str> {
+    let mut in_reference = false;
+    user_info.char_indices().find_map(|(at, c)| {
+        in_reference = (in_reference || user_info[at..].starts_with("${")) && c != '}';
+        (c == ':' && !in_reference).then(|| &user_info[at + 1..])
+    })
 }
 
 impl VariableName {
@@ -324,6 +333,9 @@ mod tests {
             ("postgresql://app:p@ss@db/shop", true),
             ("postgresql://app:${env:P}@db/shop", false),
             ("postgresql://app:${secret:P}@db/shop", false),
+            ("mongodb://${env:USER}@${env:ADDRESS}/shop", false),
+            ("mongodb://${env:USER}:hunter2@db/shop", true),
+            ("mongodb://${env:USER}:${secret:P}@db/shop", false),
             ("postgresql://db:5432/a:b@c", false),
             ("postgresql://db/shop?password=x", true),
             ("host=db password = 'x' user=app", true),

@@ -154,6 +154,22 @@ async fn a_no_blocks_until_the_same_person_says_yes() {
     team.expect("", "PASS", "ok").await;
 }
 
+/// Whoever may take the right to read away must not take a no away with it.
+#[tokio::test]
+async fn a_decision_that_cannot_be_read_could_be_a_no() {
+    let team = Team::new();
+    team.approve("Grace");
+    team.expect("", "PASS", "ok").await;
+    let unreadable = team.repository.path("approvals/Barbara.json");
+    // Reading it is an error for everybody, also for root, whom permissions do not stop; it cannot even be looked at.
+    for (target, code) in [("/proc/self/mem", "file-unreadable"), ("Barbara.json", "path")] {
+        std::os::unix::fs::symlink(target, &unreadable).expect("a link");
+        team.expect("", "ERROR", code).await;
+        std::fs::remove_file(&unreadable).expect("a link");
+    }
+    team.expect("", "PASS", "ok").await;
+}
+
 #[tokio::test]
 async fn a_change_cannot_add_its_own_approver() {
     let mut team = Team::new();

@@ -183,6 +183,34 @@ async fn release_notes_name_the_version_and_leave_the_older_ones_alone() {
     }
 }
 
+/// A partial clone, or a damaged one: the tree has the file, and its text is not here.
+#[tokio::test]
+async fn what_git_cannot_read_is_no_first_release() {
+    let repository = Repository::new();
+    repository.write("CHANGELOG.md", "# Changelog\n\n## 1.1.0\n\n- Orders\n");
+    let base = repository.commit("ada@example.com", "1.1.0");
+    repository.write("CHANGELOG.md", "# Changelog\n\n## 1.2.0\n\n- Payments\n");
+    let commit = repository.commit("ada@example.com", "1.2.0");
+    let keys = format!(
+        "kind = \"release-notes\"\nchangelog = \"CHANGELOG.md\"\nversion = \"1.2.0\"\nbase = \"{base}\""
+    );
+    repository.run_gate(&commit, &keys).await.expect("FAIL", "notes-rewritten");
+    let object = repository.git(&["rev-parse", &format!("{base}:CHANGELOG.md")]);
+    let (folder, name) = object.split_at(2);
+    std::fs::remove_file(repository.path(&format!(".git/objects/{folder}/{name}"))).expect("a loose object");
+    repository.run_gate(&commit, &keys).await.expect("ERROR", "git");
+    // A folder of that name is not the absence of a file either.
+    let folder = keys.replace("CHANGELOG.md", "docs");
+    repository.write("docs/a.md", "a");
+    let commit = repository.commit("ada@example.com", "A folder");
+    repository.run_gate(&commit, &folder).await.expect("ERROR", "not-a-file");
+    // A first release has nothing before it.
+    let first = keys.replace("CHANGELOG.md", "NEWS.md");
+    repository.write("NEWS.md", "# 1.2.0\n\n- All of it\n");
+    let commit = repository.commit("ada@example.com", "News");
+    repository.run_gate(&commit, &first).await.expect("PASS", "ok");
+}
+
 #[tokio::test]
 async fn a_rollback_plan_was_tried_and_was_quick() {
     let day = |days: i64| {

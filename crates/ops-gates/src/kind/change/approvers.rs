@@ -1,6 +1,6 @@
 //! The people who may approve, and what they signed about a release.
 
-use super::super::evidence::{ENVELOPE_LIMIT, files};
+use super::super::evidence::{envelope, files};
 use super::super::read;
 use super::decision::{APPROVER, ENVIRONMENT, EXPIRES_AT, INCIDENT, KIND};
 use super::words;
@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use ops_core::evidence::{Envelope, Outcome, Record, VerifyingKey};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const SCHEMA: &str = "ops-gates/approvers/v1";
 
@@ -118,7 +118,7 @@ impl Approvers {
             read.map_err(|_| Finding::error(Fault::Internal, "panic", "the search for approvals stopped"))?;
         let mut decisions = Decisions::default();
         let mut newest: BTreeMap<&str, Record> = BTreeMap::new();
-        for (file, envelope) in read.map_err(|error| unresolved("path", error))? {
+        for (file, envelope) in read? {
             let signed = envelope.and_then(|envelope| self.signed(&envelope));
             let counts = signed.and_then(|(person, record)| {
                 bound(&record, subject)?;
@@ -219,15 +219,15 @@ fn bound(record: &Record, ours: &Subject) -> Result<(), String> {
 
 type Read = (String, Result<Envelope, String>);
 
-fn envelopes(pattern: &Path) -> Result<Vec<Read>, String> {
-    let read = |path: &Path| {
-        let length = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
-        if length > ENVELOPE_LIMIT {
-            return Err("too large for an envelope".to_owned());
-        }
-        let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
-        Envelope::from_json(&bytes).map_err(|error| error.to_string())
-    };
+/// The envelopes that a pattern finds. A file that cannot be read could be a no, so that it is an error: taking the right
+/// to read away must not take a no away.
+fn envelopes(pattern: &Path) -> Result<Vec<Read>, Finding> {
+    let unresolved = |code, reason: String| Finding::error(Fault::Unresolved, code, reason);
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(files(pattern)?.iter().map(|path| (name(path), read(path))).collect())
+    let paths = files(pattern).map_err(|error| unresolved("path", error))?;
+    let read = |path: &PathBuf| {
+        let envelope = envelope(path).map_err(|error| unresolved("file-unreadable", error))?;
+        Ok((name(path), envelope))
+    };
+    paths.iter().map(read).collect()
 }

@@ -5,7 +5,7 @@
 //! statement must hold, so that nobody can pick the one that suits; with `time` the newest decides instead.
 
 use super::super::chain;
-use super::records::{CLOCK_SKEW, ENVELOPE_LIMIT, files, finding_of};
+use super::records::{CLOCK_SKEW, envelope, files, finding_of};
 use crate::gate::{Context, Facts, Gate, Wrong};
 use crate::outcome::{Fault, Finding};
 use crate::value::{Span, Text};
@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Predicates whose meaning is known: what must hold in them whatever the plan asks for.
 const ALWAYS: [(&str, &str, &str); 2] = [
@@ -205,7 +205,9 @@ fn search(wanted: &Wanted) -> Result<Finding, Finding> {
     let mut problem = None;
     let mut verified = Vec::new();
     for file in files {
-        match read(&file, &keys, wanted.min_signatures) {
+        // One that cannot be read could be the one that does not hold.
+        let envelope = envelope(&file).map_err(|error| unresolved("file-unreadable", error))?;
+        match envelope.and_then(|envelope| read(&envelope, &keys, wanted.min_signatures)) {
             Ok(statement) => verified.push(statement),
             Err(error) => problem = Some(format!("{}: {error}", file.display())),
         }
@@ -241,13 +243,7 @@ fn search(wanted: &Wanted) -> Result<Finding, Finding> {
 }
 
 /// Reads a statement that enough of the keys signed.
-fn read(file: &Path, keys: &[VerifyingKey], min_signatures: usize) -> Result<Statement, String> {
-    let length = std::fs::metadata(file).map_err(|error| error.to_string())?.len();
-    if length > ENVELOPE_LIMIT {
-        return Err("too large for an envelope".to_owned());
-    }
-    let bytes = std::fs::read(file).map_err(|error| error.to_string())?;
-    let envelope = Envelope::from_json(&bytes).map_err(|error| chain(&error))?;
+fn read(envelope: &Envelope, keys: &[VerifyingKey], min_signatures: usize) -> Result<Statement, String> {
     let payload = envelope.verified_statement(keys).map_err(|error| chain(&error))?;
     let signed = |key: &&VerifyingKey| envelope.verified_statement(std::slice::from_ref(*key)).is_ok();
     let signatures = keys.iter().filter(signed).count();

@@ -17,7 +17,7 @@ pub use attestation::Attestation;
 pub use backup::BackupFreshness;
 pub use drill::DrillRecord;
 pub use migrations::MigrationLint;
-pub(super) use records::{ENVELOPE_LIMIT, files};
+pub(super) use records::{envelope, files};
 pub use rehearsal::Rehearsal;
 pub use secrets::SecretScan;
 pub use signed::{Evidence, Limits};

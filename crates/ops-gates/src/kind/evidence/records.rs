@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// An envelope is small; a larger file is something else.
-pub(in crate::kind) const ENVELOPE_LIMIT: u64 = 4 * 1024 * 1024;
+const ENVELOPE_LIMIT: u64 = 4 * 1024 * 1024;
 
 /// How far the clocks of two machines may differ before a record counts as made in the future.
 pub(super) const CLOCK_SKEW: Duration = Duration::from_secs(300);
@@ -62,7 +62,13 @@ impl Search {
         let mut problem = None;
         let mut records = Vec::new();
         for file in files {
-            match read(&file, &key) {
+            // Who can take the right to read away must not take a newer failure away.
+            let envelope = envelope(&file)
+                .map_err(|error| Finding::error(Fault::Unresolved, "file-unreadable", error))?;
+            let verified = envelope.and_then(|envelope| {
+                envelope.verify(std::slice::from_ref(&key)).map_err(|error| chain(&error))
+            });
+            match verified {
                 Ok(record) => records.push(record),
                 Err(error) => problem = Some(format!("{}: {error}", file.display())),
             }
@@ -150,17 +156,24 @@ pub(in crate::kind) fn files(pattern: &Path) -> Result<Vec<PathBuf>, String> {
     let paths = glob::glob(text).map_err(|error| format!("the path is not a pattern: {error}"))?;
     // What cannot be looked into could hold the newest record, so that it is an error, not an absence.
     let paths: Result<Vec<PathBuf>, _> = paths.collect();
-    paths
-        .map(|paths| paths.into_iter().filter(|path| path.is_file()).collect())
-        .map_err(|error| error.to_string())
+    let mut files = Vec::new();
+    for path in paths.map_err(|error| error.to_string())? {
+        let found = std::fs::metadata(&path)
+            .map_err(|error| format!("cannot look at {}: {error}", path.display()))?;
+        if found.is_file() {
+            files.push(path);
+        }
+    }
+    Ok(files)
 }
 
-fn read(file: &Path, key: &VerifyingKey) -> Result<Record, String> {
-    let length = std::fs::metadata(file).map_err(|error| error.to_string())?.len();
-    if length > ENVELOPE_LIMIT {
-        return Err("too large for an envelope".to_owned());
+/// The envelope in a file. The outer error is that the file cannot be read, so that nobody knows what it says; the inner
+/// one, that it is no envelope.
+pub(in crate::kind) fn envelope(file: &Path) -> Result<Result<Envelope, String>, String> {
+    let unreadable = |error: std::io::Error| format!("cannot read {}: {error}", file.display());
+    if std::fs::metadata(file).map_err(unreadable)?.len() > ENVELOPE_LIMIT {
+        return Ok(Err("too large for an envelope".to_owned()));
     }
-    let bytes = std::fs::read(file).map_err(|error| error.to_string())?;
-    let envelope = Envelope::from_json(&bytes).map_err(|error| chain(&error))?;
-    envelope.verify(std::slice::from_ref(key)).map_err(|error| chain(&error))
+    let bytes = std::fs::read(file).map_err(unreadable)?;
+    Ok(Envelope::from_json(&bytes).map_err(|error| chain(&error)))
 }
