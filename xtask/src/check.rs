@@ -28,8 +28,8 @@ const LONE_FEATURES: [(&str, &str); 8] = [
 ];
 
 /// The programs under examples/, each run as a user would.
-const EXAMPLES: [&str; 7] =
-    ["telemetry", "http-client", "secrets", "rotation", "core", "embed-backup", "gates"];
+const EXAMPLES: [&str; 8] =
+    ["telemetry", "http-client", "secrets", "rotation", "core", "embed-backup", "gates", "gates-kind"];
 
 /// Runs all of it; a word narrows the run to the steps whose name holds it.
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
