@@ -139,8 +139,7 @@ pub async fn apply(
     let _lock = lock(root)?;
     let now = Timestamp::now();
     let name = planned.mitigation.name.as_str();
-    let directory = root.join(format!("{:013}-{name}", now.as_millisecond()));
-    std::fs::create_dir(&directory).map_err(cannot)?;
+    let directory = claim(root, name, now).map_err(cannot)?;
     request.told(Step::Claimed);
     let log = directory.join("mitigation.log");
     let place = Place::logging(planned.mitigations.directory(), &log, request.masker.as_ref(), cancel)?;
@@ -342,6 +341,19 @@ impl Planned<'_> {
     /// What a person would type to take it back.
     pub fn undo_by_hand(&self) -> String {
         self.target.undo_by_hand()
+    }
+}
+
+/// Creates a directory whose name sorts by time; a clock may give the same millisecond twice.
+fn claim(root: &Path, name: &str, now: Timestamp) -> std::io::Result<PathBuf> {
+    let mut number = 1;
+    loop {
+        let again = if number == 1 { String::new() } else { format!("-{number}") };
+        let directory = root.join(format!("{:013}-{name}{again}", now.as_millisecond()));
+        match std::fs::create_dir(&directory) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
+            created => return created.map(|()| directory),
+        }
     }
 }
 
