@@ -4,6 +4,7 @@ use crate::approve::ApproveArgs;
 use crate::ci::Ci;
 use crate::drill::DrillArgs;
 use crate::history::{HistoryArgs, ReportArgs};
+use crate::mitigate::MitigateAction;
 use clap::{Parser, Subcommand, ValueEnum};
 use ops_cli::{CommonArgs, Flag};
 use ops_gates::Span;
@@ -28,6 +29,8 @@ const EXAMPLES: &str = "Examples:
   ops-gate history                                 pass rates, flaky gates, the last green run
   ops-gate report --html health.html               the week on one page
   ops-gate drill redis-killed.toml                 put a fault in, and measure the recovery
+  ops-gate mitigate run checkout-off --policy mitigations.toml --reason 'errors' --apply
+  ops-gate mitigate list                           what is in place; exit 20 if something is overdue
 
 A plan:
   name = \"release\"
@@ -95,6 +98,9 @@ pub(crate) enum Action {
     Drill(DrillArgs),
     /// Tell from past runs: pass rates, flaky gates, durations, the last green run
     History(HistoryArgs),
+    /// Do something reversible to a running system, only as a policy allows, and take it back
+    #[command(subcommand)]
+    Mitigate(MitigateAction),
     /// Make the health report of a week, or of another time
     Report(ReportArgs),
     /// Print the JSON Schema of plans, for an editor

@@ -5,6 +5,7 @@ mod args;
 mod ci;
 mod drill;
 mod history;
+mod mitigate;
 mod notify;
 mod progress;
 mod render;

@@ -5,7 +5,7 @@ use crate::args::{Action, Args, Junit};
 use crate::ci::Ci;
 use crate::progress::Progress;
 use crate::settings::Settings;
-use crate::{drill, history, notify, render, watch};
+use crate::{drill, history, mitigate, notify, render, watch};
 use ops_cli::{Context, Exit, Failure};
 use ops_core::evidence::{SigningKey, VerifyingKey, sha256_hex};
 use ops_gates::report::JunitFlavor;
@@ -44,6 +44,7 @@ pub(crate) async fn run(args: Args, context: Context<Settings>) -> Result<Exit, 
             drill::drill(&drill, &options, &directory, args.dry_run, &context).await
         }
         Some(Action::History(args)) => history::history(args, &context),
+        Some(Action::Mitigate(action)) => mitigate::run(action, &context).await,
         Some(Action::Report(args)) => history::report(args, &context),
         Some(Action::Plan { plan }) => {
             render::plan(&load(&plan, &context)?, context.format).map_err(stdout)?;

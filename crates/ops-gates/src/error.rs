@@ -34,6 +34,12 @@ pub enum ErrorKind {
     NotVerified,
     /// A recorded run cannot be read.
     RunUnreadable,
+    /// A mitigation is not allowed, or the state is not the one that it may change.
+    MitigationRefused,
+    /// A mitigation could not be taken back.
+    MitigationFailed,
+    /// Somebody else holds the lock.
+    Busy,
 }
 
 /// One thing that is wrong in a plan, and where.
@@ -102,6 +108,9 @@ impl Error {
             ErrorKind::EvidenceNotWritten => "evidence-not-written",
             ErrorKind::NotVerified => "run-not-verified",
             ErrorKind::RunUnreadable => "run-unreadable",
+            ErrorKind::MitigationRefused => "mitigation-refused",
+            ErrorKind::MitigationFailed => "mitigation-failed",
+            ErrorKind::Busy => "busy",
         }
     }
 

@@ -58,6 +58,7 @@ mod error;
 mod gate;
 pub mod history;
 mod kind;
+pub mod mitigate;
 pub mod notify;
 mod outcome;
 mod plan;
@@ -75,13 +76,13 @@ pub use condition::When;
 pub use error::{Error, ErrorKind, Problem};
 pub use gate::{Context, Facts, Gate, Objectives, Subject, Wrong};
 pub use kind::{
-    Advisory, Alertmanager, Amqp, Approval, Attestation, BackupFreshness, Benchmark, Better, Capacity,
-    CapacityTool, ChangeRequest, ChangedFiles, Command, Cost, Day, Decision, Dns, DnsRecord, Documents,
-    DrillRecord, Evidence, Freeze, Grafana, Http, Kafka, Kinds, Latency, Limits, Llm, LogQuality, Loki,
-    Measure, MigrationLint, Migrations, Mongodb, Nats, OnEmpty, Otlp, Pairs, PathRule, Phase, Postgres,
-    Prometheus, Promql, QueueLimits, Redis, RedisRole, Rehearsal, ReleaseNotes, RollbackPlan, S3, Sasl,
-    Scanner, SecretScan, Severity, Slo, Starttls, Statuses, Suite, Tcp, Tls, Tool, ToolName, Vulnerabilities,
-    Week, Window,
+    Advisory, AfterWindow, Alertmanager, Amqp, Approval, Attestation, BackupFreshness, Benchmark, Better,
+    Capacity, CapacityTool, ChangeRequest, ChangedFiles, Command, Compare, Cost, Day, Decision, Dns,
+    DnsRecord, Documents, DrillRecord, Evidence, Freeze, GoodWindow, Grafana, Http, Kafka, Kinds, Latency,
+    Limits, Llm, LogQuality, Loki, Measure, Metric, MigrationLint, Migrations, Mongodb, Nats, OnEmpty, Otlp,
+    Pairs, PathRule, Phase, Postgres, Prometheus, Promql, Proposal, QueueLimits, Redis, RedisRole, Rehearsal,
+    ReleaseNotes, RollbackPlan, S3, Sasl, Scanner, SecretScan, Severity, Slo, Starttls, Statuses, Suite, Tcp,
+    Tls, Tool, ToolName, Vulnerabilities, Week, Window,
 };
 pub use outcome::{Fault, Finding, Outcome};
 pub use plan::{Backoff, Class, DEFAULT_TIMEOUT, Plan, PlannedGate, ReadOptions, Retry, schema};

@@ -9,6 +9,7 @@ use secrecy::SecretString;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -147,6 +148,20 @@ impl<'a> Context<'a> {
         if let Ok(capture) = self.capture() {
             capture.note(line);
         }
+    }
+
+    /// Leaves a document for people, masked: at this path, or beside the log of this attempt. Returns where.
+    ///
+    /// # Errors
+    /// The system's, where it cannot be written.
+    pub(crate) fn leave(&self, path: Option<PathBuf>, ending: &str, text: &str) -> io::Result<PathBuf> {
+        let path = path.unwrap_or_else(|| self.parts.log.with_extension(ending));
+        let mut bytes = text.as_bytes().to_vec();
+        if let Some(masker) = self.parts.masker {
+            masker(&mut bytes);
+        }
+        std::fs::write(&path, bytes)?;
+        Ok(path)
     }
 
     /// The log of this attempt, which begins with its first use.

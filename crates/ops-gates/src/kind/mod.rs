@@ -12,6 +12,7 @@ mod capacity;
 mod certificate;
 mod change;
 mod command;
+mod compare;
 mod cost;
 mod dns;
 mod evidence;
@@ -50,6 +51,7 @@ pub use change::{
     RollbackPlan, Week, Window,
 };
 pub use command::Command;
+pub use compare::{AfterWindow, Compare, GoodWindow, Metric, Proposal};
 pub use cost::Cost;
 pub use dns::{Dns, DnsRecord};
 pub use evidence::{
@@ -127,6 +129,7 @@ impl Kinds {
             .with::<ChangeRequest>("change-request")
             .with::<ChangedFiles>("changed-files")
             .with::<Command>("command")
+            .with::<Compare>("compare")
             .with::<Cost>("cost")
             .with::<Dns>("dns")
             .with::<Documents>("documents")

@@ -35,7 +35,7 @@ pub fn cdf(events: u64, trials: u64, share: f64) -> f64 {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of events are far below 2^53")]
-pub(super) fn float(count: u64) -> f64 {
+pub(crate) fn float(count: u64) -> f64 {
     count as f64
 }
 

@@ -94,7 +94,7 @@ fn corrected<T: Copy>(
 }
 
 /// The value at a place of a sorted list, between two neighbours in proportion.
-fn at(sorted: &[f64], place: f64) -> f64 {
+pub(super) fn at(sorted: &[f64], place: f64) -> f64 {
     let position = place.clamp(0.0, 1.0) * float(sorted.len() - 1);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a position within the list")]
     let index = position as usize;

@@ -85,7 +85,7 @@ fn ratio_of_medians(pairs: &[(f64, f64)]) -> f64 {
 }
 
 /// The median, between the two middle ones where there are two.
-fn median(values: &mut [f64]) -> f64 {
+pub(super) fn median(values: &mut [f64]) -> f64 {
     let middle = values.len() / 2;
     let odd = values.len() % 2 == 1;
     let (below, upper, _) = values.select_nth_unstable_by(middle, f64::total_cmp);

@@ -8,6 +8,7 @@
 //! - [`bootstrap`]: intervals by resampling (percentile and BCa, Efron 1987).
 //! - [`rank`]: the Mann–Whitney test, exact also with ties; Cliff's delta; Holm's correction.
 //! - [`compare`]: whether a candidate is not slower than its baseline by more than a margin.
+//! - [`shift`]: how far the median of a series moved between two windows of time (circular blocks, 1992).
 //!
 //! The tests compare with values of SciPy, and the rates of [`compare`] are measured on seeded data.
 
@@ -17,3 +18,4 @@ pub mod compare;
 mod normal;
 pub mod percentile;
 pub mod rank;
+pub mod shift;

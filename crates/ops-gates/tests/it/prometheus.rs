@@ -12,7 +12,7 @@ const STEP: u64 = 60;
 const PAST: u64 = 30 * 3600;
 
 /// A Prometheus that scrapes nothing, ended with the test.
-struct Prometheus {
+pub(crate) struct Prometheus {
     child: Child,
     port: u16,
     _folder: tempfile::TempDir,
@@ -28,6 +28,11 @@ impl Drop for Prometheus {
 impl Prometheus {
     /// None where Prometheus is not installed.
     fn start() -> Option<Self> {
+        Self::start_with(&past())
+    }
+
+    /// With this past, in the text format of OpenMetrics. None where Prometheus is not installed.
+    pub(crate) fn start_with(past: &str) -> Option<Self> {
         let found = Command::new("prometheus").arg("--version").output();
         let promtool = Command::new("promtool").arg("--version").output();
         if !(found.is_ok_and(|it| it.status.success()) && promtool.is_ok_and(|it| it.status.success())) {
@@ -35,7 +40,7 @@ impl Prometheus {
         }
         let folder = tempfile::tempdir().expect("a temporary directory");
         let path = |name: &str| folder.path().join(name);
-        std::fs::write(path("past.txt"), past()).expect("a file");
+        std::fs::write(path("past.txt"), past).expect("a file");
         std::fs::write(path("prometheus.yml"), "global: {}\n").expect("a file");
         let made = Command::new("promtool")
             .args(["tsdb", "create-blocks-from", "openmetrics"])
@@ -71,7 +76,7 @@ impl Prometheus {
         answer.contains(" 200 ").then_some(())
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 }

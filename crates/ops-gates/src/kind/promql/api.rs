@@ -1,4 +1,4 @@
-//! The HTTP API of Prometheus: instant queries, all at the same time.
+//! The HTTP API of Prometheus: instant queries, all at the same time, and ranges.
 
 use super::super::web;
 use crate::gate::Context;
@@ -10,6 +10,7 @@ use reqwest::{Client, Url};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// An answer of a gate has few series; who asks for all of them has made a mistake.
 const BODY_LIMIT: usize = 16 * 1024 * 1024;
@@ -49,6 +50,12 @@ struct Data {
 }
 
 #[derive(Deserialize)]
+struct Matrix {
+    #[serde(default)]
+    values: Vec<(f64, String)>,
+}
+
+#[derive(Deserialize)]
 struct Vector {
     metric: BTreeMap<String, String>,
     value: (f64, String),
@@ -63,7 +70,7 @@ impl<'a> Server<'a> {
     ) -> Result<Self, Finding> {
         let client = web::build(web::builder(context, 0, ca_file)?)?;
         let mut address = web::url(context, url)?;
-        address.set_path(&format!("{}/api/v1/query", address.path().trim_end_matches('/')));
+        address.set_path(&format!("{}/api/v1/", address.path().trim_end_matches('/')));
         Ok(Self {
             client,
             address,
@@ -89,9 +96,32 @@ impl<'a> Server<'a> {
         query: &str,
         time: Timestamp,
     ) -> Result<Vec<Series>, Finding> {
+        let time = seconds(time);
+        let body = self.ask("query", &[("query", query), ("time", &time)]).await?;
+        read(&body).map_err(|unread| self.unread(unread))
+    }
+
+    /// Asks for the values of one series over a time, at each step of it; none where it has no series. Several are an error.
+    pub(in crate::kind) async fn range(
+        &self,
+        query: &str,
+        (start, end): (Timestamp, Timestamp),
+        step: Duration,
+    ) -> Result<Vec<(f64, f64)>, Finding> {
+        let (start, end, step) = (seconds(start), seconds(end), step.as_secs_f64().to_string());
+        let asked = [("query", query), ("start", &start), ("end", &end), ("step", &step)];
+        let body = self.ask("query_range", &asked).await?;
+        read_range(&body).map_err(|unread| self.unread(unread))
+    }
+
+    fn unread(&self, (fault, code, why): Unread) -> Finding {
+        Finding::error(fault, code, format!("{} answered: {why}", self.shown))
+    }
+
+    async fn ask(&self, what: &str, pairs: &[(&str, &str)]) -> Result<Vec<u8>, Finding> {
         let mut address = self.address.clone();
-        let time = format!("{}.{:03}", time.as_second(), time.subsec_millisecond());
-        address.query_pairs_mut().append_pair("query", query).append_pair("time", &time);
+        address.set_path(&format!("{}{what}", address.path()));
+        address.query_pairs_mut().extend_pairs(pairs);
         let sent = self.client.get(address).headers(self.headers.clone()).send().await;
         let response = sent.map_err(|error| web::transport(self.shown, error))?;
         let status = response.status().as_u16();
@@ -100,12 +130,13 @@ impl<'a> Server<'a> {
             return Err(Finding::error(Fault::NotReady, "not-ready", reason));
         }
         let body = web::body(self.shown, response, BODY_LIMIT).await?;
-        let body =
-            body.ok_or_else(|| Finding::error(Fault::Parse, "too-long", "the answer is longer than 16 MiB"))?;
-        read(&body).map_err(|(fault, code, why)| {
-            Finding::error(fault, code, format!("{} answered {status}: {why}", self.shown))
-        })
+        body.ok_or_else(|| Finding::error(Fault::Parse, "too-long", "the answer is longer than 16 MiB"))
     }
+}
+
+/// A time as the API reads it.
+fn seconds(time: Timestamp) -> String {
+    format!("{}.{:03}", time.as_second(), time.subsec_millisecond())
 }
 
 impl Series {
@@ -123,8 +154,8 @@ impl Series {
 
 type Unread = (Fault, &'static str, String);
 
-fn read(body: &[u8]) -> Result<Vec<Series>, Unread> {
-    let parse = |why: String| (Fault::Parse, "answer", why);
+/// The data of an answer that is whole.
+fn data(body: &[u8]) -> Result<Data, Unread> {
     let answer: Answer =
         serde_json::from_slice(body).map_err(|error| parse(format!("no answer of Prometheus: {error}")))?;
     if answer.status != "success" {
@@ -136,7 +167,36 @@ fn read(body: &[u8]) -> Result<Vec<Series>, Unread> {
     if let Some(warning) = answer.warnings.first() {
         return Err((Fault::NoData, "warnings", format!("the answer may not be whole: {warning}")));
     }
-    let data = answer.data.ok_or_else(|| parse("there is no data".to_owned()))?;
+    answer.data.ok_or_else(|| parse("there is no data".to_owned()))
+}
+
+fn parse(why: String) -> Unread {
+    (Fault::Parse, "answer", why)
+}
+
+/// The values of the only series of a range.
+fn read_range(body: &[u8]) -> Result<Vec<(f64, f64)>, Unread> {
+    let data = data(body)?;
+    if data.kind != "matrix" {
+        return Err(parse(format!("a range gives a {}, not a matrix", data.kind)));
+    }
+    let mut matrix: Vec<Matrix> =
+        serde_json::from_value(data.result).map_err(|error| parse(error.to_string()))?;
+    if matrix.len() > 1 {
+        let why = format!("the query gives {} series, expected one; use `sum(…)`", matrix.len());
+        return Err((Fault::Parse, "series", why));
+    }
+    let values = matrix.pop().map(|series| series.values).unwrap_or_default();
+    values
+        .into_iter()
+        .map(|(time, value)| {
+            Ok((time, number(&value).ok_or_else(|| parse(format!("{value:?} is no number")))?))
+        })
+        .collect()
+}
+
+fn read(body: &[u8]) -> Result<Vec<Series>, Unread> {
+    let data = data(body)?;
     let wrong = |error: serde_json::Error| parse(error.to_string());
     let series = match data.kind.as_str() {
         "vector" => {

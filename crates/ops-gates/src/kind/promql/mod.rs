@@ -15,6 +15,7 @@ use crate::outcome::{Fault, Finding};
 use crate::value::{Span, Text, Threshold};
 use api::{Series, Server};
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use lint::Lint;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -131,6 +132,27 @@ pub(super) fn resolved(context: &Context<'_>, query: &Text) -> Result<(String, L
     }
 }
 
+/// Whether all that a query reads was being written at a time.
+pub(super) async fn fresh(
+    server: &Server<'_>,
+    lint: &Lint,
+    max_age: Span,
+    time: Timestamp,
+) -> Result<(), Finding> {
+    for selector in &lint.selectors {
+        let ages = server.query_at(&format!("max(time() - timestamp({selector}))"), time).await?;
+        let Some(age) = ages.first().map(|series| series.value) else {
+            let reason = format!("there is no current sample of `{selector}`");
+            return Err(Finding::error(Fault::NoData, "no-sample", reason));
+        };
+        if age.is_nan() || age > max_age.get().as_secs_f64() {
+            let reason = format!("a sample of `{selector}` is {age:.0} s old, at most {max_age} is accepted");
+            return Err(Finding::error(Fault::NoData, "stale", reason).measured("age_seconds", age));
+        }
+    }
+    Ok(())
+}
+
 impl Promql {
     async fn ask(&self, context: &Context<'_>) -> Result<Finding, Finding> {
         let (query, lint) = resolved(context, &self.query)?;
@@ -154,27 +176,8 @@ impl Promql {
             return Ok(Finding::pass(format!("the answer is empty, which is good because {because}"))
                 .measured("series", 0.0));
         }
-        self.fresh(&server, &lint).await?;
+        fresh(&server, &lint, self.max_age, server.time()).await?;
         Ok(self.judge(&answer))
-    }
-
-    /// Whether all that the query reads is still being written.
-    async fn fresh(&self, server: &Server<'_>, lint: &Lint) -> Result<(), Finding> {
-        for selector in &lint.selectors {
-            let ages = server.query(&format!("max(time() - timestamp({selector}))")).await?;
-            let Some(age) = ages.first().map(|series| series.value) else {
-                let reason = format!("there is no current sample of `{selector}`");
-                return Err(Finding::error(Fault::NoData, "no-sample", reason));
-            };
-            if age.is_nan() || age > self.max_age.get().as_secs_f64() {
-                let reason = format!(
-                    "a sample of `{selector}` is {age:.0} s old, at most {} is accepted",
-                    self.max_age
-                );
-                return Err(Finding::error(Fault::NoData, "stale", reason).measured("age_seconds", age));
-            }
-        }
-        Ok(())
     }
 
     fn judge(&self, answer: &[Series]) -> Finding {
