@@ -333,7 +333,7 @@ impl Judged<'_> {
             .measured(format!("{name}_good_samples"), count(self.samples.0))
             .measured(format!("{name}_after_samples"), count(self.samples.1))
             .judged_by(format!(
-                "{name}_{key} < {} ({}), {better} is better, wrong in at most {error_percent} %",
+                "{name}_{key} < {} ({}), {better} is better, nominal error {error_percent} %",
                 margin.get(),
                 margin.origin()
             ))

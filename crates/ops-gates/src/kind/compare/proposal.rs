@@ -103,8 +103,8 @@ impl Proposal {
         }
         let _ = writeln!(
             text,
-            "\nThe bounds are those of a block bootstrap of both medians; a false alarm, among all metrics together, has a rate of at most \
-             {error_percent} % when the true worsening equals what is tolerated. The windows lie one after the other: what else \
+            "\nThe bounds are those of a block bootstrap of both medians, with a nominal rate of false alarms of {error_percent} % among all \
+             metrics together when the true worsening equals what is tolerated. The windows lie one after the other: what else \
              changed between them is in these numbers too."
         );
         text.push_str("\n## If it is decided\n\n");
