@@ -11,7 +11,7 @@ const SKEW: Duration = Duration::from_secs(60);
 /// What must hold for a run beside its signature. Nothing is demanded by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Demands {
-    /// The digest of what is deployed, as `algorithm:hex`; the run must be about it.
+    /// The digest of what is deployed, as `algorithm:hex`: the subject of the run, or one of its artifacts.
     pub subject: Option<String>,
     /// How long ago the run may have ended.
     pub max_age: Option<Duration>,
@@ -65,8 +65,12 @@ fn about(wanted: &str, record: &RunRecord) -> Result<(), Error> {
     let Some(subject) = &record.subject else {
         return Err(refuse(record, format!("it names no subject, so that it says nothing about {wanted}")));
     };
+    let is_it = |digest: &String| digest.eq_ignore_ascii_case(hex);
+    // Who deploys an artifact knows its digest, and not always the commit.
+    if record.artifacts.iter().chain([subject]).filter_map(|it| it.digest.get(algorithm)).any(is_it) {
+        return Ok(());
+    }
     match subject.digest.get(algorithm) {
-        Some(digest) if digest.eq_ignore_ascii_case(hex) => Ok(()),
         Some(digest) => Err(refuse(record, format!("it is about {algorithm}:{digest}, not {wanted}"))),
         None => Err(refuse(record, format!("its subject `{}` has no {algorithm} digest", subject.name))),
     }

@@ -57,6 +57,8 @@ impl RunDirectory {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(holds_a_run()),
             created => created.map_err(cannot("create run directory"))?,
         }
+        // Evidence inside a repository must not make the subject one with changes that are not committed.
+        fs::write(path.join(".gitignore"), "*\n").map_err(cannot("write to run directory"))?;
         let verdict = json(record).map_err(cannot("write to run directory"))?;
         put(path, VERDICT, &verdict).map_err(cannot("write to run directory"))?;
         let events = File::create_new(path.join(EVENTS)).map_err(cannot("write to run directory"))?;

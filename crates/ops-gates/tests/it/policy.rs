@@ -259,6 +259,18 @@ async fn a_waiver_opens_one_gate_for_one_commit_for_a_while_by_somebody_else() {
 }
 
 #[tokio::test]
+async fn a_run_within_the_repository_leaves_it_clean() {
+    let site = Site::new("[[require]]\nid = \"a\"\n");
+    let plan = site.plan(&format!("name = \"x\"\n{SUBJECT}{}", gate("a", "true", ""))).expect("a plan");
+    for name in ["first", "second"] {
+        let directory = site.folder.path().join("evidence").join(name);
+        let runner = Runner::new(options());
+        let record = runner.run(&plan, &directory, CancellationToken::new()).await.expect("a clean subject");
+        assert_eq!(record.verdict, Verdict::Passed, "{}", record.reason);
+    }
+}
+
+#[tokio::test]
 async fn the_subject_is_committed_and_stays_what_it_was() {
     let site = Site::new("[[require]]\nid = \"a\"\n");
     let plan = site.plan(&format!("name = \"x\"\n{SUBJECT}{}", gate("a", "true", ""))).expect("a plan");
