@@ -136,7 +136,7 @@ pub async fn apply(
 ) -> Result<Applied, Error> {
     let cannot = |error| Error::io(ErrorKind::RunDirectory, "create mitigation directory", root, error);
     std::fs::create_dir_all(root).map_err(cannot)?;
-    let _lock = lock(root)?;
+    let _lock = lock(root).await?;
     let now = Timestamp::now();
     let name = planned.mitigation.name.as_str();
     let directory = claim(root, name, now).map_err(cannot)?;
@@ -195,7 +195,7 @@ pub async fn undo(directory: &Path, request: &Request) -> Result<(Record, bool),
         .map_err(|error| Error::io(ErrorKind::RunUnreadable, "find", directory, error))?;
     let root = absolute.parent().unwrap_or(&absolute).to_path_buf();
     Record::load(&absolute)?;
-    let _lock = lock(&root)?;
+    let _lock = lock(&root).await?;
     // Read again: until now somebody else may have taken it back.
     let mut record = Record::load(&absolute)?;
     if record.phase == Phase::Undone {
@@ -357,15 +357,19 @@ fn claim(root: &Path, name: &str, now: Timestamp) -> std::io::Result<PathBuf> {
     }
 }
 
-fn lock(root: &Path) -> Result<File, Error> {
+async fn lock(root: &Path) -> Result<File, Error> {
     let path = root.join(".lock");
     let file = File::options().create(true).append(true).open(&path);
     let file = file.map_err(|error| Error::io(ErrorKind::RunDirectory, "open lock", &path, error))?;
-    file.try_lock().map_err(|_| {
-        let message = format!("another mitigation is being done or undone in {}", root.display());
-        Error::new(ErrorKind::Busy, message)
-    })?;
-    Ok(file)
+    // A program that another thread is just starting has a copy of our files, and so of the lock, for a moment.
+    for _ in 0..100 {
+        if file.try_lock().is_ok() {
+            return Ok(file);
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let message = format!("another mitigation is being done or undone in {}", root.display());
+    Err(Error::new(ErrorKind::Busy, message))
 }
 
 fn refused(name: &str, why: &str) -> Error {

@@ -297,7 +297,12 @@ fn a_slow_command_is_killed_with_what_it_started() {
     let slow = with(&text, references().command_timeout(Duration::from_millis(300)));
     check_refused(slow, ErrorKind::CommandFailed, "the program did not end within 0.3 s and was killed");
     let pid: u32 = fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
-    assert!(!ops_testkit::is_running(pid), "the grandchild lives on");
+    // The signal was sent; how soon the kernel ends the process is its own business.
+    let patience = std::time::Instant::now() + Duration::from_secs(10);
+    while ops_testkit::is_running(pid) {
+        assert!(std::time::Instant::now() < patience, "the grandchild lives on");
+        std::thread::sleep(Duration::from_millis(10));
+    }
     // One that closes its output and stays is slow too.
     let text = r#"exec://["sh", "-c", "exec >&-; sleep 1000"]"#;
     let silent = with(text, references().command_timeout(Duration::from_millis(300)));
