@@ -10,7 +10,7 @@ mod rotate;
 mod sarif;
 mod scan;
 
-use args::{Action, Args, Settings};
+use args::{Action, Args, Rotated, Settings};
 use ops_cli::{Command, CommonArgs, Context, Exit, Failure, Flag};
 
 impl Command for Args {
@@ -33,7 +33,10 @@ impl Command for Args {
             Some(Action::Example(args)) => program::example(&args).await,
             Some(Action::Check(args)) => program::check(&args, &context).await,
             Some(Action::Show(args)) => program::show(&args, &context).await,
-            Some(Action::Rotate(args)) => rotate::run(args, &context).await,
+            Some(Action::Rotate(args)) => match args.what {
+                Rotated::Postgres(args) => rotate::postgres(args, &context).await,
+                Rotated::OpenBao(args) => openbao::run(args, &context).await,
+            },
             Some(Action::Due(args)) => rotate::due(&args, &context),
             Some(Action::Scan(args)) => scan::run(args, context).await,
             None => {

@@ -1,7 +1,6 @@
 //! `rotate` and `due`: plan, show, apply with a line of audit for each step; and the schedule.
 
-use crate::args::{DueArgs, PostgresArgs, PostgresSettings, RotateArgs, Rotated, Settings};
-use crate::openbao;
+use crate::args::{DueArgs, PostgresArgs, PostgresSettings, Settings};
 use crate::postgres::Postgres;
 use ops_cli::{Context, Exit, Failure, Format, output};
 use ops_core::connection::ConnectionSettings;
@@ -36,14 +35,7 @@ struct Rotation<'a> {
     record: Option<Record>,
 }
 
-pub(crate) async fn run(args: RotateArgs, context: &Context<Settings>) -> Result<Exit, Failure> {
-    match args.what {
-        Rotated::Postgres(args) => postgres(args, context).await,
-        Rotated::OpenBao(args) => openbao::run(args, context).await,
-    }
-}
-
-async fn postgres(args: PostgresArgs, context: &Context<Settings>) -> Result<Exit, Failure> {
+pub(crate) async fn postgres(args: PostgresArgs, context: &Context<Settings>) -> Result<Exit, Failure> {
     if args.roles.len() > 2 {
         return Err(Failure::new(Exit::Usage, "at most two roles take turns"));
     }
