@@ -128,7 +128,7 @@ impl Prometheus {
     async fn targets(&self, web: &Web<'_>) -> Result<(usize, usize), Finding> {
         let answer = data(web, "/api/v1/targets", &[("state", "active")]).await?;
         let targets = list(&answer, "/activeTargets")?;
-        let (mut ups, mut downs, mut last_error) = (0, 0, String::new());
+        let (mut ups, mut downs, mut unknowns, mut last_error) = (0, 0, 0, String::new());
         for (job, least) in &self.jobs {
             let of_job = |health: &str| {
                 let matches = |target: &&Value| {
@@ -149,6 +149,7 @@ impl Prometheus {
             }
             ups += up;
             downs += down.len();
+            unknowns += unknown;
             if !down.is_empty() {
                 last_error = why(&down);
             }
@@ -156,6 +157,11 @@ impl Prometheus {
         if downs > self.max_down {
             let reason = format!("{downs} targets are down, more than {}{last_error}", self.max_down);
             return Err(Finding::fail("targets-down", reason));
+        }
+        // What was not looked at yet may be down.
+        if downs + unknowns > self.max_down {
+            let reason = format!("{unknowns} targets were not scraped yet");
+            return Err(Finding::error(Fault::NotReady, "not-scraped", reason));
         }
         Ok((ups, downs))
     }
