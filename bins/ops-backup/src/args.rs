@@ -139,6 +139,10 @@ pub(crate) struct BackupArgs {
     /// With --remote, read everything again, and compare, where the last backup that did so is older than this
     #[arg(long, value_name = "AGE", default_value = "7d", requires = "remote")]
     pub(crate) whole_after: String,
+    /// With --remote, how the server compresses what it sends: auto, none, lz4 or zstd. auto is the best that the server
+    /// knows, and none where it is on this machine. Needs PostgreSQL 15
+    #[arg(long, value_name = "METHOD", default_value = "auto", requires = "remote")]
+    pub(crate) wire_compression: String,
     /// The server is a standby, and the backup is to be taken from it
     #[arg(long, conflicts_with = "tree")]
     pub(crate) from_standby: bool,
@@ -253,7 +257,7 @@ pub(crate) struct RestoreArgs {
     /// Put a tablespace somewhere else
     #[arg(long = "tablespace", value_name = "OID=DIR")]
     pub(crate) tablespaces: Vec<String>,
-    /// Put all other tablespaces into directories below this one, which exists; they are named by their OID
+    /// Put all other tablespaces into directories below this one, which is made where it is absent; they are named by their OID
     #[arg(long, value_name = "DIR")]
     pub(crate) tablespaces_into: Option<PathBuf>,
     /// Only show what would be done

@@ -7,6 +7,7 @@ use ops_cli::{Exit, Failure};
 pub(crate) fn failed(error: &Error) -> Failure {
     let exit = match error.kind() {
         ErrorKind::Configuration
+        | ErrorKind::Denied
         | ErrorKind::NotARepository
         | ErrorKind::Postgres
         | ErrorKind::WrongRole
@@ -48,8 +49,10 @@ fn hint(kind: ErrorKind) -> Option<&'static str> {
         }
         ErrorKind::Timeout => "look for the failure of archive_command in the server's log",
         ErrorKind::Unavailable => "is the server running, and does --postgres name it as psql would?",
-        ErrorKind::Storage => {
-            "can this machine reach the store, and may these credentials read and write there?"
+        ErrorKind::Storage => "can this machine reach the store, and does it work?",
+        ErrorKind::Denied => {
+            "the store answers, and does not take these credentials or let them do this: look at the key, the secret, \
+             the region and the clock, and at what the store allows them"
         }
         _ => return None,
     })

@@ -4,6 +4,7 @@ use crate::args::TargetArgs;
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 use ops_backup::{
     Compression, IncrementalUse, Lsn, RecoveryTarget, SystemIdentifier, TargetAction, TargetTimeline,
+    WireCompression,
 };
 use ops_cli::{Exit, Failure};
 use std::collections::BTreeMap;
@@ -29,6 +30,20 @@ pub(crate) fn incremental(text: &str) -> Result<IncrementalUse, Failure> {
         _ => Err(Failure::new(
             Exit::Usage,
             format!("--incremental: `{text}` is none of auto, never and require"),
+        )),
+    }
+}
+
+/// How the server compresses what it sends: `auto`, `none`, `lz4` or `zstd`.
+pub(crate) fn wire_compression(text: &str) -> Result<WireCompression, Failure> {
+    match text {
+        "auto" => Ok(WireCompression::Auto),
+        "none" => Ok(WireCompression::None),
+        "lz4" => Ok(WireCompression::Lz4),
+        "zstd" => Ok(WireCompression::Zstd),
+        _ => Err(Failure::new(
+            Exit::Usage,
+            format!("--wire-compression: `{text}` is none of auto, none, lz4 and zstd"),
         )),
     }
 }

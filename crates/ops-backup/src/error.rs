@@ -40,6 +40,8 @@ pub enum ErrorKind {
     Io,
     /// The object store failed or refused the request.
     Storage,
+    /// The object store does not take these credentials, or does not let them do this.
+    Denied,
     /// The PostgreSQL server does not answer or ended the session.
     Unavailable,
     /// The PostgreSQL server refused a request or is not set up for backups.
@@ -53,7 +55,7 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    const ALL: [ErrorKind; 19] = [
+    const ALL: [ErrorKind; 20] = [
         ErrorKind::Configuration,
         ErrorKind::NotARepository,
         ErrorKind::Unsupported,
@@ -68,6 +70,7 @@ impl ErrorKind {
         ErrorKind::NoSpace,
         ErrorKind::Io,
         ErrorKind::Storage,
+        ErrorKind::Denied,
         ErrorKind::Unavailable,
         ErrorKind::Postgres,
         ErrorKind::WrongRole,
@@ -97,6 +100,7 @@ impl ErrorKind {
             ErrorKind::NoSpace => "backup.no-space",
             ErrorKind::Io => "backup.io",
             ErrorKind::Storage => "backup.storage",
+            ErrorKind::Denied => "backup.denied",
             ErrorKind::Unavailable => "backup.unavailable",
             ErrorKind::Postgres => "backup.postgres",
             ErrorKind::WrongRole => "backup.wrong-role",
@@ -155,6 +159,9 @@ impl Error {
     pub(crate) fn storage(operation: impl fmt::Display, source: object_store::Error) -> Self {
         let kind = match &source {
             object_store::Error::NotFound { .. } => ErrorKind::NotFound,
+            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+                ErrorKind::Denied
+            }
             other if is_storage_full(other) => ErrorKind::NoSpace,
             _ => ErrorKind::Storage,
         };

@@ -57,7 +57,9 @@ mod repo;
 mod transfer;
 pub mod wal;
 
-pub use engine::{Engine, IncrementalUse, PostgresEngine, RemoteEngine, TakenFrom, TreeEngine};
+pub use engine::{
+    Engine, IncrementalUse, PostgresEngine, RemoteEngine, TakenFrom, TreeEngine, WireCompression,
+};
 pub use error::{Error, ErrorKind};
 pub use job::audit::{self, WalAudit, audit_wal};
 pub use job::backup::{BackupOptions, BaseChoice, ChangeDetection, backup};

@@ -62,6 +62,7 @@ fn engine(args: &BackupArgs, job: &Job<'_>) -> Result<Box<dyn Engine>, Failure> 
         let mut engine = RemoteEngine::new(server);
         (engine.taken_from, engine.archive_timeout) = (taken_from, archive_timeout);
         engine.incremental = parse::incremental(&args.incremental)?;
+        engine.wire_compression = parse::wire_compression(&args.wire_compression)?;
         engine.whole_after = parse::age("--whole-after", &args.whole_after)?.unsigned_abs();
         if let Some(label) = &args.label {
             engine.label.clone_from(label);

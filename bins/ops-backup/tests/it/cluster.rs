@@ -135,7 +135,7 @@ fn backup_list_verify_restore_and_rehearse() {
     assert!(!place.json(&["list"])["clusters"][0]["backups"][0]["rehearsed"].is_null());
 
     let (code, said) = place.run(&["rehearse", "--backup", "no-such-backup", "--scratch", "."]);
-    assert!(code == 20 && said.contains("no-such-backup"), "another backup was rehearsed: {said}");
+    assert!(code == 65 && said.contains("no-such-backup"), "another backup was rehearsed: {said}");
     let expired = place.json(&["expire", "--keep-last", "1", "--grace", "0s"]);
     assert_eq!(expired["backups"], Value::from([text(&taken["backup"]["id"])]));
     assert_eq!(place.json(&["verify"])["proven"], true);

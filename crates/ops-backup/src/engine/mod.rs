@@ -36,7 +36,7 @@ use crate::repo::Repository;
 use crate::repo::catalog::{Backup, BackupSource, BadPage};
 pub(crate) use list::{Facts, FileList, Item, Kind, Parent};
 pub use postgres::{PostgresEngine, TakenFrom};
-pub use remote::{IncrementalUse, RemoteEngine};
+pub use remote::{IncrementalUse, RemoteEngine, WireCompression};
 pub use tree::TreeEngine;
 
 /// Something that backups can be taken of; see [`PostgresEngine`], [`RemoteEngine`] and [`TreeEngine`].

@@ -3,6 +3,7 @@
 pub mod control;
 pub(crate) mod files;
 pub(crate) mod incremental;
+pub(crate) mod inflate;
 pub(crate) mod lsn;
 pub(crate) mod manifest;
 pub(crate) mod page;

@@ -78,11 +78,11 @@ impl Measurements {
 /// How far the archive goes, along the timelines that replay follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ArchiveEnd {
-    /// The first position of the newest segment.
+    /// The first position of the newest segment that is complete.
     pub(super) begins: Lsn,
-    /// The position after it.
+    /// The position after it, or after what is known of the next one.
     pub(super) ends: Lsn,
-    /// When it was stored, by the clock of the store.
+    /// When the last of it was stored, by the clock of the store.
     pub(super) stored_at: Option<Timestamp>,
     /// The first segment that is missing while later ones are there; the newest segment is then the one before.
     pub(super) gap: Option<SegmentName>,

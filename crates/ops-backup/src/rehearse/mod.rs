@@ -68,7 +68,8 @@ pub struct Rehearsal {
 /// Cancel through `monitor` rather than by dropping the future: then this returns once all is cleaned up.
 ///
 /// # Errors
-/// `Cancelled`; `Configuration` where the request cannot work on this machine; an error of the repository where not
+/// `Cancelled`; `NotFound` where no backup has the name that is asked for; `Configuration` where the request cannot work on
+/// this machine; an error of the repository where not
 /// even a backup could be looked up. A backup that does not restore is no error: it gives a record that says so.
 pub async fn rehearse(
     repository: &Repository,
@@ -79,6 +80,8 @@ pub async fn rehearse(
     let mut journal = Journal::begin(options);
     let backup = match run::choose(repository, options).await {
         Ok(backup) => backup,
+        // No backup of that name is nothing to judge.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
         Err(error) if record::tells_of_the_backup(error.kind()) => {
             journal.about_repository(repository).await?;
             journal.error("restore", &error);

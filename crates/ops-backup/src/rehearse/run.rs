@@ -21,7 +21,7 @@ use crate::postgres::lsn::Lsn;
 use crate::postgres::recovery::{RecoveryTarget, TargetAction, TargetTimeline};
 use crate::repo::Repository;
 use crate::repo::catalog::{Backup, BackupSource, PostgresBackup};
-use crate::wal::archive;
+use crate::wal::{archive, tail};
 
 /// What all phases share.
 pub(super) struct Run<'a> {
@@ -82,7 +82,15 @@ impl Run<'_> {
             stored_at = archive::stored_at(self.repository, cluster, timeline, newest).await?.or(stored_at);
         }
         let begins = Lsn(reach.end.0.saturating_sub(cluster.segment_size.bytes()));
-        Ok(ArchiveEnd { begins, ends: reach.end, stored_at, gap: reach.missing.first().copied() })
+        let mut ends = reach.end;
+        // The copy gets what is known of the segment behind the last one, so that is what it is measured by.
+        if self.options().restore_command_with_tail.is_some()
+            && let Some(tail) = restore::tail(self.repository, self.facts, &history, &reach).await?
+        {
+            ends = tail.lsn;
+            stored_at = tail::stored_at(self.repository, cluster, &tail).await?.or(stored_at);
+        }
+        Ok(ArchiveEnd { begins, ends, stored_at, gap: reach.missing.first().copied() })
     }
 
     /// Says whether the copy is worth starting.

@@ -50,5 +50,5 @@ async fn azurite_keeps_the_contract_and_holds_a_repository() {
     // A refusal is final, and no matter of patience.
     let wrong = open(&azure, &location, "d3Jvbmc=");
     let error = Repository::open(wrong, None).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Storage, "{error:?}");
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
 }

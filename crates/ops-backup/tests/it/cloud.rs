@@ -238,7 +238,11 @@ mod s3 {
                 if asked == 1 { answer(status, "", b"<Error/>") } else { answer("404 Not Found", "", b"") }
             });
             let error = open(&server.endpoint).await.unwrap_err();
-            let expected = if again { ErrorKind::NotARepository } else { ErrorKind::Storage };
+            let expected = match status {
+                "403 Forbidden" | "401 Unauthorized" => ErrorKind::Denied,
+                _ if again => ErrorKind::NotARepository,
+                _ => ErrorKind::Storage,
+            };
             assert_eq!(error.kind(), expected, "{status}: {error:?}");
             assert_eq!(server.requests.try_iter().count(), 1 + usize::from(again), "{status}");
         }

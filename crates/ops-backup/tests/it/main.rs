@@ -39,6 +39,8 @@ mod store;
 mod stranger;
 mod summaries;
 mod support;
+mod tail;
 mod targets;
 mod updates;
 mod wal;
+mod wire;

@@ -27,7 +27,7 @@ async fn over_network(site: &Site) -> Backup {
     try_with(site, &engine(site)).await.unwrap()
 }
 
-async fn try_with(site: &Site, engine: &RemoteEngine) -> Result<Backup, Error> {
+pub(crate) async fn try_with(site: &Site, engine: &RemoteEngine) -> Result<Backup, Error> {
     backup(&site.repository, engine, &BackupOptions::default(), &Monitor::default()).await
 }
 
@@ -37,7 +37,7 @@ async fn from_files(site: &Site) -> Backup {
     site.try_backup(&options, &Monitor::default()).await.unwrap()
 }
 
-fn at_rest(cluster: NewCluster) -> NewCluster {
+pub(crate) fn at_rest(cluster: NewCluster) -> NewCluster {
     cluster.setting("autovacuum", "off")
 }
 
@@ -243,6 +243,21 @@ pub(crate) struct Wire {
     pub(crate) left: AtomicU64,
     /// The first text of this kind is changed on the way.
     pub(crate) spoils: AtomicBool,
+    /// A bit of the byte before which so many are left is changed; zero for none.
+    pub(crate) flips: AtomicU64,
+}
+
+impl Wire {
+    /// Passes on everything, as it is.
+    pub(crate) fn new() -> Arc<Self> {
+        let (left, flips) = (AtomicU64::new(u64::MAX), AtomicU64::new(0));
+        Arc::new(Wire { left, spoils: AtomicBool::new(false), flips })
+    }
+
+    /// Returns how many bytes were passed on.
+    pub(crate) fn passed(&self) -> u64 {
+        u64::MAX - self.left.load(Ordering::Relaxed)
+    }
 }
 
 pub(crate) const NEEDLE: &[u8] = b"a needle in the stream";
@@ -270,6 +285,11 @@ pub(crate) async fn proxy(to: u16, wire: Arc<Wire>) -> u16 {
                     {
                         buffer[at] ^= 1;
                     }
+                    let flips = wire.flips.load(Ordering::Relaxed);
+                    if flips > left - may as u64 && flips <= left {
+                        buffer[usize::try_from(left - flips).unwrap()] ^= 1;
+                        wire.flips.store(0, Ordering::Relaxed);
+                    }
                     if to_client.write_all(&buffer[..may]).await.is_err() || may < read {
                         break;
                     }
@@ -287,14 +307,14 @@ async fn a_connection_cut_anywhere_leaves_no_backup_and_the_next_one_is_whole() 
     site.psql("CREATE TABLE t AS SELECT n, md5(n::text) AS x FROM generate_series(1, 100000) AS n");
     let needle = std::str::from_utf8(NEEDLE).unwrap();
     site.psql(&format!("CREATE TABLE n AS SELECT n, '{needle}' AS x FROM generate_series(1, 1000) AS n"));
-    let wire = Arc::new(Wire { left: AtomicU64::new(u64::MAX), spoils: AtomicBool::new(false) });
+    let wire = Wire::new();
     let port = proxy(site.postgres.port(), Arc::clone(&wire)).await;
     let url = site.postgres.url().replace(&format!(":{}/", site.postgres.port()), &format!(":{port}/"));
     let engine = RemoteEngine::new(ConnectionSettings::parse(&url).unwrap());
 
     // How many bytes a whole one takes: the last cut is close to the end.
     let whole = try_with(&site, &engine).await.unwrap();
-    let all = u64::MAX - wire.left.load(Ordering::Relaxed);
+    let all = wire.passed();
     assert!(all > whole.raw_bytes, "{all} of {}", whole.raw_bytes);
     let mut cuts = vec![0, 1, 100, 700, 1_500, 3_000, 10_000, 100_000, 5_000_000, all / 2, all * 9 / 10];
     cuts.extend([all - 200_000, all - 60_000, all - 20_000]);

@@ -57,7 +57,7 @@ fn cluster(server: &Postgres) -> Cluster {
     ControlFile::read(server.data_dir()).unwrap().cluster
 }
 
-fn options(interval: Duration) -> ReceiveOptions {
+pub(crate) fn options(interval: Duration) -> ReceiveOptions {
     let mut options = ReceiveOptions::new(SLOT);
     options.create_slot = true;
     options.flush_interval = interval;
@@ -67,17 +67,17 @@ fn options(interval: Duration) -> ReceiveOptions {
 
 const SOON: Duration = Duration::from_millis(100);
 /// Longer than any test.
-const NEVER: Duration = Duration::from_secs(3600);
+pub(crate) const NEVER: Duration = Duration::from_secs(3600);
 
 /// A receiver in a task of its own.
-struct Receiving {
+pub(crate) struct Receiving {
     task: JoinHandle<Result<Status, Error>>,
     stop: CancellationToken,
     status: watch::Receiver<Status>,
 }
 
 impl Receiving {
-    fn start(repository: &Repository, server: &Postgres, options: ReceiveOptions) -> Self {
+    pub(crate) fn start(repository: &Repository, server: &Postgres, options: ReceiveOptions) -> Self {
         Receiving::from(repository, connection(server), options)
     }
 
@@ -90,7 +90,7 @@ impl Receiving {
         Receiving { task, stop, status }
     }
 
-    async fn until(&mut self, what: &str, holds: impl FnMut(&Status) -> bool) -> Status {
+    pub(crate) async fn until(&mut self, what: &str, holds: impl FnMut(&Status) -> bool) -> Status {
         let mut watched = self.status.clone();
         let waited = tokio::time::timeout(Duration::from_secs(60), watched.wait_for(holds)).await;
         match waited {
@@ -104,7 +104,7 @@ impl Receiving {
         self.until(&format!("durable up to {lsn}"), |status| status.durable >= Some(lsn)).await
     }
 
-    async fn stop(self) -> Status {
+    pub(crate) async fn stop(self) -> Status {
         self.stop.cancel();
         self.task.await.unwrap().unwrap()
     }
@@ -119,7 +119,7 @@ fn lsn(server: &Postgres, sql: &str) -> Lsn {
     server.psql(&format!("SELECT {sql}")).unwrap().parse().unwrap()
 }
 
-fn flushed(server: &Postgres) -> Lsn {
+pub(crate) fn flushed(server: &Postgres) -> Lsn {
     lsn(server, "pg_current_wal_flush_lsn()")
 }
 

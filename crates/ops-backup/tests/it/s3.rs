@@ -77,5 +77,5 @@ async fn backup_wal_verify_and_restore_through_s3() {
 
     let wrong = location::open(&location, &s3_options(&endpoint, key, "wrong")).unwrap();
     let error = Repository::open(wrong, None).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Storage, "{error:?}");
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
 }

@@ -3,11 +3,11 @@
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use ops_backup::{
     Backup, BackupOptions, BaseChoice, ChangeDetection, Error, ErrorKind, IncrementalUse, Monitor,
-    RecoveryTarget, RemoteEngine, VerifyOptions, backup, verify,
+    RecoveryTarget, RemoteEngine, VerifyOptions, WireCompression, backup, verify,
 };
 use ops_core::connection::ConnectionSettings;
 use ops_testkit::{NewCluster, TestUser};
@@ -38,9 +38,10 @@ async fn take(site: &Site, engine: &RemoteEngine, options: &BackupOptions) -> Re
     backup(&site.repository, engine, options, &Monitor::default()).await
 }
 
-/// What changed since the last one; fails where the server is asked for more.
+/// What changed since the last one, compressed on its way; fails where the server is asked for more.
 async fn changes(site: &Site) -> Backup {
-    let engine = RemoteEngine { incremental: IncrementalUse::Require, ..engine(site) };
+    let wire_compression = WireCompression::Zstd;
+    let engine = RemoteEngine { incremental: IncrementalUse::Require, wire_compression, ..engine(site) };
     take(site, &engine, &BackupOptions::default()).await.unwrap()
 }
 
@@ -262,13 +263,13 @@ async fn a_connection_cut_anywhere_and_a_page_spoilt_on_the_way_leave_no_backup(
         site.psql(&format!("UPDATE t SET x = '{round} {needle}' WHERE n % 400 = {round}"));
     };
     change(1);
-    let wire = Arc::new(Wire { left: AtomicU64::new(u64::MAX), spoils: AtomicBool::new(false) });
+    let wire = Wire::new();
     let port = proxy(site.postgres.port(), Arc::clone(&wire)).await;
     let url = site.postgres.url().replace(&format!(":{}/", site.postgres.port()), &format!(":{port}/"));
     let engine = RemoteEngine::new(ConnectionSettings::parse(&url).unwrap());
     let second = take(&site, &engine, &BackupOptions::default()).await.unwrap();
     assert_eq!(step(&second), Some(1));
-    let all = u64::MAX - wire.left.load(Ordering::Relaxed);
+    let all = wire.passed();
     assert!(all < first.raw_bytes / 4, "{all} of {} bytes came", first.raw_bytes);
     change(2);
     let mut cuts = vec![0, 700, 1_500, 2_500, 4_000, 20_000, 300_000, all / 3, all / 2, all * 3 / 4];

@@ -154,3 +154,39 @@ impl Drop for Unmount {
         Command::new("umount").arg("-l").arg(&self.0).status().ok();
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_directory_around_tablespaces_is_made_with_them_and_goes_with_them() {
+    let site = Site::start().await;
+    let place = site.root.path().join("tablespace");
+    ops_testkit::TestUser::find().unwrap().create_dir(&place).unwrap();
+    site.psql(&format!("CREATE TABLESPACE fast LOCATION '{}'", place.display()));
+    site.psql("CREATE TABLE t TABLESPACE fast AS SELECT generate_series(1, 1000) AS n");
+    let taken = site.backup().await;
+    let oid = taken.postgres().unwrap().tablespaces[0].oid;
+    let (to, into) = (site.root.path().join("restored"), site.root.path().join("spaces"));
+    let plan = async |into: &std::path::Path| {
+        let options = RestoreOptions {
+            target: RecoveryTarget::Immediate,
+            tablespaces_into: Some(into.to_owned()),
+            restore_command: crate::support::restore_command(&site.place()),
+            ..RestoreOptions::default()
+        };
+        restore::plan(&site.repository, RestoreTarget::check(&to).unwrap(), options).await
+    };
+    for wrong in [into.join("below"), to.clone()] {
+        assert_eq!(plan(&wrong).await.unwrap_err().kind(), ErrorKind::BadTarget, "{wrong:?}");
+    }
+    // A restore that does not come to its end leaves nothing of it.
+    let ready = plan(&into).await.unwrap();
+    assert!(!into.exists(), "a plan changes nothing");
+    let cancellation = tokio_util::sync::CancellationToken::new();
+    let monitor = Monitor::new(cancellation.clone());
+    cancellation.cancel();
+    restore::apply(&site.repository, ready, &monitor).await.unwrap_err();
+    assert!(!into.exists() && !to.exists());
+    let ready = plan(&into).await.unwrap();
+    restore::apply(&site.repository, ready, &Monitor::default()).await.unwrap();
+    assert!(into.join(oid.to_string()).read_dir().unwrap().count() == 1);
+    assert_eq!(fs::read_link(to.join(format!("pg_tblspc/{oid}"))).unwrap(), into.join(oid.to_string()));
+}

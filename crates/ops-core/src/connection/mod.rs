@@ -15,6 +15,7 @@
 //! # Ok::<(), ops_core::Error>(())
 //! ```
 
+mod end_point;
 mod options;
 mod tls;
 
@@ -24,7 +25,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 
-pub use tls::Tls;
+pub use tls::{Tls, TlsStream, TlsToHost};
 
 use crate::error::Error;
 use tls::Verification;
@@ -42,6 +43,13 @@ const APPLICATION_NAME_BYTES: usize = 63;
 ///
 /// Where `sslrootcert` (a PEM file) is given, certificate and host name are always verified. `verify-ca` is not
 /// supported. A unix socket never uses TLS.
+///
+/// `channel_binding` means what it means to libpq, and is the one protection from an attacker in the middle that needs no
+/// certificate on this side:
+/// - `prefer` (default): where TLS is spoken and the server offers `SCRAM-SHA-256-PLUS`, the password is proven for this
+///   connection alone.
+/// - `require`: so, or no session.
+/// - `disable`: never.
 #[derive(Clone)]
 pub struct ConnectionSettings {
     config: Config,

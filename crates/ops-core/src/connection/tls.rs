@@ -1,7 +1,12 @@
-//! TLS for PostgreSQL sessions: which certificates are trusted, and the one verifier that trusts all.
+//! TLS for PostgreSQL sessions: which certificates are trusted, the one verifier that trusts all, and what binds a
+//! password's proof to the connection.
 
+use std::convert::Infallible;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use rustls::ClientConfig;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -9,13 +14,102 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_t
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect};
+use tokio_rustls::TlsConnector;
 
+use super::end_point;
 use super::options::invalid;
 use crate::error::Error;
 
 /// The connector to hand to [`tokio_postgres::Config::connect`].
-pub type Tls = MakeRustlsConnect;
+#[derive(Clone, Debug)]
+pub struct Tls {
+    config: Arc<ClientConfig>,
+}
+
+/// The connector to one host.
+#[derive(Debug)]
+pub struct TlsToHost {
+    host: String,
+    config: Arc<ClientConfig>,
+}
+
+/// An encrypted connection.
+#[derive(Debug)]
+pub struct TlsStream<S> {
+    inner: tokio_rustls::client::TlsStream<S>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> MakeTlsConnect<S> for Tls {
+    type Stream = TlsStream<S>;
+    type TlsConnect = TlsToHost;
+    type Error = Infallible;
+
+    fn make_tls_connect(&mut self, host: &str) -> Result<TlsToHost, Infallible> {
+        Ok(TlsToHost { host: host.to_owned(), config: Arc::clone(&self.config) })
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> TlsConnect<S> for TlsToHost {
+    type Stream = TlsStream<S>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<TlsStream<S>>> + Send>>;
+
+    fn connect(self, stream: S) -> Self::Future {
+        Box::pin(async move {
+            // The name is looked at here and not before: a unix socket has a path for one, and never comes so far.
+            let name = ServerName::try_from(self.host)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+            let inner = TlsConnector::from(self.config).connect(name, stream).await?;
+            Ok(TlsStream { inner })
+        })
+    }
+}
+
+impl<S> TlsStream<S> {
+    /// Returns what a proof of the password is bound to, so that nobody passes it on to the real server (RFC 5929,
+    /// `tls-server-end-point`): the hash of the server's certificate. `None` for a certificate whose signature names no
+    /// hash, such as one of Ed25519, for which the RFC defines nothing.
+    pub fn server_end_point(&self) -> Option<Vec<u8>> {
+        let (_, session) = self.inner.get_ref();
+        end_point::hash(session.peer_certificates()?.first()?)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> tokio_postgres::tls::TlsStream for TlsStream<S> {
+    fn channel_binding(&self) -> ChannelBinding {
+        self.server_end_point().map_or_else(ChannelBinding::none, ChannelBinding::tls_server_end_point)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(context)
+    }
+}
 
 /// What is verified once TLS is spoken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +144,7 @@ pub(super) fn connector(verification: &Verification) -> Result<Tls, Error> {
         }
         Verification::Full(path) => builder.with_root_certificates(roots(path)?),
     };
-    Ok(MakeRustlsConnect::new(builder.with_no_client_auth()))
+    Ok(Tls { config: Arc::new(builder.with_no_client_auth()) })
 }
 
 fn roots(path: &Path) -> Result<RootCertStore, Error> {

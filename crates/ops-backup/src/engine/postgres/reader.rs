@@ -29,28 +29,58 @@ pub(super) struct Files {
 #[derive(Debug, Clone, Default)]
 pub(in crate::engine) struct Checked(Arc<Mutex<Found>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Found {
     findings: Findings,
     /// Pages with a wrong checksum that claim to be newer than the begin of the backup. Few: a read is seldom torn.
     newer: Vec<(BadPage, Lsn)>,
+    /// How many more there are than are kept, by the length in bits of the distance that they claim from the begin.
+    newer_more: [u64; 65],
+    backup_start: Lsn,
 }
+
+impl Default for Found {
+    fn default() -> Self {
+        let (findings, newer) = (Findings::default(), Vec::new());
+        Found { findings, newer, newer_more: [0; 65], backup_start: Lsn(0) }
+    }
+}
+
+/// So many of them are kept, with their names. Where a file is full of garbage there are as many as it has pages.
+const MAX_NEWER: usize = 10_000;
 
 impl Checked {
     /// Reports the pages that name a position behind `stop`, the end of the backup: the server writes no page before its
     /// WAL, so no replay makes them whole.
     pub(in crate::engine) fn judge_newer(&self, stop: Lsn) {
-        let newer = std::mem::take(&mut self.lock().newer);
+        let mut found = self.lock();
+        let (newer, more) =
+            (std::mem::take(&mut found.newer), std::mem::replace(&mut found.newer_more, [0; 65]));
+        // Of those with as long a distance as the end itself nothing more is known: among so many they are not taken for good.
+        let end = bits(stop.0.saturating_sub(found.backup_start.0));
+        found.findings.bad_pages += more[end..].iter().sum::<u64>();
+        drop(found);
         for (page, _) in newer.into_iter().filter(|(_, lsn)| *lsn > stop) {
             self.report(page);
         }
     }
 
+    fn note_newer(&self, page: impl FnOnce() -> BadPage, lsn: Lsn, backup_start: Lsn) {
+        let mut found = self.lock();
+        if found.newer.len() < MAX_NEWER {
+            found.newer.push((page(), lsn));
+            return;
+        }
+        found.backup_start = backup_start;
+        found.newer_more[bits(lsn.0.saturating_sub(backup_start.0))] += 1;
+    }
+
     fn report(&self, page: BadPage) {
-        tracing::warn!(file = page.file, block = page.block, "a data page has a wrong checksum");
         let findings = &mut self.lock().findings;
         findings.bad_pages += 1;
+        // The others are counted: a file of garbage has as many as pages.
         if findings.examples.len() < MAX_EXAMPLES {
+            tracing::warn!(file = page.file, block = page.block, "a data page has a wrong checksum");
             findings.examples.push(page);
         }
     }
@@ -64,6 +94,10 @@ impl Checked {
     fn lock(&self) -> MutexGuard<'_, Found> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn bits(number: u64) -> usize {
+    (u64::BITS - number.leading_zeros()) as usize
 }
 
 /// How pages are checked.
@@ -172,7 +206,9 @@ impl PageCheck {
     fn settle(&self, number: u64, state: PageState) {
         match state {
             PageState::Good => {}
-            PageState::Newer(lsn) => self.checked.lock().newer.push((self.page(number), lsn)),
+            PageState::Newer(lsn) => {
+                self.checked.note_newer(|| self.page(number), lsn, self.pages.backup_start);
+            }
             PageState::Bad => self.checked.report(self.page(number)),
         }
     }
@@ -327,6 +363,23 @@ mod tests {
             let torn = damaged(page(lsn, 0));
             assert_eq!(check(0, &torn, &torn).1, expected, "{lsn}");
         }
+    }
+
+    #[test]
+    fn of_many_pages_that_claim_to_be_newer_those_past_the_end_are_counted_and_few_are_kept() {
+        let checked = Checked::default();
+        let many = MAX_NEWER as u64 * 3;
+        for number in 0..many {
+            // Right behind the begin, right before the end, behind it, and as garbage has it.
+            let lsn = [START.0 + 1, STOP.0, STOP.0 + 1, u64::MAX - number][number as usize % 4];
+            checked.note_newer(|| BadPage { file: "1".to_owned(), block: number }, Lsn(lsn), START);
+        }
+        assert_eq!(checked.lock().newer.len(), MAX_NEWER);
+        checked.judge_newer(STOP);
+        let (kept, counted) = (MAX_NEWER as u64, many - MAX_NEWER as u64);
+        // Of those that are not kept, what comes close to the end is not taken for good.
+        assert_eq!(checked.findings().bad_pages, kept / 2 + counted * 3 / 4);
+        assert_eq!(checked.findings().examples.len(), MAX_EXAMPLES);
     }
 
     /// Has the server send `file`, cut somewhere, and returns the blocks reported.

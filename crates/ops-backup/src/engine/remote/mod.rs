@@ -16,6 +16,7 @@ mod changes;
 mod command;
 mod incremental;
 mod sent;
+mod wire;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -40,9 +41,10 @@ use crate::repo::Repository;
 use crate::repo::catalog::{Audit, Backup, BackupSource, Database, Incremental, Origin, PostgresBackup};
 use crate::wal::archive;
 use audit::LineAuditor;
-use command::Begun;
+use command::{BaseBackup, Begun};
 pub use incremental::IncrementalUse;
 use sent::{Ended, Sent};
+pub use wire::WireCompression;
 
 /// A running PostgreSQL server that is reached over the network, as a role with `REPLICATION`.
 #[derive(Debug, Clone)]
@@ -61,6 +63,8 @@ pub struct RemoteEngine {
     pub incremental: IncrementalUse,
     /// How long changes may be added to one backup that was read whole. Then everything is read again, and compared.
     pub whole_after: Duration,
+    /// Whether the server compresses what it sends. What is stored is the same either way.
+    pub wire_compression: WireCompression,
 }
 
 impl RemoteEngine {
@@ -74,6 +78,7 @@ impl RemoteEngine {
             taken_from: TakenFrom::default(),
             incremental: IncrementalUse::default(),
             whole_after: Duration::from_secs(7 * 24 * 60 * 60),
+            wire_compression: WireCompression::default(),
         }
     }
 }
@@ -179,8 +184,7 @@ impl super::Session for RemoteSession {
             Some(begun) => begun,
             None => {
                 self.auditor = start.base.and_then(|base| self.auditor_of(base)).map(Arc::new);
-                let command = self.command(start, false);
-                command::begin(self.replication(), &command).await?
+                self.begin(start, false).await?
             }
         };
         // On another timeline, a page may lack hints that it had.
@@ -283,9 +287,23 @@ impl RemoteSession {
         replication.as_mut().expect("a session is started before anything else")
     }
 
-    fn command(&self, start: Start<'_>, changes: bool) -> String {
-        let RemoteEngine { label, fast_checkpoint, .. } = &self.engine;
-        command::base_backup(self.version, label, *fast_checkpoint, start.bytes_per_second, changes)
+    /// Starts the backup on the server, compressed in the best way that it knows.
+    async fn begin(&mut self, start: Start<'_>, changes: bool) -> Result<Begun> {
+        let RemoteEngine { label, fast_checkpoint, wire_compression, .. } = self.engine.clone();
+        let version = self.version;
+        let (bytes_per_second, fast) = (start.bytes_per_second, fast_checkpoint);
+        let replication = self.replication();
+        let ways = wire_compression.ways(version, replication.is_local())?;
+        let command =
+            BaseBackup { version, label: &label, fast, bytes_per_second, changes, compression: None };
+        let begun = command::begin_in_one_of(replication, command, ways).await;
+        match (begun, wire_compression) {
+            (Err(error), WireCompression::Lz4 | WireCompression::Zstd) if wire::is_unknown(&error) => {
+                let message = "the server cannot compress what it sends in the way that is asked for";
+                Err(Error::new(ErrorKind::Unsupported, message).with_source(error))
+            }
+            (begun, _) => begun,
+        }
     }
 
     /// Begins a backup of which the server sends what has changed since the base; `None` where it is to send everything.
@@ -352,10 +370,8 @@ impl RemoteSession {
         base: &Backup,
         facts: &PostgresBackup,
     ) -> Result<Begun> {
-        let command = self.command(start, true);
-        let replication = self.replication();
-        incremental::upload_manifest(replication, repository, base, facts).await?;
-        let begun = command::begin(replication, &command).await?;
+        incremental::upload_manifest(self.replication(), repository, base, facts).await?;
+        let begun = self.begin(start, true).await?;
         if begun.timeline != facts.timeline {
             let message = format!("the server went to timeline {}", begun.timeline);
             return Err(Error::new(ErrorKind::Postgres, message));

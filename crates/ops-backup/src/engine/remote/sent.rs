@@ -17,6 +17,7 @@ use crate::engine::remote::command::{Begun, position, unexpected};
 use crate::engine::remote::incremental;
 use crate::engine::{Arrival, Arrivals, Facts, Inspector, Kind};
 use crate::error::{Error, ErrorKind, Result};
+use crate::postgres::inflate::{Inflate, Method};
 use crate::postgres::lsn::Lsn;
 use crate::postgres::replication::{Replication, Reply, sqlstate};
 use crate::postgres::sent_manifest::{ManifestReader, Merged, SentManifest};
@@ -60,6 +61,8 @@ pub(super) struct Sent {
     manifest: Option<ManifestReader>,
     end: Option<(Lsn, u32)>,
     clock_ahead: SignedDuration,
+    /// As it came.
+    sent_bytes: u64,
 }
 
 /// What the data belong to.
@@ -68,6 +71,8 @@ enum Now {
     Archive {
         /// What comes before each path: nothing, or `pg_tblspc/<oid>/`.
         prefix: String,
+        /// Where it comes compressed.
+        inflate: Option<Inflate>,
         tar: TarReader,
     },
     Manifest,
@@ -114,6 +119,7 @@ impl Sent {
             manifest: None,
             end: None,
             clock_ahead: SignedDuration::ZERO,
+            sent_bytes: 0,
         };
         if !sent.is_one_stream() {
             sent.next_stream()?;
@@ -137,7 +143,8 @@ impl Sent {
         self.end_part()?;
         self.archives += 1;
         let prefix = tablespace.map(|oid| format!("pg_tblspc/{oid}/")).unwrap_or_default();
-        self.now = Now::Archive { prefix, tar: TarReader::default() };
+        let inflate = self.begun.compression.map(Inflate::new).transpose()?;
+        self.now = Now::Archive { prefix, inflate, tar: TarReader::default() };
         Ok(())
     }
 
@@ -153,7 +160,10 @@ impl Sent {
     fn end_part(&mut self) -> Result<()> {
         self.end_changes()?;
         match std::mem::replace(&mut self.now, Now::Nothing) {
-            Now::Archive { tar, .. } => tar.end(),
+            Now::Archive { inflate, tar, .. } => {
+                inflate.as_ref().map_or(Ok(()), Inflate::end)?;
+                tar.end()
+            }
             Now::Nothing | Now::Manifest => Ok(()),
         }
     }
@@ -177,6 +187,7 @@ impl Sent {
             }
         }
         match &mut self.now {
+            Now::Archive { inflate: Some(inflate), .. } => inflate.push(bytes),
             Now::Archive { tar, .. } => tar.push(bytes),
             Now::Manifest => {
                 let manifest = self.manifest.as_mut().ok_or_else(unexpected)?;
@@ -187,9 +198,11 @@ impl Sent {
         Ok(())
     }
 
-    /// From PostgreSQL 15 on an archive begins with its name: `base.tar` or `<oid>.tar`.
+    /// From PostgreSQL 15 on an archive begins with its name: `base.tar` or `<oid>.tar`, and behind it how it is compressed.
     fn named_archive(&mut self, message: &[u8]) -> Result<()> {
-        let name = message.split(|byte| *byte == 0).next().and_then(|name| name.strip_suffix(b".tar"));
+        let compressed = self.begun.compression.map_or("", Method::suffix);
+        let name = message.split(|byte| *byte == 0).next();
+        let name = name.and_then(|name| name.strip_suffix(compressed.as_bytes())?.strip_suffix(b".tar"));
         let name = name.and_then(|name| std::str::from_utf8(name).ok()).ok_or_else(unexpected)?;
         let tablespace = if name == "base" { None } else { Some(name.parse().map_err(|_| unexpected())?) };
         let known = self.begun.archives.iter().map(|archive| archive.as_ref().map(|archive| archive.oid));
@@ -205,9 +218,12 @@ impl Sent {
             if let Some(arrival) = self.ready.pop_front() {
                 return Ok(Some(arrival));
             }
-            let Now::Archive { prefix, tar } = &mut self.now else { return Ok(None) };
+            let Now::Archive { prefix, inflate, tar } = &mut self.now else { return Ok(None) };
             match tar.next()? {
-                None => return Ok(None),
+                None => match inflate.as_mut().map(Inflate::next).transpose()?.flatten() {
+                    Some(plain) => tar.push(plain),
+                    None => return Ok(None),
+                },
                 Some(tar::Part::Entry(entry)) => {
                     let path = format!("{prefix}{}", entry.path);
                     self.entry(path, &entry)?;
@@ -278,6 +294,7 @@ impl Sent {
     /// The server is done: everything must be there.
     fn finish(&mut self, is_damaged: bool) -> Result<()> {
         self.end_part()?;
+        tracing::info!(bytes = self.sent_bytes, "the server has sent everything");
         let missing = |what: &str| Error::corrupt(format!("the server ended the backup without {what}"));
         if self.archives != self.begun.archives.len() {
             return Err(missing("all of its tablespaces"));
@@ -318,7 +335,10 @@ impl Arrivals for Sent {
                 return Ok(Some(arrival));
             }
             match self.replication.next().await {
-                Ok(Reply::Data(bytes)) => self.data(bytes)?,
+                Ok(Reply::Data(bytes)) => {
+                    self.sent_bytes += bytes.len() as u64;
+                    self.data(bytes)?;
+                }
                 Ok(Reply::CopyOut) if !self.is_one_stream() => self.next_stream()?,
                 Ok(Reply::CopyDone) => self.end_part()?,
                 Ok(Reply::Row(row)) => self.end = Some(position(&row)?),

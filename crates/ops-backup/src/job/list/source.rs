@@ -163,7 +163,7 @@ async fn received(
             tracing::warn!(%error, "the begin of an incomplete segment is damaged");
             Ok(None)
         }
-        end => end,
+        end => Ok(end?.map(|end| end.lsn)),
     }
 }
 

@@ -87,7 +87,8 @@ pub async fn apply(repository: &Repository, plan: RestorePlan, monitor: &Monitor
 /// Everything before the content: checked once more, marked, and cleared.
 fn prepare(plan: &RestorePlan) -> Result<Cleanup> {
     let targets: Vec<&RestoreTarget> =
-        std::iter::once(&plan.directory).chain(plan.tablespaces.iter().map(|(_, target)| target)).collect();
+        // What is around the tablespaces comes before them.
+        [&plan.directory].into_iter().chain(&plan.around_tablespaces).chain(plan.tablespaces.iter().map(|(_, target)| target)).collect();
     for target in &targets {
         target.check_again()?;
     }
@@ -163,7 +164,10 @@ impl Drop for Cleanup {
         }
         for Root { path, existed } in self.roots.drain(..) {
             let removed = if existed { remove_content(&path) } else { fs::remove_dir_all(&path) };
-            if let Err(error) = removed {
+            // A tablespace may have gone with the directory around it.
+            if let Err(error) = removed
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
                 tracing::warn!(?path, %error, "what a failed restore left could not be removed");
             }
         }

@@ -18,8 +18,8 @@ use crate::postgres::timeline::History;
 use crate::repo::Repository;
 use crate::repo::catalog::{Backup, BackupSource, PostgresBackup};
 use crate::repo::log::Kept;
-use crate::wal;
 use crate::wal::archive::{self, Reach};
+use crate::wal::tail::{self, TailEnd};
 
 /// The backup to restore, and why.
 #[derive(Debug, Clone)]
@@ -199,7 +199,12 @@ async fn reachable(
         _ => facts.stop_lsn,
     };
     // A server that is to replay everything would take a gap for the end, and open with data lost.
-    let tail = tail(repository, facts, &history, &reach, options).await?;
+    let has_command = options.restore_command_with_tail.is_some();
+    let tail = if has_command && options.target != RecoveryTarget::Immediate {
+        tail(repository, facts, &history, &reach).await?.map(|end| end.lsn)
+    } else {
+        None
+    };
     let end = tail.unwrap_or(reach.end);
     let silent_gap = options.target == RecoveryTarget::Latest && !reach.missing.is_empty();
     if end < needed || silent_gap {
@@ -223,23 +228,21 @@ async fn reachable(
     Ok(Ok((replay, warnings)))
 }
 
-/// Returns how far the segment is known in which the archive ends, where the server can be given that.
+/// Returns how far the segment is known in which the archive ends.
 ///
 /// On the newest timeline that has it: what an older one holds behind its fork is of no use.
-async fn tail(
+pub(crate) async fn tail(
     repository: &Repository,
     facts: &PostgresBackup,
     history: &History,
     reach: &Reach,
-    options: &RestoreOptions,
-) -> Result<Option<Lsn>> {
-    let has_command = options.restore_command_with_tail.is_some();
-    if !has_command || !reach.missing.is_empty() || options.target == RecoveryTarget::Immediate {
+) -> Result<Option<TailEnd>> {
+    if !reach.missing.is_empty() {
         return Ok(None);
     }
     for (timeline, fork) in history.spans_from(facts.timeline).into_iter().rev() {
-        let end = wal::tail::end(repository, &facts.cluster, timeline, reach.end).await?;
-        if end.is_some_and(|end| fork.is_none_or(|fork| end <= fork)) {
+        let end = tail::end(repository, &facts.cluster, timeline, reach.end).await?;
+        if end.is_some_and(|end| fork.is_none_or(|fork| end.lsn <= fork)) {
             return Ok(end);
         }
     }

@@ -31,7 +31,7 @@ use std::path::PathBuf;
 
 pub use apply::{Restored, apply};
 pub use choose::Replay;
-pub(crate) use choose::choose;
+pub(crate) use choose::{choose, tail};
 pub use databases::Selection;
 pub use plan::{PlanSummary, RestorePlan, Space, plan};
 pub use saved_wal::SavedWal;
@@ -64,7 +64,8 @@ pub struct RestoreOptions {
     pub restore_command_with_tail: Option<String>,
     /// New places for tablespaces by OID; the others go back to where they were.
     pub tablespaces: BTreeMap<u32, PathBuf>,
-    /// A directory below which each tablespace without a place of its own gets one, named by its OID.
+    /// A directory below which each tablespace without a place of its own gets one, named by its OID. It is made where it is
+    /// absent.
     pub tablespaces_into: Option<PathBuf>,
     /// The databases to restore, by name or OID, with those that initdb makes; all where it is empty. The others become
     /// shells without content, and must be dropped once the server runs.

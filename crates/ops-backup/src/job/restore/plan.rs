@@ -28,6 +28,8 @@ pub struct RestorePlan {
     pub(super) packs: PackTable,
     pub(super) options: RestoreOptions,
     pub(super) directory: RestoreTarget,
+    /// The directory around the tablespaces, where it is made for them.
+    pub(super) around_tablespaces: Option<RestoreTarget>,
     pub(super) tablespaces: Vec<(u32, RestoreTarget)>,
     pub(super) replay: Option<Replay>,
     pub(super) selection: Option<Selection>,
@@ -144,9 +146,13 @@ pub async fn plan(
     let packs = PackTable::default();
     let manifest = repository.read_manifest(&backup.id, Some(&backup.manifest), &packs).await?;
     let mut tablespaces = Vec::new();
+    let mut around = None;
     let mut selection = None;
     if let BackupSource::Postgres(facts) = &backup.source {
-        tablespaces = places(facts, &options, &data_directory)?;
+        let is_used = facts.tablespaces.iter().any(|space| !options.tablespaces.contains_key(&space.oid));
+        let absent = options.tablespaces_into.as_ref().filter(|into| is_used && !into.exists());
+        around = absent.map(|into| RestoreTarget::check(into)).transpose()?;
+        tablespaces = places(facts, &options, &data_directory, around.as_ref())?;
         selection = Selection::new(&options.databases, facts)?;
         if !has_path(repository, &manifest, &packs, "postgresql.conf").await? {
             warnings.push(
@@ -187,6 +193,7 @@ pub async fn plan(
         packs,
         options,
         directory: data_directory,
+        around_tablespaces: around,
         tablespaces,
         replay: chosen.replay,
         selection,
@@ -202,6 +209,7 @@ fn places(
     facts: &PostgresBackup,
     options: &RestoreOptions,
     data_directory: &RestoreTarget,
+    around: Option<&RestoreTarget>,
 ) -> Result<Vec<(u32, RestoreTarget)>> {
     let known = |oid: &u32| facts.tablespaces.iter().any(|tablespace| tablespace.oid == *oid);
     if let Some(unknown) = options.tablespaces.keys().find(|oid| !known(oid)) {
@@ -211,10 +219,14 @@ fn places(
     let mut places: Vec<(u32, RestoreTarget)> = Vec::new();
     for tablespace in &facts.tablespaces {
         let oid = tablespace.oid;
-        let below = options.tablespaces_into.as_ref().map(|below| below.join(oid.to_string()));
-        let place = options.tablespaces.get(&oid).cloned().or(below);
-        let place = place.unwrap_or_else(|| tablespace.location.clone());
-        let target = RestoreTarget::check_tablespace(&place, oid, data_directory)?;
+        let target = match (options.tablespaces.get(&oid), around) {
+            (None, Some(around)) => RestoreTarget::below(around, &oid.to_string()),
+            (place, _) => {
+                let below = options.tablespaces_into.as_ref().map(|below| below.join(oid.to_string()));
+                let place = place.cloned().or(below).unwrap_or_else(|| tablespace.location.clone());
+                RestoreTarget::check_tablespace(&place, oid, data_directory)?
+            }
+        };
         let others = places.iter().map(|(_, other)| other).chain([data_directory]);
         if let Some(other) = others.into_iter().find(|other| overlap(other.path(), target.path())) {
             let message = format!(

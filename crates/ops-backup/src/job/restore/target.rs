@@ -25,6 +25,8 @@ pub struct RestoreTarget {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
     Absent,
+    /// Absent like the directory around it, which is made before.
+    Below,
     Empty,
     /// The data directory of a cluster that no server uses.
     Cluster {
@@ -98,6 +100,11 @@ impl RestoreTarget {
         RestoreTarget { path, state }.writable()
     }
 
+    /// Makes the place `name` within a directory that is absent, and that the restore makes first.
+    pub(super) fn below(absent: &RestoreTarget, name: &str) -> Self {
+        RestoreTarget { path: absent.path.join(name), state: State::Below }
+    }
+
     /// Checks the place of a tablespace: empty, or that of the cluster whose data directory is restored into.
     pub(super) fn check_tablespace(place: &Path, oid: u32, data_directory: &RestoreTarget) -> Result<Self> {
         let path = absolute(place)?;
@@ -113,7 +120,9 @@ impl RestoreTarget {
     /// Checks once more, right before the first change, what may have changed since.
     pub(super) fn check_again(&self) -> Result<()> {
         match &self.state {
-            State::Absent | State::Empty => RestoreTarget::check(&self.path).map(drop),
+            // What is around it is not there, and so is it.
+            State::Below if !is_directory(&self.path)? => Ok(()),
+            State::Absent | State::Below | State::Empty => RestoreTarget::check(&self.path).map(drop),
             State::Tablespace => Ok(()),
             State::Cluster { after_crash, .. } => match existing(&self.path, *after_crash)? {
                 now if now == self.state => Ok(()),
@@ -126,7 +135,7 @@ impl RestoreTarget {
     /// Refuses what is not of the cluster in the backup.
     pub(super) fn refuse_foreign(&self, backup: &Backup) -> Result<()> {
         match (&self.state, &backup.source) {
-            (State::Absent | State::Empty | State::Tablespace, _) => Ok(()),
+            (State::Absent | State::Below | State::Empty | State::Tablespace, _) => Ok(()),
             (State::Cluster { cluster: found, .. }, BackupSource::Postgres(facts)) => {
                 let wanted = facts.cluster;
                 if found.system_identifier == wanted.system_identifier && found.major == wanted.major {
@@ -172,7 +181,7 @@ impl RestoreTarget {
     }
 
     pub(super) fn exists(&self) -> bool {
-        self.state != State::Absent
+        !matches!(self.state, State::Absent | State::Below)
     }
 
     pub(super) fn is_own_tablespace(&self) -> bool {
@@ -181,7 +190,7 @@ impl RestoreTarget {
 
     /// Whether everything in it will be of this restore.
     pub(super) fn is_own(&self) -> bool {
-        matches!(self.state, State::Absent | State::Empty)
+        matches!(self.state, State::Absent | State::Below | State::Empty)
     }
 
     /// Whether there is something to compare with.

@@ -19,7 +19,7 @@ use tokio_postgres::config::{Host, SslMode, SslNegotiation, TargetSessionAttrs};
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 
 use super::frame::{Frames, Stream};
-use super::login::{self, Parameters};
+use super::login::{self, Channel, Parameters};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long one server may take to let us in, where the settings do not say.
@@ -114,7 +114,7 @@ impl Server {
         tls: &Tls,
         target: &str,
     ) -> Result<(Frames, Parameters)> {
-        let (stream, private): (Box<dyn Stream>, bool) = match address {
+        let (stream, channel, is_local): (Box<dyn Stream>, Channel, bool) = match address {
             Address::Unix(folder) => {
                 let path = folder.join(format!(".s.PGSQL.{}", self.port));
                 let socket = UnixStream::connect(path).await.map_err(|error| unreachable(target, error))?;
@@ -122,16 +122,18 @@ impl Server {
                     let message = "sslmode asks for TLS, which a unix socket does not have";
                     return Err(Error::new(ErrorKind::Configuration, message));
                 }
-                (Box::new(socket), true)
+                (Box::new(socket), Channel::Socket, true)
             }
             Address::Tcp(address) => {
                 let socket = TcpStream::connect(address).await.map_err(|error| unreachable(target, error))?;
                 set_options(&socket, config).map_err(|error| unreachable(target, error))?;
-                self.encrypt(socket, config, tls, target).await?
+                let is_own = socket.local_addr().is_ok_and(|own| own.ip() == address.ip());
+                let (stream, channel) = self.encrypt(socket, config, tls, target).await?;
+                (stream, channel, is_own || address.ip().is_loopback())
             }
         };
-        let mut frames = Frames::new(stream, target.to_owned());
-        let parameters = login::login(&mut frames, config, private)
+        let mut frames = Frames::new(stream, is_local, target.to_owned());
+        let parameters = login::login(&mut frames, config, channel)
             .await
             .map_err(|error| within(error, &format!("cannot open a replication session with {target}")))?;
         fits(&parameters, config.get_target_session_attrs(), target)?;
@@ -144,9 +146,9 @@ impl Server {
         config: &Config,
         tls: &Tls,
         target: &str,
-    ) -> Result<(Box<dyn Stream>, bool)> {
+    ) -> Result<(Box<dyn Stream>, Channel)> {
         if config.get_ssl_mode() == SslMode::Disable {
-            return Ok((Box::new(socket), false));
+            return Ok((Box::new(socket), Channel::Open));
         }
         if config.get_ssl_negotiation() == SslNegotiation::Postgres {
             let mut request = BytesMut::new();
@@ -162,7 +164,7 @@ impl Server {
                     let message = format!("{target} does not offer TLS, which sslmode asks for");
                     return Err(Error::new(ErrorKind::Configuration, message));
                 }
-                return Ok((Box::new(socket), false));
+                return Ok((Box::new(socket), Channel::Open));
             }
         }
         let Some(name) = &self.name else {
@@ -173,7 +175,8 @@ impl Server {
         let stream = connector.connect(socket).await.map_err(|error| {
             Error::new(ErrorKind::Unavailable, format!("cannot speak TLS with {target}")).with_source(error)
         })?;
-        Ok((Box::new(stream), true))
+        let channel = Channel::Tls { end_point: stream.server_end_point() };
+        Ok((Box::new(stream), channel))
     }
 }
 

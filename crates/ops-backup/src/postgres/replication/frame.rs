@@ -55,6 +55,8 @@ pub(super) struct Frames {
     stream: Box<dyn Stream>,
     buffer: BytesMut,
     pub(super) limit: usize,
+    /// The bytes do not leave the machine.
+    pub(super) is_local: bool,
     /// The other end, for messages.
     pub(super) target: String,
 }
@@ -66,8 +68,8 @@ impl std::fmt::Debug for Frames {
 }
 
 impl Frames {
-    pub(super) fn new(stream: Box<dyn Stream>, target: String) -> Self {
-        Frames { stream, buffer: BytesMut::new(), limit: LIMIT_BEFORE_LOGIN, target }
+    pub(super) fn new(stream: Box<dyn Stream>, is_local: bool, target: String) -> Self {
+        Frames { stream, buffer: BytesMut::new(), limit: LIMIT_BEFORE_LOGIN, is_local, target }
     }
 
     /// Returns the next message. Safe to drop at any await: no byte is lost.

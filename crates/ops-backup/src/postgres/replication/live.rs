@@ -1,6 +1,7 @@
 //! The session against real servers, and against one that is none.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ops_testkit::{Postgres, TestUser};
@@ -9,11 +10,11 @@ use tokio::net::TcpListener;
 
 use super::*;
 
-fn settings(text: &str) -> ConnectionSettings {
+pub(super) fn settings(text: &str) -> ConnectionSettings {
     ConnectionSettings::parse(text).unwrap()
 }
 
-fn shown(error: &Error) -> String {
+pub(super) fn shown(error: &Error) -> String {
     let mut text = format!("{error} {error:?}");
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {
@@ -117,41 +118,40 @@ async fn a_long_answer_is_read_as_it_comes() {
 }
 
 /// Puts rules in place of `pg_hba.conf`, but lets the harness in by its socket.
-fn allow(server: &Postgres, rules: &str) {
+pub(super) fn allow(server: &Postgres, rules: &str) {
     let text = format!("local all postgres trust\n{rules}\n");
     fs::write(server.data_dir().join("pg_hba.conf"), text).unwrap();
-    server.psql("SELECT pg_reload_conf()").unwrap();
-    // The postmaster reads the file soon after, not at once.
-    while server
-        .psql("SELECT count(*) FROM pg_stat_activity WHERE pg_conf_load_time() < now() - interval '10 ms'")
-        .unwrap()
-        == "0"
-    {}
+    reload(server);
 }
 
-fn with_tls(server: &Postgres) -> Option<std::path::PathBuf> {
-    let (certificate, key) = (server.data_dir().join("server.crt"), server.data_dir().join("server.key"));
+/// Lets the server read its files again, certificates as well. The postmaster does so soon after it is asked, not at once.
+pub(super) fn reload(server: &Postgres) {
+    let loaded = || server.psql("SELECT pg_conf_load_time()").unwrap();
+    let before = loaded();
+    server.psql("SELECT pg_reload_conf()").unwrap();
+    while loaded() == before {}
+}
+
+/// Makes a certificate for `localhost` with its key beside it, as `openssl req` is told; `None` where there is no OpenSSL.
+pub(super) fn make_certificate(place: &Path, how: &[&str]) -> Option<(PathBuf, PathBuf)> {
+    let (certificate, key) = (place.join("server.crt"), place.join("server.key"));
     let made = Command::new("openssl")
-        .args([
-            "req",
-            "-new",
-            "-x509",
-            "-days",
-            "2",
-            "-nodes",
-            "-newkey",
-            "rsa:2048",
-            "-subj",
-            "/CN=localhost",
-        ])
+        .args(["req", "-new", "-x509", "-days", "2", "-nodes", "-subj", "/CN=localhost"])
         .args(["-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"])
+        .args(how)
         .arg("-keyout")
         .arg(&key)
         .arg("-out")
         .arg(&certificate)
         .output()
         .ok()?;
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    assert!(made.status.success(), "{how:?}: {}", String::from_utf8_lossy(&made.stderr));
+    Some((certificate, key))
+}
+
+/// Gives the server a certificate; it is read with the next [`reload`].
+pub(super) fn with_tls(server: &Postgres, how: &[&str]) -> Option<PathBuf> {
+    let (certificate, key) = make_certificate(server.data_dir(), how)?;
     let owner = TestUser::find().unwrap();
     for file in [&certificate, &key] {
         owner.own(file).unwrap();
@@ -190,7 +190,7 @@ async fn each_way_to_prove_who_we_are() {
         .psql("SET password_encryption = 'md5'; CREATE ROLE md LOGIN REPLICATION PASSWORD 'SENTINEL p%w'")
         .unwrap();
     server.psql("CREATE ROLE nobody LOGIN PASSWORD 'SENTINEL p%w'").unwrap();
-    let certificate = with_tls(&server);
+    let certificate = with_tls(&server, &["-newkey", "rsa:2048"]);
     let rule = |way: &str, role: &str| format!("host replication {role} 127.0.0.1/32 {way}\n");
     let rules = [
         rule("scram-sha-256", "scram"),

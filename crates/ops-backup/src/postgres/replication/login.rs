@@ -1,7 +1,8 @@
 //! From an open stream to a session: the startup message, who we are, and what the server says about itself.
 //!
-//! What is proven how: SCRAM-SHA-256 by itself; MD5 as the server asks, for old roles; a password in the clear only where
-//! nobody can listen, which is TLS or a unix socket.
+//! What is proven how: SCRAM-SHA-256 by itself, and over TLS bound to the server's certificate where the server offers
+//! that; MD5 as the server asks, for old roles; a password in the clear only where nobody can listen, which is TLS or a unix
+//! socket.
 
 use std::collections::HashMap;
 
@@ -18,8 +19,21 @@ use crate::error::{Error, ErrorKind, Result};
 /// What the server reports at the begin: `server_version`, `in_hot_standby` and others.
 pub(super) type Parameters = HashMap<String, String>;
 
-/// Opens a session of physical replication; `private` says that nobody can listen.
-pub(super) async fn login(frames: &mut Frames, config: &Config, private: bool) -> Result<Parameters> {
+/// What the bytes of a session go over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Channel {
+    /// A network that anybody may listen to.
+    Open,
+    /// A unix socket.
+    Socket,
+    Tls {
+        /// The hash of the server's certificate; `None` where there is none to bind to.
+        end_point: Option<Vec<u8>>,
+    },
+}
+
+/// Opens a session of physical replication.
+pub(super) async fn login(frames: &mut Frames, config: &Config, channel: Channel) -> Result<Parameters> {
     let user = match config.get_user() {
         Some(user) => user.to_owned(),
         None => whoami::username().map_err(|error| {
@@ -34,7 +48,7 @@ pub(super) async fn login(frames: &mut Frames, config: &Config, private: bool) -
     frontend::startup_message(parameters, &mut message)
         .map_err(|error| unusable(error, "user or options"))?;
     frames.send(&message).await?;
-    authenticate(frames, config, &user, private).await?;
+    authenticate(frames, config, &user, channel).await?;
     frames.limit = LIMIT;
     let mut parameters = Parameters::new();
     loop {
@@ -60,15 +74,15 @@ const SASL: i32 = 10;
 const SASL_CONTINUE: i32 = 11;
 const SASL_FINAL: i32 = 12;
 
-async fn authenticate(frames: &mut Frames, config: &Config, user: &str, private: bool) -> Result<()> {
+async fn authenticate(frames: &mut Frames, config: &Config, user: &str, channel: Channel) -> Result<()> {
     let (way, mut body) = request(frames).await?;
     if way != SASL && config.get_channel_binding() == ChannelBinding::Require {
-        return Err(no_binding());
+        return Err(no_binding(&format!("{} asks for no proof with scram-sha-256", frames.target)));
     }
     let mut message = BytesMut::new();
     match way {
         OK => return Ok(()),
-        CLEARTEXT if !private => {
+        CLEARTEXT if channel == Channel::Open => {
             let message = format!(
                 "{} asks for a password in the clear over a connection without TLS: it was not sent",
                 frames.target
@@ -87,7 +101,7 @@ async fn authenticate(frames: &mut Frames, config: &Config, user: &str, private:
                 .map_err(|error| unusable(error, "password"))?;
         }
         SASL => {
-            scram(frames, config, body).await?;
+            scram(frames, config, channel, body).await?;
             return expect(frames, OK).await.map(drop);
         }
         way => {
@@ -102,25 +116,12 @@ async fn authenticate(frames: &mut Frames, config: &Config, user: &str, private:
     expect(frames, OK).await.map(drop)
 }
 
-/// RFC 5802 and 7677, without channel binding: the connector does not tell the server's certificate.
-async fn scram(frames: &mut Frames, config: &Config, mut mechanisms: Bytes) -> Result<()> {
-    let mut offered = false;
-    while let Some(byte) = mechanisms.first() {
-        if *byte == 0 {
-            break;
-        }
-        offered |= message::text(&mut mechanisms)? == sasl::SCRAM_SHA_256;
-    }
-    if config.get_channel_binding() == ChannelBinding::Require {
-        return Err(no_binding());
-    }
-    if !offered {
-        let message = format!("{} offers no authentication with scram-sha-256", frames.target);
-        return Err(Error::new(ErrorKind::Configuration, message));
-    }
-    let mut scram = sasl::ScramSha256::new(password(frames, config)?, sasl::ChannelBinding::unsupported());
+/// RFC 5802 and 7677.
+async fn scram(frames: &mut Frames, config: &Config, channel: Channel, mechanisms: Bytes) -> Result<()> {
+    let (mechanism, binding) = mechanism(&frames.target, config.get_channel_binding(), channel, mechanisms)?;
+    let mut scram = sasl::ScramSha256::new(password(frames, config)?, binding);
     let mut message = BytesMut::new();
-    frontend::sasl_initial_response(sasl::SCRAM_SHA_256, scram.message(), &mut message)
+    frontend::sasl_initial_response(mechanism, scram.message(), &mut message)
         .map_err(|error| unusable(error, "password"))?;
     frames.send(&message).await?;
     let challenge = expect(frames, SASL_CONTINUE).await?;
@@ -130,6 +131,54 @@ async fn scram(frames: &mut Frames, config: &Config, mut mechanisms: Bytes) -> R
     frames.send(&message).await?;
     let proof = expect(frames, SASL_FINAL).await?;
     scram.finish(&proof).map_err(|error| unproven(frames, error))
+}
+
+/// Chooses among the mechanisms that the server offers, and says what the proof is bound to, as libpq does.
+fn mechanism(
+    target: &str,
+    wanted: ChannelBinding,
+    channel: Channel,
+    mut mechanisms: Bytes,
+) -> Result<(&'static str, sasl::ChannelBinding)> {
+    let (mut plain, mut plus) = (false, false);
+    while mechanisms.first().is_some_and(|byte| *byte != 0) {
+        let offered = message::text(&mut mechanisms)?;
+        plain |= offered == sasl::SCRAM_SHA_256;
+        plus |= offered == sasl::SCRAM_SHA_256_PLUS;
+    }
+    let end_point = match channel {
+        Channel::Tls { end_point } => end_point,
+        // The server speaks TLS with somebody, and it is not us.
+        Channel::Open | Channel::Socket if plus => {
+            let message = format!("{target} offers scram-sha-256-plus over a connection without TLS");
+            return Err(Error::new(ErrorKind::Configuration, message));
+        }
+        Channel::Open | Channel::Socket if wanted == ChannelBinding::Require => {
+            return Err(no_binding(&format!("the connection to {target} has no TLS")));
+        }
+        Channel::Open | Channel::Socket => None,
+    };
+    let end_point = end_point.filter(|_| wanted != ChannelBinding::Disable);
+    match end_point {
+        Some(hash) if plus => {
+            Ok((sasl::SCRAM_SHA_256_PLUS, sasl::ChannelBinding::tls_server_end_point(hash)))
+        }
+        Some(_) if wanted == ChannelBinding::Require => {
+            Err(no_binding(&format!("{target} does not offer it")))
+        }
+        None if wanted == ChannelBinding::Require => {
+            let reason =
+                format!("the certificate of {target} is signed in a way that has no hash to bind to");
+            Err(no_binding(&reason))
+        }
+        _ if !plain => {
+            let message = format!("{target} offers no authentication with scram-sha-256");
+            Err(Error::new(ErrorKind::Configuration, message))
+        }
+        // We would have: a server that did offer it refuses us then, because somebody has changed its offer.
+        Some(_) => Ok((sasl::SCRAM_SHA_256, sasl::ChannelBinding::unrequested())),
+        None => Ok((sasl::SCRAM_SHA_256, sasl::ChannelBinding::unsupported())),
+    }
 }
 
 /// Waits for one step of the authentication.
@@ -170,10 +219,8 @@ fn password<'a>(frames: &Frames, config: &'a Config) -> Result<&'a [u8]> {
     })
 }
 
-fn no_binding() -> Error {
-    let message =
-        "channel_binding is require, and a replication session does not offer it: use sslmode=verify-full";
-    Error::new(ErrorKind::Configuration, message)
+fn no_binding(reason: &str) -> Error {
+    Error::new(ErrorKind::Configuration, format!("channel_binding is require, and {reason}"))
 }
 
 /// The cause is left out of the message: it may quote what it could not write.

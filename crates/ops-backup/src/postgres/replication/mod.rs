@@ -16,6 +16,8 @@ mod frame;
 mod live;
 mod login;
 mod message;
+#[cfg(test)]
+mod middle;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -82,6 +84,11 @@ impl Replication {
         self.version
     }
 
+    /// Whether the server is on this machine, as far as the connection tells.
+    pub(crate) fn is_local(&self) -> bool {
+        self.frames.is_local
+    }
+
     /// Sends a command. Its answer is read with [`Replication::next`].
     pub(crate) async fn begin(&mut self, command: &str) -> Result<()> {
         let mut message = BytesMut::new();
@@ -94,7 +101,7 @@ impl Replication {
     /// Returns the next message of an answer. Safe to drop at any await.
     ///
     /// # Errors
-    /// What the server refuses; the session cannot be used any more then.
+    /// What the server refuses; the session can be used again behind [`Replication::after_refusal`].
     pub(crate) async fn next(&mut self) -> Result<Reply> {
         loop {
             if let Some(reply) = message::reply(self.frames.next().await?)? {
@@ -138,10 +145,15 @@ impl Replication {
         let name = command.split([' ', '(']).next().unwrap_or_default();
         let result: Result<Vec<Row>> = run.await;
         if matches!(&result, Err(error) if error.kind() == ErrorKind::Postgres) {
-            // A refused command has its end too; where the server hangs up instead, the next command will tell.
-            while self.next().await.is_ok_and(|reply| reply != Reply::Ready) {}
+            self.after_refusal().await;
         }
         result.map_err(|error| within(error, &format!("cannot run {name}")))
+    }
+
+    /// Reads to the end of a refused command, behind which the next one may be sent. Where the server hangs up instead, that
+    /// one will tell.
+    pub(crate) async fn after_refusal(&mut self) {
+        while self.next().await.is_ok_and(|reply| reply != Reply::Ready) {}
     }
 
     /// Asks the server who it is.

@@ -233,7 +233,7 @@ fn may_pass(error: &Error) -> bool {
     match error.kind() {
         ErrorKind::Unavailable | ErrorKind::Timeout => true,
         // The store failed before there was anything to keep.
-        ErrorKind::Storage | ErrorKind::NoSpace | ErrorKind::Io => true,
+        ErrorKind::Storage | ErrorKind::Denied | ErrorKind::NoSpace | ErrorKind::Io => true,
         ErrorKind::Postgres => matches!(sqlstate(error), Some(IN_USE | VANISHED)),
         _ => false,
     }

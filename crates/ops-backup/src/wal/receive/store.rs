@@ -155,6 +155,11 @@ impl Store {
 fn may_pass(error: &Error) -> bool {
     matches!(
         error.kind(),
-        ErrorKind::Storage | ErrorKind::NoSpace | ErrorKind::Io | ErrorKind::Timeout | ErrorKind::NotFound
+        ErrorKind::Storage
+            | ErrorKind::Denied
+            | ErrorKind::NoSpace
+            | ErrorKind::Io
+            | ErrorKind::Timeout
+            | ErrorKind::NotFound
     )
 }

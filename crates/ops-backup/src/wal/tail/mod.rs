@@ -15,6 +15,7 @@ use std::path::Path as FilePath;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use jiff::Timestamp;
 use object_store::ObjectStoreExt as _;
 use object_store::path::Path;
 
@@ -202,20 +203,44 @@ pub async fn fetch(
     Ok(Fetched::Written)
 }
 
+/// How far a segment that is not complete is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TailEnd {
+    pub(crate) lsn: Lsn,
+    segment: SegmentName,
+    pieces: u64,
+}
+
 /// Returns how far the segment behind `end` is known on `timeline`; `None` where no byte of it is, or all of it is archived.
 pub(crate) async fn end(
     repository: &Repository,
     cluster: &Cluster,
     timeline: u32,
     end: Lsn,
-) -> Result<Option<Lsn>> {
+) -> Result<Option<TailEnd>> {
     let size = cluster.segment_size;
     let number = size.segment_of(end);
-    let tail = read(repository, cluster, SegmentName::new(timeline, number, size)).await?;
+    let segment = SegmentName::new(timeline, number, size);
+    let tail = read(repository, cluster, segment).await?;
     if tail.bytes.is_empty() || archive::has_segment(repository, cluster, timeline, number).await? {
         return Ok(None);
     }
-    Ok(Some(Lsn(number * size.bytes() + tail.bytes.len() as u64)))
+    let lsn = Lsn(number * size.bytes() + tail.bytes.len() as u64);
+    Ok(Some(TailEnd { lsn, segment, pieces: tail.pieces }))
+}
+
+/// Returns when the last piece before `end` was stored, by the clock of the store; `None` where it has gone meanwhile.
+pub(crate) async fn stored_at(
+    repository: &Repository,
+    cluster: &Cluster,
+    end: &TailEnd,
+) -> Result<Option<Timestamp>> {
+    let path = path(cluster.system_identifier, end.segment, end.pieces.saturating_sub(1));
+    match repository.store().head(&path).await {
+        Ok(object) => Ok(Timestamp::from_millisecond(object.last_modified.timestamp_millis()).ok()),
+        Err(object_store::Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(Error::storage(format!("look for {path}"), error)),
+    }
 }
 
 #[cfg(test)]

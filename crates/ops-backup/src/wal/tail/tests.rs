@@ -62,7 +62,9 @@ async fn pieces_make_a_beginning_and_a_segment_with_zeros() {
     let segment = assemble(&repository, &cluster(), &name().to_string()).await.unwrap().unwrap();
     assert!(segment.len() == SIZE && segment[..100] == whole && segment[100..].iter().all(|byte| *byte == 0));
     let start = Lsn(3 * SIZE as u64);
-    assert_eq!(end(&repository, &cluster(), 1, start).await.unwrap(), Some(Lsn(start.0 + 100)));
+    let found = end(&repository, &cluster(), 1, start).await.unwrap().unwrap();
+    assert_eq!(found.lsn, Lsn(start.0 + 100));
+    assert!(stored_at(&repository, &cluster(), &found).await.unwrap().is_some());
 
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
