@@ -19,6 +19,9 @@ const SMALL_TABLES: u32 = 10_000;
 /// Rows of each of the two tables that do not compress, about 150 MB each.
 const ROWS: u32 = 300_000;
 
+/// Of a server on the loopback, which lives for one run.
+const PASSWORD: &str = "bench";
+
 /// How long the archiver may take for what was written before a run.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -68,6 +71,7 @@ impl Cluster {
         let turn = home.join("turn");
         fs::write(&turn, "nobody")?;
         let server = Postgres::from_data_dir(&data)
+            .password(PASSWORD)
             .durable(true)
             .remove_on_drop(true)
             .setting("archive_mode", "on")
@@ -76,7 +80,9 @@ impl Cluster {
             .setting("shared_buffers", "256MB")
             .setting("max_wal_size", "4GB");
         let server = server.start().map_err(|error| anyhow!("PostgreSQL does not start: {error:?}"))?;
-        Ok(Self { server, turn })
+        let cluster = Self { server, turn };
+        cluster.sql(&format!("ALTER ROLE current_user PASSWORD '{PASSWORD}'"))?;
+        Ok(cluster)
     }
 
     /// A new and empty server, for a table that grows.

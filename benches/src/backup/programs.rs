@@ -97,6 +97,11 @@ impl Ours {
     pub(crate) fn stored(&self) -> Result<u64> {
         size(&self.repo, &["pg"])
     }
+
+    /// What is stored of the WAL.
+    pub(crate) fn stored_wal(&self) -> Result<u64> {
+        size(&self.repo.join("pg"), &[])
+    }
 }
 
 impl PgBackRest {
@@ -197,6 +202,11 @@ impl PgBackRest {
     /// What backups have stored, without WAL.
     pub(crate) fn stored(&self) -> Result<u64> {
         size(&self.folder.join("repo/backup"), &[])
+    }
+
+    /// What is stored of the WAL.
+    pub(crate) fn stored_wal(&self) -> Result<u64> {
+        size(&self.folder.join("repo/archive"), &[])
     }
 
     /// Its name in tables.

@@ -7,6 +7,8 @@ use crate::backup::programs::remove;
 use crate::report::Row;
 use anyhow::Result;
 
+const CP: &str = "cp";
+
 /// One way to archive.
 struct Way {
     name: String,
@@ -14,6 +16,8 @@ struct Way {
     service: Option<Vec<String>>,
     head_start: bool,
     runs: Vec<Archived>,
+    /// Bytes in the repository after the last run.
+    stored: u64,
 }
 
 pub(super) fn run(site: &Site) -> Result<Vec<Row>> {
@@ -29,12 +33,13 @@ pub(super) fn run(site: &Site) -> Result<Vec<Row>> {
         service,
         head_start,
         runs: Vec::new(),
+        stored: 0,
     };
     let mut ways = vec![
         way("service", format!("{} %p", ours.push()), service.clone(), false),
         way("commands alone", format!("{} %p", ours.push()), None, false),
         way("service, stored ahead", format!("{} %p", ours.push()), service, true),
-        way("cp", format!("cp %p {}/%f", copies.display()), None, false),
+        way(CP, format!("cp %p {}/%f", copies.display()), None, false),
     ];
     if let Some(peer) = &site.peer {
         ways.push(way(&peer.name(), format!("{} %p", peer.push()), None, false));
@@ -61,6 +66,11 @@ pub(super) fn run(site: &Site) -> Result<Vec<Row>> {
                 run.cpu
             );
             way.runs.push(run);
+            way.stored = match &site.peer {
+                Some(peer) if way.name == peer.name() => peer.stored_wal()?,
+                _ if way.name == CP => 0,
+                _ => ours.stored_wal()?,
+            };
         }
     }
     Ok(rows(&ways, names.len() as f64))
@@ -69,11 +79,12 @@ pub(super) fn run(site: &Site) -> Result<Vec<Row>> {
 fn rows(ways: &[Way], count: f64) -> Vec<Row> {
     let of = |name: &str| ways.iter().find(|way| way.name == name).map(|way| Archived::median(&way.runs));
     let (Some(ours), Some(alone), Some(ahead), Some(cp)) =
-        (of("service"), of("commands alone"), of("service, stored ahead"), of("cp"))
+        (of("service"), of("commands alone"), of("service, stored ahead"), of(CP))
     else {
         return Vec::new();
     };
     let peer = ways.get(4).map(|way| (way.name.clone(), Archived::median(&way.runs)));
+    let stored = |way: usize| ways.get(way).map(|way| way.stored as f64 / 1e6);
     let beside = |row: Row, figure: fn(&Archived) -> f64, scale: f64| match &peer {
         Some((name, theirs)) => row.beside(name.clone(), figure(theirs) * scale, None),
         None => row.beside_absent("pgBackRest"),
@@ -99,6 +110,13 @@ fn rows(ways: &[Way], count: f64) -> Vec<Row> {
         ),
         beside(Row::new("push: CPU for a segment, service", "ms", ours.cpu / count * 1e3), cpu, 1e3 / count)
             .ratio_at_most(0.7),
+        match (&peer, stored(4)) {
+            (Some((name, _)), Some(theirs)) => {
+                let row = Row::new("push: stored, service", "MB", stored(0).unwrap_or(f64::NAN));
+                row.beside(name.clone(), theirs, None).ratio_at_most(1.0)
+            }
+            _ => Row::new("push: stored, service", "MB", stored(0).unwrap_or(f64::NAN)),
+        },
         Row::new("push: a call that finds its segment stored, p50", "ms", ahead.quantile(0.5) * 1e3)
             .at_most(5.0),
         Row::new("push: a call that finds its segment stored, p99", "ms", ahead.quantile(0.99) * 1e3)

@@ -33,6 +33,13 @@ impl Command for Args {
         run::run(self, context).await
     }
 
+    fn run_at_once(&self, settings: &Settings) -> Option<Result<Exit, Failure>> {
+        match &self.action {
+            Some(Action::Wal(action)) => run::wal_by_service(action, &settings.backup),
+            _ => None,
+        }
+    }
+
     /// `restore_command` knows only "absent", "here" and "stop": see PostgreSQL's manual, section 26.3.4.
     fn failure_exit(&self) -> fn(Exit) -> Exit {
         match self.action {

@@ -45,6 +45,15 @@ pub trait Command: clap::Parser + Send {
     /// Does the work.
     fn run(self, context: Context<Self::Settings>) -> impl Future<Output = Result<Exit, Failure>> + Send;
 
+    /// Does the work where that needs no runtime, which costs more to start than a short call takes; `None` where [`run`]
+    /// is to do it. A signal ends the process meanwhile, as it does one that has no handlers.
+    ///
+    /// [`run`]: Command::run
+    fn run_at_once(&self, settings: &Self::Settings) -> Option<Result<Exit, Failure>> {
+        let _ = settings;
+        None
+    }
+
     /// The exit of a failure; a command with a contract of its own changes it.
     fn failure_exit(&self) -> fn(Exit) -> Exit {
         |exit| exit
@@ -216,11 +225,15 @@ fn work<C: Command>(
         (failure, map(Exit::Bug))
     };
     let profile = profile(common).map_err(|failure| (failure, map(Exit::Config)))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| bug(&format!("the runtime does not start: {error}")))?;
     let span = tracing::info_span!("command", command = C::NAME);
     let trace = telemetry.context();
     let body = std::panic::AssertUnwindSafe(|| {
+        if let Some(end) = span.in_scope(|| args.run_at_once(&settings)) {
+            return end;
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let runtime = runtime
+            .map_err(|error| Failure::new(Exit::Bug, format!("the runtime does not start: {error}")))?;
         runtime.block_on(
             async {
                 let stop = Stop::listen().map_err(|error| {

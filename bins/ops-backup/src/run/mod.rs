@@ -19,6 +19,7 @@ use crate::render::Answer;
 use crate::settings::{BackupSettings, Settings};
 use ops_backup::Monitor;
 use ops_cli::{Context, Exit, Failure};
+pub(crate) use wal::by_service as wal_by_service;
 
 /// What an action found out, and how the process ends.
 type Answered = Result<(Answer, Exit), Failure>;

@@ -1,8 +1,8 @@
-//! `wal push`, `wal fetch` and `wal check`. The first two are what PostgreSQL calls, once for each file: they ask a service
-//! that may run beside the server, and do the work themselves where there is none.
+//! `wal push`, `wal fetch` and `wal check`. The first two are what PostgreSQL calls, once for each file: a service that may
+//! run beside the server is asked first, before anything else is started; where there is none they do the work themselves.
 
 use super::Answered;
-use crate::args::CheckArgs;
+use crate::args::{CheckArgs, WalAction};
 use crate::failed::failed;
 use crate::render::Answer;
 use crate::settings::BackupSettings;
@@ -13,24 +13,35 @@ use ops_backup::{WalAudit, audit_wal};
 use ops_cli::{Exit, Failure};
 use std::path::Path;
 
+/// Lets the service do it; `None` where there is none, or this is nothing for it.
+pub(crate) fn by_service(action: &WalAction, settings: &BackupSettings) -> Option<Result<Exit, Failure>> {
+    let directory = socket_directory(settings);
+    match action {
+        WalAction::Push { path } => client::push(path, directory).map(|pushed| archived(path, true, pushed)),
+        WalAction::Fetch { name, to, tail } => match client::fetch(name, to, directory)? {
+            // The service serves whole files alone.
+            Ok(Fetched::Absent) if *tail => None,
+            answer => Some(fetched(name, true, answer)),
+        },
+        _ => None,
+    }
+}
+
 pub(super) async fn push(settings: &BackupSettings, path: &Path) -> Result<Exit, Failure> {
-    let (pushed, by_service) = match client::push(path, socket_directory(settings)) {
-        Some(pushed) => (pushed, true),
-        None => (push_here(settings, path).await?, false),
-    };
+    let repository = open::writable_repository(settings).await?;
+    let cluster = wal::cluster_of_segment(path).map_err(|error| failed(&error))?;
+    archived(path, false, wal::push(&repository, &cluster, path).await)
+}
+
+fn archived(
+    path: &Path,
+    by_service: bool,
+    pushed: Result<Pushed, ops_backup::Error>,
+) -> Result<Exit, Failure> {
     let pushed = pushed.map_err(|error| failed(&error))?;
     let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     tracing::info!(file, stored = pushed == Pushed::Stored, by_service, "archived");
     Ok(Exit::Done)
-}
-
-async fn push_here(
-    settings: &BackupSettings,
-    path: &Path,
-) -> Result<Result<Pushed, ops_backup::Error>, Failure> {
-    let repository = open::writable_repository(settings).await?;
-    let cluster = wal::cluster_of_segment(path).map_err(|error| failed(&error))?;
-    Ok(wal::push(&repository, &cluster, path).await)
 }
 
 pub(super) async fn fetch(
@@ -39,13 +50,21 @@ pub(super) async fn fetch(
     to: &Path,
     tail: bool,
 ) -> Result<Exit, Failure> {
-    let (fetched, by_service) = match client::fetch(name, to, socket_directory(settings)) {
-        // The service serves whole files alone.
-        Some(Ok(Fetched::Absent)) | None if tail => (fetch_here(settings, name, to, true).await?, false),
-        Some(fetched) => (fetched, true),
-        None => (fetch_here(settings, name, to, false).await?, false),
+    let repository = open::repository(settings).await?;
+    let cluster = wal::cluster_of_segment(to).map_err(|error| failed(&error))?;
+    let answer = match tail {
+        true => wal::tail::fetch(&repository, &cluster, name, to).await,
+        false => wal::fetch(&repository, &cluster, name, to).await,
     };
-    match fetched.map_err(|error| failed(&error))? {
+    fetched(name, false, answer)
+}
+
+fn fetched(
+    name: &str,
+    by_service: bool,
+    answer: Result<Fetched, ops_backup::Error>,
+) -> Result<Exit, Failure> {
+    match answer.map_err(|error| failed(&error))? {
         Fetched::Written => {
             tracing::info!(file = name, by_service, "fetched");
             Ok(Exit::Done)
@@ -55,20 +74,6 @@ pub(super) async fn fetch(
             Ok(Exit::WalAbsent)
         }
     }
-}
-
-async fn fetch_here(
-    settings: &BackupSettings,
-    name: &str,
-    to: &Path,
-    tail: bool,
-) -> Result<Result<Fetched, ops_backup::Error>, Failure> {
-    let repository = open::repository(settings).await?;
-    let cluster = wal::cluster_of_segment(to).map_err(|error| failed(&error))?;
-    Ok(match tail {
-        true => wal::tail::fetch(&repository, &cluster, name, to).await,
-        false => wal::fetch(&repository, &cluster, name, to).await,
-    })
 }
 
 /// Where the socket of the service is, if not in the usual place.

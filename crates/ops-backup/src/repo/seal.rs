@@ -60,7 +60,11 @@ impl Secrets {
         let salt = if self.is_encrypted() { crypt::random()? } else { [0; 16] };
         let header = header(kind, self.is_encrypted(), content.len() as u64, &salt);
         let mut object = header.to_vec();
-        Compressor::new(compression)?.append(content, &mut object)?;
+        let mut compressor = match kind {
+            Kind::Wal | Kind::Tail => Compressor::for_wal(compression)?,
+            _ => Compressor::new(compression)?,
+        };
+        compressor.append(content, &mut object)?;
         self.cipher(&salt).seal(0, &identity(&header, path), &mut object, HEADER);
         let hash = hash(path, &object);
         object.extend_from_slice(hash.as_bytes());

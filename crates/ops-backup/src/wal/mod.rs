@@ -73,7 +73,8 @@ pub fn cluster_of_segment(segment: &Path) -> Result<Cluster> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct PushOptions {
-    /// A busy server writes a segment every second: level 3 of zstd takes about 40 ms for one, LZ4 a third of that.
+    /// A busy server writes a segment every second: level 3 of zstd, with parameters of our own for WAL, takes about 30 ms
+    /// of processor time for one.
     pub compression: Compression,
 }
 

@@ -6,12 +6,14 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::DirEntry;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
+use tokio::sync::Semaphore;
 
 use super::plain;
 use super::status::Count;
@@ -36,6 +38,8 @@ pub(super) struct Pushing {
     options: PushOptions,
     /// How many are under way at most, but for the one that is asked for.
     at_once: usize,
+    /// One for each processor: compressing more at the same time only takes memory.
+    processors: Semaphore,
     table: Mutex<Table>,
     count: Count,
 }
@@ -82,7 +86,9 @@ impl Pushing {
         count: Count,
     ) -> Self {
         let at_once = at_once.max(1);
-        Pushing { repository, cluster, wal_directory, options, at_once, table: Mutex::default(), count }
+        let processors = Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get));
+        let table = Mutex::default();
+        Pushing { repository, cluster, wal_directory, options, at_once, processors, table, count }
     }
 
     /// Returns when the file of this name is durable, or why it is not.
@@ -135,7 +141,10 @@ impl Pushing {
     #[tracing::instrument(skip(self))]
     async fn store(&self, file: &str) -> Result<Pushed> {
         let path = self.wal_directory.join(file);
-        let prepared = Prepared::read(&self.repository, &self.cluster, &path, &self.options).await?;
+        let prepared = {
+            let _processor = self.processors.acquire().await.expect("never closed");
+            Prepared::read(&self.repository, &self.cluster, &path, &self.options).await?
+        };
         prepared.put(&self.repository).await
     }
 
