@@ -1,69 +1,120 @@
 //! The settings, and the defaults of all of them.
 
-use ops_cli::LogSettings;
+use ops_cli::{LogSettings, SourceSettings};
 use ops_secrets::Secret;
 use serde::Deserialize;
 
-/// The defaults of every setting. An empty text, and a zero where a number limits or counts, means: not set.
+/// Every setting with its default and, above it, what it is for: `ops-secrets example` shows the same words. An empty text, and a
+/// zero where a number limits or counts, means: not set.
 pub(crate) const DEFAULTS: &str = r#"
 [backup]
+# The repository: a folder, or `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`.
 repo = ""
+# The file with the key of an encrypted repository: 32 random bytes.
 key_file = ""
+# The passphrase of an encrypted repository, instead of a key file.
 passphrase = ""
+# The server to back up, as a libpq URL or `key=value` pairs.
 postgres = ""
+# The primary of the server, where that is a standby; it is asked to end its WAL segment.
 primary = ""
+# The password for both, where the URLs have none.
 password = ""
+# The folder of PostgreSQL's programs; empty finds the installed one of the right major.
 postgres_bin = ""
+# How many readers copy, hash and compress at once.
 workers = 2
+# How blocks are compressed: `zstd:LEVEL`, `lz4` or `none`.
 compression = "zstd:3"
+# The most that a backup reads from its source, in megabytes a second; 0 is no limit.
 read_limit_mb = 0
+# The most that goes to the repository, in megabytes a second; 0 is no limit.
 upload_limit_mb = 0
+# The most that comes from the repository, in megabytes a second; 0 is no limit.
 download_limit_mb = 0
+# How long a backup waits for its last WAL segment to be archived, in seconds.
 archive_timeout_seconds = 60
+# The directory of the socket of `wal serve`, which only its user may write; empty finds one.
 wal_socket_dir = ""
+# When run as root: who owns restored files and runs rehearsal servers.
 server_user = "postgres"
+# The private key that signs rehearsal records.
 signing_key = ""
+# Where rehearsal records are written.
 evidence_dir = ""
 
 [backup.retention]
+# `expire` keeps so many of the newest backups; 0 leaves this rule out, and so with the other numbers.
 keep_last = 0
+# It keeps all backups that are not older, for example `7d`.
 keep_within = ""
+# It keeps the last backup of each of so many days.
 keep_daily = 0
+# It keeps the last backup of each of so many weeks.
 keep_weekly = 0
+# It keeps the last backup of each of so many months.
 keep_monthly = 0
+# It keeps the last backup of each of so many years.
 keep_yearly = 0
+# From which backups on the WAL is kept: `all`, a number of backups, or an age.
 wal = "all"
+# How long what is given up stays before it is removed.
 grace = "24h"
+# How long what an aborted backup has stored stays for the next one.
 resumable = "7d"
 
 [backup.s3]
+# The URL of the server; empty for Amazon's own.
 endpoint = ""
+# The region of the bucket.
 region = "us-east-1"
+# The id of the access key; empty asks for the machine's own role.
 access_key_id = ""
+# The secret of the access key.
 secret_access_key = ""
+# The token of a temporary key.
 session_token = ""
+# Put the bucket into the path of the URL and not into the host name, as most servers other than Amazon's want it.
 path_style = true
+# Allow `http://` endpoints.
 allow_http = false
+# Encryption by the server: `sse-s3` or `sse-kms`; empty as the bucket says.
 encryption = ""
+# The key of `sse-kms`.
 kms_key_id = ""
+# Whether a key of the bucket saves requests to the key service.
 bucket_key = false
+# The checksum of uploads: `sha256` or `crc64nvme`; empty for none.
 checksum = ""
+# The storage class of packs.
 storage_class = ""
 
 [backup.gcs]
+# The JSON text of a service account's key; empty asks for the machine's own account.
 service_account_key = ""
+# An access token instead of a service account's key.
 bearer_token = ""
+# Another server than Google's.
 endpoint = ""
+# Allow `http://` endpoints.
 allow_http = false
 
 [backup.azure]
+# The storage account.
 account = ""
+# The key of the account; without any credentials the machine's managed identity is asked for.
 access_key = ""
+# A shared access signature instead of the account's key.
 sas = ""
+# The directory of a service principal.
 tenant_id = ""
+# The application of a service principal.
 client_id = ""
+# The secret of a service principal.
 client_secret = ""
+# Another server than Azure's.
 endpoint = ""
+# Allow `http://` endpoints.
 allow_http = false
 "#;
 
@@ -75,44 +126,30 @@ pub(crate) struct Settings {
     /// The table `[log]`; read by the common code.
     #[expect(dead_code, reason = "declared so that its keys are known; the common code reads it")]
     pub(crate) log: LogSettings,
+    /// The table `[secrets]`, as far as all binaries share it; read by the common code.
+    #[expect(dead_code, reason = "declared so that its keys are known; the common code reads it")]
+    pub(crate) secrets: SourceSettings,
 }
 
 /// The table `[backup]`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct BackupSettings {
-    /// A folder, or `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`.
     pub(crate) repo: String,
-    /// The file with the key of an encrypted repository: 32 random bytes.
     pub(crate) key_file: String,
-    /// The passphrase of an encrypted repository, instead of a key file.
     pub(crate) passphrase: Secret,
-    /// The server to back up, as a libpq URL or `key=value` pairs.
     pub(crate) postgres: String,
-    /// The primary of the server, where that is a standby; it is asked to end its WAL segment.
     pub(crate) primary: String,
-    /// The password for both.
     pub(crate) password: Secret,
-    /// The folder of PostgreSQL's programs; empty finds the installed one of the right major.
     pub(crate) postgres_bin: String,
-    /// Readers that copy, hash and compress at once.
     pub(crate) workers: usize,
-    /// `zstd:LEVEL`, `lz4` or `none`.
     pub(crate) compression: String,
-    /// The most that a backup reads from its source, in megabytes a second.
     pub(crate) read_limit_mb: f64,
-    /// The most that goes to the repository, in megabytes a second.
     pub(crate) upload_limit_mb: f64,
-    /// The most that comes from the repository, in megabytes a second.
     pub(crate) download_limit_mb: f64,
-    /// How long a backup waits for its last WAL segment to be archived.
     pub(crate) archive_timeout_seconds: u64,
-    /// The directory of the socket of `wal serve`, which only its user may write; empty finds one.
     pub(crate) wal_socket_dir: String,
-    /// When run as root: who owns restored files and runs rehearsal servers.
     pub(crate) server_user: String,
-    /// The private key that signs rehearsal records.
     pub(crate) signing_key: String,
-    /// Where rehearsal records are written.
     pub(crate) evidence_dir: String,
     /// Which backups `expire` keeps.
     pub(crate) retention: RetentionSettings,
@@ -127,85 +164,52 @@ pub(crate) struct BackupSettings {
 /// The table `[backup.retention]`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct RetentionSettings {
-    /// So many of the newest.
     pub(crate) keep_last: u32,
-    /// All that are not older, for example `7d`.
     pub(crate) keep_within: String,
-    /// The last of so many days.
     pub(crate) keep_daily: u32,
-    /// The last of so many weeks.
     pub(crate) keep_weekly: u32,
-    /// The last of so many months.
     pub(crate) keep_monthly: u32,
-    /// The last of so many years.
     pub(crate) keep_yearly: u32,
-    /// From which backups on the WAL is kept: `all`, a number of backups, or an age.
     pub(crate) wal: String,
-    /// How long what is given up stays before it is removed.
     pub(crate) grace: String,
-    /// How long what an aborted backup has stored stays for the next one.
     pub(crate) resumable: String,
 }
 
 /// The table `[backup.s3]`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct S3Settings {
-    /// The URL of the server; empty for Amazon's own.
     pub(crate) endpoint: String,
-    /// The region.
     pub(crate) region: String,
-    /// The access key's id; empty asks for the machine's own role.
     pub(crate) access_key_id: String,
-    /// The access key's secret.
     pub(crate) secret_access_key: Secret,
-    /// The token of a temporary key.
     pub(crate) session_token: Secret,
-    /// Put the bucket into the path and not into the host name.
     pub(crate) path_style: bool,
-    /// Allow `http://` endpoints.
     pub(crate) allow_http: bool,
-    /// Encryption by the server: `sse-s3` or `sse-kms`; empty as the bucket says.
     pub(crate) encryption: String,
-    /// The key of `sse-kms`.
     pub(crate) kms_key_id: String,
-    /// Whether a key of the bucket saves requests to the key service.
     pub(crate) bucket_key: bool,
-    /// The checksum of uploads: `sha256` or `crc64nvme`; empty for none.
     pub(crate) checksum: String,
-    /// The storage class of packs.
     pub(crate) storage_class: String,
 }
 
 /// The table `[backup.gcs]`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct GcsSettings {
-    /// The JSON text of a service account's key; empty asks for the machine's own account.
     pub(crate) service_account_key: Secret,
-    /// An access token instead.
     pub(crate) bearer_token: Secret,
-    /// Another server than Google's.
     pub(crate) endpoint: String,
-    /// Allow `http://` endpoints.
     pub(crate) allow_http: bool,
 }
 
 /// The table `[backup.azure]`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct AzureSettings {
-    /// The storage account.
     pub(crate) account: String,
-    /// Its key; without any credentials the machine's managed identity is asked for.
     pub(crate) access_key: Secret,
-    /// A shared access signature instead.
     pub(crate) sas: Secret,
-    /// The directory of a service principal.
     pub(crate) tenant_id: String,
-    /// The application of a service principal.
     pub(crate) client_id: String,
-    /// The secret of a service principal.
     pub(crate) client_secret: Secret,
-    /// Another server than Azure's.
     pub(crate) endpoint: String,
-    /// Allow `http://` endpoints.
     pub(crate) allow_http: bool,
 }

@@ -2,29 +2,28 @@
 
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::layers::{self, Layers};
 use crate::output::{self, Format};
+#[cfg(doc)]
+use crate::sources::SourceSettings;
+use crate::sources::Sources;
 use crate::stop::Stop;
-use ops_secrets::{Example, Loader, Masker, Profile, References, Report};
+use ops_secrets::{Example, Masker, Profile, References, Report};
 use ops_telemetry::{Telemetry, TraceContext};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::future::Future;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::IsTerminal as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tracing::Instrument as _;
 
-/// The file that is read where `--config` does not name one.
-const DEFAULT_FILE: &str = "ops.toml";
-
-/// The tables of the settings file: one file serves all binaries, and each reads its own.
-const TABLES: [&str; 4] = ["backup", "gate", "guard", "secrets"];
-
 /// A binary: its arguments, its settings, and its work.
 pub trait Command: clap::Parser + Send {
-    /// The settings, with a `log` field of type [`LogSettings`] beside the binary's own table.
+    /// The settings, with a `log` field of type [`LogSettings`] and a `secrets` field of type [`SourceSettings`] beside the
+    /// binary's own table.
     type Settings: DeserializeOwned + Send;
 
     /// The name of the binary, which the logs carry as `service.name`.
@@ -110,21 +109,6 @@ pub struct LogSettings {
     pub level: String,
 }
 
-/// The defaults of the `[log]` table, added to those of every binary.
-const LOG_DEFAULTS: &str = "
-[log]
-# How log lines are written to stderr; auto: human on a terminal, JSON elsewhere.
-format = \"auto\"
-# What is logged, for example `warn,ops_backup=debug`.
-level = \"info\"
-";
-
-/// The part of the settings that the life of a command needs itself.
-#[derive(Debug, Deserialize)]
-struct OnlyLog {
-    log: LogSettings,
-}
-
 /// A setting that was given as a flag.
 #[derive(Debug, Clone)]
 pub struct Flag {
@@ -154,6 +138,8 @@ pub struct Context<S> {
     pub stop: Stop,
     /// Knows every loaded secret; hand it to whatever writes text.
     pub masker: Masker,
+    /// Resolves references that stand outside the settings, as those of the command line.
+    pub references: References,
     /// The trace of this process.
     pub trace: TraceContext,
     /// The settings file that was read, absolute, for commands that call themselves later.
@@ -176,13 +162,15 @@ pub fn main<C: Command>() -> ExitCode {
         return env_example::<C>();
     }
     let masker = Masker::new();
-    let file = settings_file(&common);
-    let log = load::<OnlyLog, C>(&args, file.as_deref(), &Masker::new(), true).map(|loaded| loaded.0.log);
+    let read = Layers::of(&args).and_then(|layers| layers.log().map(|log| (layers, log)));
     // Where the file cannot be read, what the flags say about logs still holds.
-    let told = log.as_ref().ok().cloned().unwrap_or_else(|| LogSettings {
-        format: common.log_format.unwrap_or(LogFormat::Auto),
-        level: common.log_level.clone().unwrap_or_else(|| "info".into()),
-    });
+    let told = match &read {
+        Ok((_, log)) => log.clone(),
+        Err(_) => LogSettings {
+            format: common.log_format.unwrap_or(LogFormat::Auto),
+            level: common.log_level.clone().unwrap_or_else(|| "info".into()),
+        },
+    };
     let telemetry = match start_logs::<C>(&told, &masker) {
         Ok(telemetry) => telemetry,
         Err(failure) => return fail(&failure, failure.exit(), false),
@@ -192,63 +180,110 @@ pub fn main<C: Command>() -> ExitCode {
         LogFormat::Human => false,
         LogFormat::Auto => !std::io::stderr().is_terminal(),
     };
-    let loaded = log.and_then(|_| load::<C::Settings, C>(&args, file.as_deref(), &masker, false));
-    let (settings, report) = match loaded {
-        Ok(loaded) => loaded,
-        Err(failure) => return fail(&failure, failure.exit(), json),
-    };
-    for warning in report.warnings() {
-        tracing::warn!("{warning}");
-    }
-    if common.show_config {
-        return show_config(&report, common.format);
-    }
-    let end = work(args, settings, &common, masker, &telemetry, file);
-    match end {
-        Ok(exit) => exit.into(),
+    let map = args.failure_exit();
+    let end = read.map_err(|failure| {
+        let exit = map(failure.exit());
+        (failure, exit)
+    });
+    match end.and_then(|(layers, _)| settle(args, &layers, masker, &telemetry)) {
+        Ok(code) => code,
         Err((failure, exit)) => fail(&failure, exit, json),
     }
 }
 
-fn work<C: Command>(
+/// Loads the settings, and does what was asked for; a login that references needed lasts as long.
+fn settle<C: Command>(
     args: C,
-    settings: C::Settings,
-    common: &CommonArgs,
+    layers: &Layers,
     masker: Masker,
     telemetry: &Telemetry,
-    config_file: Option<PathBuf>,
+) -> Result<ExitCode, (Failure, Exit)> {
+    let map = args.failure_exit();
+    let with_exit = |failure: Failure| {
+        let exit = map(failure.exit());
+        (failure, exit)
+    };
+    let common = args.common().clone();
+    // Most settings refer to nothing, and are known before a runtime is started.
+    let alone = layers.settings::<C>(layers.local(), &masker).load().ok();
+    if let Some(loaded) = alone.as_ref().filter(|_| !common.show_config)
+        && let Some(end) = at_once(&args, loaded)
+    {
+        return end.map(ExitCode::from);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| bug(&args, &format!("the runtime does not start: {error}")))?;
+    let sources = Sources::new(layers.sources(&masker).map_err(with_exit)?, &masker);
+    let references = sources.add_to(layers.local());
+    let loaded = match alone {
+        Some(loaded) => Ok(loaded),
+        None => {
+            let settings = layers.settings::<C>(references.clone(), &masker).load_async();
+            runtime.block_on(settings).map_err(layers::failed)
+        }
+    };
+    let end = loaded.map_err(with_exit).and_then(|loaded| {
+        warn(&loaded);
+        if common.show_config {
+            return Ok(show_config(&loaded.report, common.format));
+        }
+        let context = |stop| Context {
+            settings: loaded.settings,
+            format: common.format,
+            stop,
+            masker,
+            references,
+            trace: telemetry.context(),
+            config_file: layers.file.clone(),
+            profile: layers.profile,
+        };
+        work(args, context, &runtime).map(ExitCode::from)
+    });
+    runtime.block_on(sources.log_out());
+    end
+}
+
+/// What [`Command::run_at_once`] does, if anything.
+fn at_once<C: Command>(args: &C, loaded: &Loaded<C::Settings>) -> Option<Result<Exit, (Failure, Exit)>> {
+    let span = tracing::info_span!("command", command = C::NAME);
+    let body = std::panic::AssertUnwindSafe(|| span.in_scope(|| args.run_at_once(&loaded.settings)));
+    let Ok(end) = std::panic::catch_unwind(body) else { return Some(Err(bug(args, "stopped by a panic"))) };
+    let end = end?;
+    warn(loaded);
+    Some(end.map_err(|failure| {
+        let exit = args.failure_exit()(failure.exit());
+        (failure, exit)
+    }))
+}
+
+fn warn<T>(loaded: &Loaded<T>) {
+    for warning in loaded.report.warnings() {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// A failure that is our own mistake.
+fn bug<C: Command>(args: &C, what: &str) -> (Failure, Exit) {
+    let failure = Failure::new(Exit::Bug, format!("{}: {what}", C::NAME))
+        .hint("this is a bug of ours; the log line above says where");
+    (failure, args.failure_exit()(Exit::Bug))
+}
+
+fn work<C: Command>(
+    args: C,
+    context: impl FnOnce(Stop) -> Context<C::Settings>,
+    runtime: &tokio::runtime::Runtime,
 ) -> Result<Exit, (Failure, Exit)> {
     let map = args.failure_exit();
-    let bug = |what: &str| {
-        let failure = Failure::new(Exit::Bug, format!("{}: {what}", C::NAME))
-            .hint("this is a bug of ours; the log line above says where");
-        (failure, map(Exit::Bug))
-    };
-    let profile = profile(common).map_err(|failure| (failure, map(Exit::Config)))?;
+    let panicked = bug(&args, "stopped by a panic");
     let span = tracing::info_span!("command", command = C::NAME);
-    let trace = telemetry.context();
     let body = std::panic::AssertUnwindSafe(|| {
-        if let Some(end) = span.in_scope(|| args.run_at_once(&settings)) {
-            return end;
-        }
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-        let runtime = runtime
-            .map_err(|error| Failure::new(Exit::Bug, format!("the runtime does not start: {error}")))?;
         runtime.block_on(
             async {
                 let stop = Stop::listen().map_err(|error| {
                     Failure::new(Exit::Bug, format!("signals cannot be handled: {error}"))
                 })?;
-                let context = Context {
-                    settings,
-                    format: common.format,
-                    stop: stop.clone(),
-                    masker,
-                    trace,
-                    config_file,
-                    profile,
-                };
-                let end = args.run(context).await;
+                let end = args.run(context(stop.clone())).await;
                 // A signal decides the exit code also where the work ended as a failure because of it.
                 match (stop.exit(), end) {
                     (Some(exit), Err(failure)) => Err(failure.with_exit(exit)),
@@ -266,77 +301,8 @@ fn work<C: Command>(
             let exit = map(failure.exit());
             (failure, exit)
         }),
-        Err(_) => Err(bug("stopped by a panic")),
+        Err(_) => Err(panicked),
     }
-}
-
-/// The settings file: the named one, else ./ops.toml where it exists.
-fn settings_file(common: &CommonArgs) -> Option<PathBuf> {
-    let named =
-        common.config.clone().or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.is_file()))?;
-    Some(std::path::absolute(&named).unwrap_or(named))
-}
-
-fn load<T: DeserializeOwned, C: Command>(
-    args: &C,
-    file: Option<&Path>,
-    masker: &Masker,
-    only_log: bool,
-) -> Result<(T, Report), Failure> {
-    let common = args.common();
-    let defaults = if only_log { LOG_DEFAULTS.to_owned() } else { format!("{}{LOG_DEFAULTS}", C::DEFAULTS) };
-    let mut loader = Loader::<T>::new()
-        .defaults_toml(&defaults)
-        .masker(masker.clone())
-        .env_vars("OPS_", std::env::vars_os());
-    let foreign = TABLES.into_iter().filter(|table| only_log || *table != C::TABLE);
-    loader = loader.foreign_tables(foreign);
-    // Not commands: whoever can write a setting could else run one.
-    let mut references = References::new().env_vars(std::env::vars_os());
-    if let Some(file) = file {
-        loader = loader.toml_file(file);
-        if let Some(folder) = file.parent() {
-            references = references.relative_to(folder);
-        }
-    }
-    if let Some(profile) = profile(common)? {
-        if let (Some(_), None) = (common.profile, file) {
-            let failure =
-                Failure::new(Exit::Config, format!("--profile {profile}: there is no settings file"));
-            return Err(failure.hint("the file of a profile lies over ./ops.toml or what --config names"));
-        }
-        loader = loader.profile(profile);
-    }
-    if let Some(file) = &common.env_file {
-        loader = loader.dotenv_file(file);
-    }
-    if let Some(folder) = std::env::var_os("CREDENTIALS_DIRECTORY").filter(|folder| !folder.is_empty()) {
-        loader = loader.systemd_credentials(Path::new(&folder));
-    }
-    loader = loader.references(references);
-    let own = [
-        Flag::given(
-            "log.format",
-            "--log-format",
-            common.log_format.map(|format| format!("{format:?}").to_lowercase()),
-        ),
-        Flag::given("log.level", "--log-level", common.log_level.clone()),
-    ];
-    let flags = if only_log { Vec::new() } else { args.flags() };
-    for flag in own.into_iter().flatten().chain(flags) {
-        loader = loader.flag(flag.key, &flag.value, flag.name);
-    }
-    let loaded = loader.load().map_err(|error| Failure::from_error(Exit::Config, &error))?;
-    Ok((loaded.settings, loaded.report))
-}
-
-/// The profile: of the flag, else of the environment.
-fn profile(common: &CommonArgs) -> Result<Option<Profile>, Failure> {
-    let named = std::env::var_os("OPS_PROFILE").filter(|name| !name.is_empty() && common.profile.is_none());
-    let Some(named) = named else { return Ok(common.profile) };
-    let parsed = named.to_str().unwrap_or_default().parse::<Profile>();
-    let parsed = parsed.map_err(|error| Failure::new(Exit::Config, format!("env OPS_PROFILE: {error}")));
-    parsed.map(Some)
 }
 
 fn start_logs<C: Command>(log: &LogSettings, masker: &Masker) -> Result<Telemetry, Failure> {
@@ -380,8 +346,8 @@ impl ops_telemetry::Redactor for Redact {
 
 /// Needs no settings: an example is asked for where there are none yet.
 fn env_example<C: Command>() -> ExitCode {
-    let defaults = format!("{}{LOG_DEFAULTS}", C::DEFAULTS);
-    let text = Example::<C::Settings>::new("OPS_").title(C::NAME).defaults_toml(&defaults).render();
+    let example = Example::<C::Settings>::new("OPS_").title(C::NAME);
+    let text = example.defaults_toml(&layers::defaults::<C>()).render();
     let text = text.map_err(|error| Failure::from_error(Exit::Bug, &error));
     let written = text.and_then(|text| {
         output::text(&text)

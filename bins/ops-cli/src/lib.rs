@@ -10,11 +10,14 @@
 mod command;
 mod exit;
 mod failure;
+mod layers;
 pub mod output;
+pub mod sources;
 mod stop;
 
 pub use command::{Command, CommonArgs, Context, Flag, LogFormat, LogSettings, main};
 pub use exit::Exit;
 pub use failure::Failure;
 pub use output::Format;
+pub use sources::SourceSettings;
 pub use stop::Stop;

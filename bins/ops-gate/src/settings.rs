@@ -1,6 +1,6 @@
 //! The settings of `ops-gate`. Their types are its own, so that the common code knows and masks every secret among them.
 
-use ops_cli::LogSettings;
+use ops_cli::{LogSettings, SourceSettings};
 use ops_gates::Span;
 use ops_gates::history::LineSource;
 use ops_gates::notify::{Channel, Email, Rule, Tls, Webhook};
@@ -11,18 +11,27 @@ use std::path::PathBuf;
 /// The defaults of every setting.
 pub(crate) const DEFAULTS: &str = r#"
 [gate]
+# How many gates run at once; 0 is one for each processor.
 jobs = 0
+# How long the processes of a gate have between SIGTERM and SIGKILL, in seconds.
 grace_seconds = 2
+# The folder in which each run gets a directory of its own.
 runs = "ops-gate-runs"
+# The private key that signs the evidence of a run; empty leaves it unsigned.
 signing_key = ""
+# A policy that counts whatever the plan names; empty for none.
 policy = ""
+# The digest that the policy must have; empty takes any.
 policy_sha256 = ""
 
 [gate.notify]
+# The ways to tell somebody of a change of state: docs/gates/after-a-run.md has them.
 channels = []
+# Who is told of what.
 rules = []
 
 [gate.report]
+# The lines of the health report, and the gates that know.
 lines = []
 "#;
 
@@ -34,22 +43,19 @@ pub(crate) struct Settings {
     /// The table `[log]`; read by the common code.
     #[expect(dead_code, reason = "declared so that its keys are known; the common code reads it")]
     pub(crate) log: LogSettings,
+    /// The table `[secrets]`, as far as all binaries share it; read by the common code.
+    #[expect(dead_code, reason = "declared so that its keys are known; the common code reads it")]
+    pub(crate) secrets: SourceSettings,
 }
 
 /// The table `[gate]`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct GateSettings {
-    /// How many gates run at once; 0 is one for each processor.
     pub(crate) jobs: usize,
-    /// How long the processes of a gate have between SIGTERM and SIGKILL.
     pub(crate) grace_seconds: u64,
-    /// Where each run gets a directory of its own.
     pub(crate) runs: PathBuf,
-    /// The private key that signs the evidence of a run; empty leaves it unsigned.
     pub(crate) signing_key: PathBuf,
-    /// A policy that counts whatever the plan names; empty for none.
     pub(crate) policy: PathBuf,
-    /// The digest that the policy must have; empty takes any.
     pub(crate) policy_sha256: String,
     /// Who is told of a change of state.
     pub(crate) notify: NotifySettings,
@@ -60,16 +66,13 @@ pub(crate) struct GateSettings {
 /// The table `[gate.notify]`. It stands here and not in plans, so that a pull request cannot change who is told.
 #[derive(Debug, Deserialize)]
 pub(crate) struct NotifySettings {
-    /// The ways to tell somebody.
     pub(crate) channels: Vec<ChannelSettings>,
-    /// Who is told of what.
     pub(crate) rules: Vec<Rule>,
 }
 
 /// The table `[gate.report]`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct ReportSettings {
-    /// The lines of the health report, and the gates that know.
     pub(crate) lines: Vec<LineSource>,
 }
 

@@ -1,13 +1,21 @@
 //! The command line of `ops-guard`, and its settings.
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
-use ops_cli::{CommonArgs, Flag, LogSettings};
+use ops_cli::{CommonArgs, Flag, LogSettings, SourceSettings};
 use ops_secrets::Secret;
 use serde::Deserialize;
 use std::path::PathBuf;
 
 /// The defaults of every setting.
-pub(crate) const DEFAULTS: &str = "[guard]\npolicy = \"app\"\nurl = \"\"\npassword = \"\"\n";
+pub(crate) const DEFAULTS: &str = "
+[guard]
+# The name of a built-in policy, or the path of a policy file.
+policy = \"app\"
+# The server, as a libpq URL or `key=value` pairs. It may have a password in it, and is masked as a whole.
+url = \"\"
+# The password, where the URL has none.
+password = \"\"
+";
 
 /// Everything that `ops-guard` can be told.
 #[derive(Debug, Deserialize)]
@@ -17,16 +25,16 @@ pub(crate) struct Settings {
     /// The table `[log]`; read by the common code.
     #[expect(dead_code, reason = "declared so that its keys are known; the common code reads it")]
     pub(crate) log: LogSettings,
+    /// The table `[secrets]`, as far as all binaries share it; read by the common code.
+    #[expect(dead_code, reason = "declared so that its keys are known; the common code reads it")]
+    pub(crate) secrets: SourceSettings,
 }
 
 /// The table `[guard]`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct GuardSettings {
-    /// The name of a built-in policy, or the path of a policy file.
     pub(crate) policy: String,
-    /// The server, as a libpq URL or `key=value` pairs. It may have a password in it, and is masked as a whole.
     pub(crate) url: Secret,
-    /// The password, where the URL has none.
     pub(crate) password: Secret,
 }
 

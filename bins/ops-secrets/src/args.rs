@@ -1,6 +1,7 @@
 //! The command line of `ops-secrets`, and its settings.
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
+use ops_cli::sources::{AgeSettings, OpenBaoSettings};
 use ops_cli::{CommonArgs, Flag, LogSettings};
 use ops_secrets::Secret;
 use serde::Deserialize;
@@ -14,21 +15,6 @@ pub(crate) const DEFAULTS: &str = "
 url = \"\"
 # The password of that role, where the URL has none.
 password = \"\"
-
-[secrets.openbao]
-# The server whose entries are rotated, OpenBao or Vault: `https://vault.example:8200`; without it that of BAO_ADDR or VAULT_ADDR.
-address = \"\"
-# The namespace of all paths.
-namespace = \"\"
-# A file with the certificates (PEM) that sign the server's.
-ca_file = \"\"
-# A token; one way to log in of three.
-token = \"\"
-# AppRole, with its secret half.
-role_id = \"\"
-secret_id = \"\"
-# The service account of a pod, and the role that it logs in as.
-kubernetes_role = \"\"
 ";
 
 /// Everything that `ops-secrets` can be told.
@@ -48,18 +34,9 @@ pub(crate) struct SecretsSettings {
     pub(crate) postgres: PostgresSettings,
     /// The table `[secrets.openbao]`.
     pub(crate) openbao: OpenBaoSettings,
-}
-
-/// The table `[secrets.openbao]`: what is empty is taken from the variables of OpenBao and Vault.
-#[derive(Debug, Deserialize)]
-pub(crate) struct OpenBaoSettings {
-    pub(crate) address: String,
-    pub(crate) namespace: String,
-    pub(crate) ca_file: String,
-    pub(crate) token: Secret,
-    pub(crate) role_id: String,
-    pub(crate) secret_id: Secret,
-    pub(crate) kubernetes_role: String,
+    /// The table `[secrets.age]`; read by the common code.
+    #[expect(dead_code, reason = "declared so that its keys are known; the common code reads it")]
+    pub(crate) age: AgeSettings,
 }
 
 /// The table `[secrets.postgres]`.
@@ -74,6 +51,7 @@ pub(crate) struct PostgresSettings {
 const EXAMPLES: &str = "Examples:
   ops-secrets exec --env DATABASE_PASSWORD -- ./migrate.sh
   ops-secrets exec --file DATABASE_PASSWORD=/run/secrets/db -- psql -c 'select 1'
+  ops-secrets exec --secret PGPASSWORD=openbao://kv/shop/db#password -- psql -c 'select 1'
   ops-secrets check -- ops-backup                  before a start: does it have all it needs?
   ops-secrets rotate postgres --role app_a --role app_b --folder /etc/app/db
   ops-secrets rotate openbao kv/shop/db --field password --folder /var/lib/shop-db
@@ -342,6 +320,9 @@ pub(crate) struct ScanArgs {
     /// A file whose content may stand nowhere; one newline at its end is no part of it
     #[arg(long, value_name = "NAME=PATH")]
     pub(crate) known_file: Vec<String>,
+    /// A secret that a reference leads to (`openbao://kv/shop/db#password`) and that may stand nowhere
+    #[arg(long, value_name = "NAME=REFERENCE")]
+    pub(crate) known_secret: Vec<String>,
     /// Likely findings block too
     #[arg(long)]
     pub(crate) strict: bool,
@@ -377,37 +358,27 @@ pub(crate) struct ExecArgs {
     /// A secret in a file, given to the command as the variable NAME; one newline at its end is no part of it
     #[arg(long = "file", value_name = "NAME=PATH")]
     pub(crate) files: Vec<String>,
+    /// A secret that a reference leads to (`openbao://kv/shop/db#password`), given to the command as the variable NAME
+    #[arg(long = "secret", value_name = "NAME=REFERENCE")]
+    pub(crate) secrets: Vec<String>,
     /// The command and its arguments
     #[arg(required = true, last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
 }
 
-/// A secret in a file, and the variable that takes it.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct SecretFile {
-    pub(crate) variable: String,
-    pub(crate) path: PathBuf,
-}
-
-/// Reads `NAME=PATH`; None where it is something else.
-pub(crate) fn secret_file(word: &str) -> Option<SecretFile> {
-    let (variable, path) = word.split_once('=')?;
-    let usable = !variable.is_empty() && !path.is_empty();
-    usable.then(|| SecretFile { variable: variable.to_owned(), path: path.into() })
+/// Reads `NAME=…`; None where it is something else.
+pub(crate) fn named(word: &str) -> Option<(&str, &str)> {
+    word.split_once('=').filter(|(name, value)| !name.is_empty() && !value.is_empty())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::secret_file;
+    use super::named;
 
     #[test]
     fn a_file_needs_a_name_and_a_path() {
         for (word, expected) in [("A=/b=c", Some("/b=c")), ("A", None), ("=b", None), ("A=", None)] {
-            assert_eq!(
-                secret_file(word).map(|file| file.path.display().to_string()).as_deref(),
-                expected,
-                "{word}"
-            );
+            assert_eq!(named(word).map(|(_, path)| path), expected, "{word}");
         }
     }
 }

@@ -1,10 +1,14 @@
-//! `exec`: the child gets the secrets, its output loses them.
+//! `exec`: the child gets the secrets that it is allowed, and its output loses them. What else in our environment says by its name
+//! that it is a secret stays here: our own token for OpenBao, or one of the CI that the command has no business with.
 
-use crate::args::{ExecArgs, SecretFile, Settings, secret_file};
+use crate::args::{ExecArgs, Settings, named};
+use crate::scan;
 use ops_cli::{Context, Exit, Failure};
-use ops_secrets::{Masker, MaskingWriter};
+use ops_secrets::{ErrorKind, Masker, MaskingWriter, Problem, Secret};
+use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
@@ -31,11 +35,16 @@ pub(crate) async fn run(args: ExecArgs, context: Context<Settings>) -> Result<Ex
         register(&masker, name, &value)?;
     }
     for word in &args.files {
-        let file = secret_file(word).ok_or_else(|| Failure::new(Exit::Usage, "--file takes NAME=PATH"))?;
-        let value = read(&file)?;
-        register(&masker, &file.variable, &value)?;
-        command.env(&file.variable, value);
+        let (name, path) = named(word).ok_or_else(|| Failure::new(Exit::Usage, "--file takes NAME=PATH"))?;
+        let value = scan::read(&format!("the secret {name}"), Path::new(path))?;
+        register(&masker, name, value.expose_secret())?;
+        command.env(name, value.expose_secret());
     }
+    for (name, value) in referred(&args.secrets, "--secret", &context).await? {
+        register(&masker, &name, value.expose_secret())?;
+        command.env(name, value.expose_secret());
+    }
+    withhold(&mut command, &args.variables);
     let shown = program.to_string_lossy().into_owned();
     let mut child = command
         .spawn()
@@ -81,19 +90,55 @@ async fn copy(from: Option<impl AsyncRead + Unpin>, mut to: MaskingWriter<impl W
     let _ = to.finish();
 }
 
-fn read(file: &SecretFile) -> Result<String, Failure> {
-    let fail = |what: String| {
-        Failure::new(Exit::Input, format!("the secret {} in {} {what}", file.variable, file.path.display()))
-    };
-    let bytes = std::fs::read(&file.path).map_err(|error| fail(format!("cannot be read: {error}")))?;
-    let mut text = String::from_utf8(bytes).map_err(|_| fail("is no text".into()))?;
-    if text.ends_with('\n') {
-        text.pop();
-        if text.ends_with('\r') {
-            text.pop();
-        }
+/// Takes what is a secret by its name out of the child's environment, except what is allowed.
+fn withhold(command: &mut Command, allowed: &[String]) {
+    let given: Vec<&OsStr> = command.as_std().get_envs().map(|(name, _)| name).collect();
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let names = names.filter(|name| !allowed.contains(name) && !given.contains(&OsStr::new(name)));
+    let held: Vec<String> = names.filter(|name| says_secret(name)).collect();
+    if held.is_empty() {
+        return;
     }
-    if text.is_empty() { Err(fail("is empty".into())) } else { Ok(text) }
+    for name in &held {
+        command.env_remove(name);
+    }
+    tracing::info!("the command does not get {}; --env NAME passes one on, masked", held.join(", "));
+}
+
+/// Whether the name of a variable says that its value is a secret; a path or an id beside it is none.
+fn says_secret(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    let words: Vec<&str> = name.split('_').collect();
+    let last = words.last().copied().unwrap_or_default();
+    if matches!(last, "FILE" | "PATH" | "DIR" | "URL" | "NAME" | "ENDPOINT") {
+        return false;
+    }
+    let pair = |first: &str, second: &str| words.windows(2).any(|pair| pair == [first, second]);
+    ["PASSWORD", "PASSWD", "PASSPHRASE"].iter().any(|word| name.contains(word))
+        || words.iter().any(|word| matches!(*word, "SECRET" | "TOKEN" | "APIKEY"))
+        || pair("API", "KEY")
+        || pair("PRIVATE", "KEY")
+}
+
+/// What references of a command line lead to, by their names.
+pub(crate) async fn referred(
+    words: &[String],
+    flag: &str,
+    context: &Context<Settings>,
+) -> Result<Vec<(String, Secret)>, Failure> {
+    let named = words.iter().map(|word| {
+        let (name, reference) =
+            named(word).ok_or_else(|| Failure::new(Exit::Usage, format!("{flag} takes NAME=REFERENCE")))?;
+        Ok((name.to_owned(), reference.to_owned()))
+    });
+    let named: Vec<_> = named.collect::<Result<_, Failure>>()?;
+    let secrets = context.references.secrets(&named, &format!("flag {flag}"), &context.masker).await;
+    secrets.map_err(|error| {
+        let away = |problem: &Problem| matches!(problem.kind(), ErrorKind::Unreachable | ErrorKind::Sealed);
+        let exit = if error.problems().iter().all(away) { Exit::Unavailable } else { Exit::Input };
+        let problems: Vec<String> = error.problems().iter().map(Problem::to_string).collect();
+        Failure::new(exit, problems.join("; "))
+    })
 }
 
 fn register(masker: &Masker, name: &str, value: &str) -> Result<(), Failure> {
@@ -111,4 +156,32 @@ fn register(masker: &Masker, name: &str, value: &str) -> Result<(), Failure> {
 fn code(status: ExitStatus) -> u8 {
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
     u8::try_from(code).unwrap_or(u8::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::says_secret;
+
+    #[test]
+    fn names_say_what_is_secret() {
+        for (name, expected) in [
+            ("BAO_TOKEN", true),
+            ("VAULT_SECRET_ID", true),
+            ("PGPASSWORD", true),
+            ("AWS_SECRET_ACCESS_KEY", true),
+            ("STRIPE_API_KEY", true),
+            ("OPS_BACKUP_PASSPHRASE", true),
+            ("github_token", true),
+            ("AWS_ACCESS_KEY_ID", false),
+            ("OPS_BACKUP_PASSWORD_FILE", false),
+            ("AWS_WEB_IDENTITY_TOKEN_FILE", false),
+            ("PGPASSFILE", false),
+            ("TOKENIZERS_PARALLELISM", false),
+            ("MAX_TOKENS", false),
+            ("SECRETARY", false),
+            ("PATH", false),
+        ] {
+            assert_eq!(says_secret(name), expected, "{name}");
+        }
+    }
 }

@@ -1,16 +1,14 @@
 //! `rotate openbao`: one field of an entry of KV version 2 gets a new value, by check-and-set.
 
-use crate::args::{OpenBaoArgs, OpenBaoSettings, Settings};
+use crate::args::{OpenBaoArgs, Settings};
 use crate::rotate::{AGAIN, failure, generate, stdout, told};
-use ops_cli::{Context, Exit, Failure, Format, output};
+use ops_cli::{Context, Exit, Failure, Format, output, sources};
 use ops_secrets::rotate::ErrorKind;
 use ops_secrets::rotate::change::Record;
 use ops_secrets::rotate::change::entry::{Done, Plan, Store as _, Wanted, apply, plan};
-use ops_secrets::vault::{Auth, Vault, VaultOptions};
+use ops_secrets::vault::{Vault, VaultOptions};
 use ops_secrets::{Masker, Secret};
 use serde::Serialize;
-use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::Path;
@@ -18,9 +16,6 @@ use std::time::SystemTime;
 
 /// The most bytes that a value may have: what a masker masks.
 const LARGEST: u64 = 16 * 1024;
-
-/// The ways to log in, without `BAO_` or `VAULT_`.
-const LOGINS: [&str; 6] = ["TOKEN", "TOKEN_FILE", "ROLE_ID", "SECRET_ID", "SECRET_ID_FILE", "K8S_ROLE"];
 
 /// The answer of `rotate openbao`: its shape is a promise.
 #[derive(Serialize)]
@@ -40,9 +35,9 @@ struct Rotation<'a> {
 }
 
 pub(crate) async fn run(args: OpenBaoArgs, context: &Context<Settings>) -> Result<Exit, Failure> {
-    let options = options(&context.settings.secrets.openbao, &context.masker)?;
+    let options = options(context)?;
     // A token that somebody gave is theirs; one of a login of ours is revoked when we are done.
-    let ours = matches!(options.auth, Auth::AppRole { .. } | Auth::Kubernetes { .. });
+    let ours = sources::is_own_login(&options);
     let vault = Vault::new(options).map_err(|error| Failure::from_error(Exit::Config, &error))?;
     let end = rotate(&args, &vault, context).await;
     if ours && let Err(error) = vault.log_out().await {
@@ -130,45 +125,10 @@ fn text(rotation: &Rotation<'_>) -> String {
     text
 }
 
-/// Where the server is and how to log in: the settings, and what they leave open from the variables of OpenBao and Vault.
-fn options(settings: &OpenBaoSettings, masker: &Masker) -> Result<VaultOptions, Failure> {
-    let own = |(name, _): &(OsString, OsString)| {
-        name.to_str().is_some_and(|name| name.starts_with("BAO_") || name.starts_with("VAULT_"))
-    };
-    let mut variables: BTreeMap<OsString, OsString> = std::env::vars_os().filter(own).collect();
-    for name in ["TOKEN", "SECRET_ID"] {
-        for prefix in ["BAO", "VAULT"] {
-            let name = format!("{prefix}_{name}");
-            if let Some(value) = variables.get(&OsString::from(&name)).and_then(|value| value.to_str()) {
-                masker.register(&name, value);
-            }
-        }
-    }
-    let given = [
-        ("ADDR", &settings.address),
-        ("NAMESPACE", &settings.namespace),
-        ("CACERT", &settings.ca_file),
-        ("TOKEN", settings.token.expose_secret()),
-        ("ROLE_ID", &settings.role_id),
-        ("SECRET_ID", settings.secret_id.expose_secret()),
-        ("K8S_ROLE", &settings.kubernetes_role),
-    ];
-    let given: Vec<_> = given.into_iter().filter(|(_, value)| !value.is_empty()).collect();
-    let forget = |variables: &mut BTreeMap<_, _>, name: &str| {
-        for prefix in ["BAO", "VAULT"] {
-            variables.remove(&OsString::from(format!("{prefix}_{name}")));
-        }
-    };
-    // A login of the settings counts as a whole: a token of the environment would be a second way.
-    if given.iter().any(|(name, _)| LOGINS.contains(name)) {
-        LOGINS.iter().for_each(|name| forget(&mut variables, name));
-    }
-    for (name, value) in given {
-        forget(&mut variables, name);
-        variables.insert(format!("BAO_{name}").into(), value.into());
-    }
+/// Where the server is and how to log in.
+fn options(context: &Context<Settings>) -> Result<VaultOptions, Failure> {
     let hint = "give --address https://vault.example:8200, or set OPS_SECRETS_OPENBAO_ADDRESS or BAO_ADDR, or `address` under [secrets.openbao]";
-    let options = VaultOptions::from_vars(variables)
+    let options = sources::openbao(&context.settings.secrets.openbao, &context.masker)
         .ok_or_else(|| Failure::new(Exit::Config, "no server is named").hint(hint))?;
     options.map_err(|error| {
         Failure::from_error(Exit::Config, &error)

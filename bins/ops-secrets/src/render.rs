@@ -1,5 +1,6 @@
 //! The report of a scan on stdout: for people, as JSON, and as annotations of GitHub's workflows.
 
+use crate::sarif::has_line;
 use ops_cli::{Format, output};
 use ops_secrets::scan::{Finding, Report, State, Tier, Verdict};
 use serde::Serialize;
@@ -104,13 +105,11 @@ pub(crate) fn github(report: &Report, strict: bool) -> std::io::Result<()> {
         let level = if finding.blocks(strict) { "error" } else { "warning" };
         for place in finding.places.iter().take(SHOWN) {
             let position = place.path.as_ref().map(|path| {
-                format!(
-                    " file={},line={},col={},title={}",
-                    property(path),
-                    place.line,
-                    place.column,
-                    property(&finding.title)
-                )
+                let line = match has_line(place) {
+                    true => format!("line={},col={},", place.line, place.column),
+                    false => String::new(),
+                };
+                format!(" file={},{line}title={}", property(path), property(&finding.title))
             });
             let said = format!("{} at {place}, fingerprint {}", finding.title, finding.fingerprint);
             let _ = writeln!(text, "::{level}{}::{}", position.unwrap_or_default(), data(&said));

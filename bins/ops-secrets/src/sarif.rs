@@ -58,12 +58,15 @@ fn location(place: &Place) -> Value {
     let text = json!({ "text": place.to_string() });
     let Some(path) = &place.path else { return json!({ "message": text }) };
     let mut physical = json!({ "artifactLocation": { "uri": uri(path) } });
-    // Of what is inside an archive, a name or another text, the line is none of the file's.
-    let is_line = place.inside.is_empty() && !matches!(place.kind, PlaceKind::Name | PlaceKind::Link);
-    if is_line {
+    if has_line(place) {
         physical["region"] = json!({ "startLine": place.line, "startColumn": place.column });
     }
     json!({ "physicalLocation": physical, "message": text })
+}
+
+/// Whether the line is one of the file: that of what is inside an archive, a name or another text is not.
+pub(crate) fn has_line(place: &Place) -> bool {
+    place.inside.is_empty() && !matches!(place.kind, PlaceKind::Name | PlaceKind::Link)
 }
 
 /// A path as a relative URI reference (RFC 3986).

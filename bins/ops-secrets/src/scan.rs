@@ -1,6 +1,7 @@
 //! `scan`: options from arguments, one library call, reports, an exit.
 
-use crate::args::{ScanArgs, Settings, secret_file};
+use crate::args::{ScanArgs, Settings, named};
+use crate::exec::referred;
 use crate::{render, sarif};
 use ops_cli::{Context, Exit, Failure};
 use ops_secrets::Secret;
@@ -14,7 +15,7 @@ const SUPPRESSIONS: &str = ".ops-secrets.toml";
 
 pub(crate) async fn run(args: ScanArgs, context: Context<Settings>) -> Result<Exit, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
-    let options = options(&args, &context, Arc::clone(&stop))?;
+    let options = options(&args, &context, Arc::clone(&stop)).await?;
     let target = target(&args)?;
     let token = context.stop.token();
     let watch = tokio::spawn(async move {
@@ -76,7 +77,11 @@ fn target(args: &ScanArgs) -> Result<Target, Failure> {
     })
 }
 
-fn options(args: &ScanArgs, context: &Context<Settings>, stop: Arc<AtomicBool>) -> Result<Options, Failure> {
+async fn options(
+    args: &ScanArgs,
+    context: &Context<Settings>,
+    stop: Arc<AtomicBool>,
+) -> Result<Options, Failure> {
     let default = Some(args.path.join(SUPPRESSIONS)).filter(|path| path.is_file());
     let suppressions = match args.suppressions.clone().or(default) {
         Some(path) => Suppressions::load(&path).map_err(|error| failure(&error))?,
@@ -93,7 +98,7 @@ fn options(args: &ScanArgs, context: &Context<Settings>, stop: Arc<AtomicBool>) 
     let fingerprint_key =
         args.fingerprint_key.as_deref().map(|path| read("the fingerprint key", path)).transpose()?;
     Ok(Options {
-        known: known(args, context)?,
+        known: known(args, context).await?,
         suppressions,
         baseline,
         fingerprint_key,
@@ -107,7 +112,7 @@ fn options(args: &ScanArgs, context: &Context<Settings>, stop: Arc<AtomicBool>) 
 }
 
 /// The values that may stand nowhere; the masker learns them too, so that no log line has one.
-fn known(args: &ScanArgs, context: &Context<Settings>) -> Result<Vec<(String, Secret)>, Failure> {
+async fn known(args: &ScanArgs, context: &Context<Settings>) -> Result<Vec<(String, Secret)>, Failure> {
     let mut known = Vec::new();
     for name in &args.known_env {
         let value = std::env::var(name).map_err(|_| {
@@ -116,17 +121,19 @@ fn known(args: &ScanArgs, context: &Context<Settings>) -> Result<Vec<(String, Se
         known.push((name.clone(), Secret::from(value)));
     }
     for word in &args.known_file {
-        let file =
-            secret_file(word).ok_or_else(|| Failure::new(Exit::Usage, "--known-file takes NAME=PATH"))?;
-        known.push((file.variable.clone(), read(&file.variable, &file.path)?));
+        let (name, path) =
+            named(word).ok_or_else(|| Failure::new(Exit::Usage, "--known-file takes NAME=PATH"))?;
+        known.push((name.to_owned(), read(name, Path::new(path))?));
     }
+    known.extend(referred(&args.known_secret, "--known-secret", context).await?);
     for (name, value) in &known {
         context.masker.register(name, value.expose_secret());
     }
     Ok(known)
 }
 
-fn read(name: &str, path: &Path) -> Result<Secret, Failure> {
+/// A secret in a file, without the line end of the file.
+pub(crate) fn read(name: &str, path: &Path) -> Result<Secret, Failure> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         Failure::new(Exit::Input, format!("{name} in {} cannot be read: {error}", path.display()))
     })?;

@@ -1,7 +1,8 @@
 //! One small file that holds one value: read without waiting, with its mode and owner, less the line end at its end.
 
+use std::fmt;
 use std::fs::{self, File, Metadata};
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::Path;
 use zeroize::Zeroizing;
 
@@ -28,20 +29,45 @@ pub(crate) struct Exposure {
     pub(crate) owner: Option<u32>,
 }
 
-/// Reads a file; the error continues a sentence whose subject is the file.
-pub(crate) fn read(path: &Path) -> Result<SecretFile, String> {
-    let failed = |error: std::io::Error| format!("cannot be read ({})", error.kind());
+/// Why the value cannot be read; its text continues a sentence whose subject is the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unread {
+    Failed(io::ErrorKind),
+    NotRegular,
+    MoreThan(u64),
+    NotUtf8,
+}
+
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(kind) => write!(f, "cannot be read ({kind})"),
+            Self::NotRegular => f.write_str("is not a regular file"),
+            Self::MoreThan(bytes) => write!(f, "has more than {bytes} bytes"),
+            Self::NotUtf8 => f.write_str("is not UTF-8"),
+        }
+    }
+}
+
+/// Reads the file of a value in settings.
+pub(crate) fn read(path: &Path) -> Result<SecretFile, Unread> {
+    read_up_to(path, MAX_SECRET_FILE)
+}
+
+/// Reads a file of at most so many bytes.
+pub(crate) fn read_up_to(path: &Path, most: u64) -> Result<SecretFile, Unread> {
+    let failed = |error: io::Error| Unread::Failed(error.kind());
     let file = open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     if !metadata.is_file() {
-        return Err("is not a regular file".into());
+        return Err(Unread::NotRegular);
     }
     let mut bytes = Zeroizing::new(Vec::new());
-    file.take(MAX_SECRET_FILE + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > MAX_SECRET_FILE {
-        return Err(format!("has more than {MAX_SECRET_FILE} bytes"));
+    file.take(most + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > most {
+        return Err(Unread::MoreThan(most));
     }
-    let text = str::from_utf8(&bytes).map_err(|_| "is not UTF-8")?;
+    let text = str::from_utf8(&bytes).map_err(|_| Unread::NotUtf8)?;
     let kept = without_line_end(text);
     let cut = kept.len() < text.len();
     Ok(SecretFile { text: Zeroizing::new(kept.to_owned()), cut, exposure: exposure(&metadata) })
@@ -53,7 +79,7 @@ pub(crate) fn without_line_end(text: &str) -> &str {
 }
 
 #[cfg(unix)]
-fn open(path: &Path) -> std::io::Result<File> {
+fn open(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt as _;
     // A FIFO would else keep the program waiting for a writer.
     let flags = rustix::fs::OFlags::NONBLOCK.bits();
@@ -61,7 +87,7 @@ fn open(path: &Path) -> std::io::Result<File> {
 }
 
 #[cfg(not(unix))]
-fn open(path: &Path) -> std::io::Result<File> {
+fn open(path: &Path) -> io::Result<File> {
     fs::File::open(path)
 }
 

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod service;
+mod sources;
 mod tree;
 mod words;
 

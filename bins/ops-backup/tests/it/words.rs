@@ -152,3 +152,11 @@ fn one_file_serves_all_binaries() {
         .unwrap();
     insta::assert_snapshot!("foreign_tables", masked(&shown(&done, folder.path())));
 }
+
+#[test]
+fn every_variable_of_the_example_says_what_it_is_for() {
+    let example = command(std::path::Path::new("/"), &["--env-example"]).output().unwrap();
+    for entry in String::from_utf8(example.stdout).unwrap().split("\n\n").skip(1) {
+        assert!(entry.lines().filter(|line| line.starts_with("# ")).count() > 1, "{entry}");
+    }
+}

@@ -148,3 +148,12 @@ fn each_end_has_its_exit_code() {
         assert_eq!(ended.code, Some(code), "{gates}{}{}", ended.stdout, ended.stderr);
     }
 }
+
+#[test]
+fn every_variable_of_the_example_says_what_it_is_for() {
+    let place = Place::with(PASSING);
+    let shown = place.command(&["--env-example"]).output().expect("the command runs");
+    for entry in crate::support::Ended::of(shown).stdout.split("\n\n").skip(1) {
+        assert!(entry.lines().filter(|line| line.starts_with("# ")).count() > 1, "{entry}");
+    }
+}

@@ -174,3 +174,12 @@ fn settings_tell_where_they_came_from() {
     insta::assert_snapshot!(run(&["--show-config", "--format", "json"], b""));
     insta::assert_snapshot!("settings_text", run(&["--show-config"], b""));
 }
+
+#[test]
+fn every_variable_of_the_example_says_what_it_is_for() {
+    let example = run(&["--env-example"], b"");
+    let example = example.split("--- stderr").next().unwrap();
+    for entry in example.split("\n\n").skip(1) {
+        assert!(entry.lines().filter(|line| line.starts_with("# ")).count() > 1, "{entry}");
+    }
+}

@@ -5,6 +5,7 @@ mod openbao;
 mod program;
 mod rotate;
 mod scan;
+mod sources;
 
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};

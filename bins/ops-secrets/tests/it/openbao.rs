@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// A server with an entry at version 1.
-fn start() -> Result<OpenBao, ops_testkit::Error> {
+pub(crate) fn start() -> Result<OpenBao, ops_testkit::Error> {
     let bao = OpenBao::start()?;
     for (mount, version) in [("kv", 2), ("old", 1)] {
         bao.request(

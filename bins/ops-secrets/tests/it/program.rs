@@ -73,3 +73,11 @@ fn settings_are_shown_and_failures_say_what_to_do() {
         insta::assert_snapshot!(format!("{action}_help"), run(&[action, "--help"]));
     }
 }
+
+#[test]
+fn every_variable_of_the_example_says_what_it_is_for() {
+    let example = command(&["--env-example"]).output().unwrap();
+    for entry in String::from_utf8(example.stdout).unwrap().split("\n\n").skip(1) {
+        assert!(entry.lines().filter(|line| line.starts_with("# ")).count() > 1, "{entry}");
+    }
+}

@@ -145,6 +145,33 @@ fn sarif_has_the_structure_of_the_standard() {
     assert_eq!(run["invocations"][0]["executionSuccessful"], true);
 }
 
+/// As GitHub's runner reads them: `::name key=value,key=value::message`; `%`, CR and LF are escaped, in a value also `:` and `,`.
+#[test]
+fn annotations_are_read_back_as_they_were_meant() {
+    let folder = Folder::new();
+    let name = "odd %2C,:=\n::error::x.env";
+    folder.write(name, &format!("AWS_ID={}\n", aws()));
+    let done = folder.scan(&["--github"]);
+    let text = String::from_utf8(done.stdout).unwrap();
+    let unescaped = |text: &str| {
+        let text = text.replace("%0D", "\r").replace("%0A", "\n").replace("%3A", ":").replace("%2C", ",");
+        text.replace("%25", "%")
+    };
+    let read: Vec<(&str, Vec<(&str, String)>)> = text
+        .lines()
+        .map(|line| {
+            let (head, message) = line.strip_prefix("::").and_then(|line| line.split_once("::")).unwrap();
+            assert!(!message.is_empty(), "{line}");
+            let (command, properties) = head.split_once(' ').unwrap_or((head, ""));
+            let pairs = properties.split(',').filter_map(|pair| pair.split_once('='));
+            (command, pairs.map(|(key, value)| (key, unescaped(value))).collect())
+        })
+        .collect();
+    assert_eq!(read.iter().map(|(command, _)| *command).collect::<Vec<_>>(), ["error", "notice"], "{text}");
+    let value = |key: &str| read[0].1.iter().find(|(name, _)| *name == key).map(|(_, value)| value.as_str());
+    assert_eq!((value("file"), value("line")), (Some(name), Some("1")), "{text}");
+}
+
 #[test]
 fn our_own_repository_is_clean() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();

@@ -5,6 +5,8 @@ use super::local::Local;
 use super::parse::{Reference, Scheme};
 use crate::error::{ErrorKind, Problem};
 use crate::file::Exposure;
+#[cfg(feature = "tokio")]
+use crate::{error::Error, mask::Masker, secret::Secret};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
@@ -155,6 +157,41 @@ impl References {
 
 #[cfg(feature = "tokio")]
 impl References {
+    /// Resolves references that stand outside of settings, such as those of a command line, by names that are given; masks
+    /// what they lead to. What is asked for in one call comes of one fetch of each document, so that a leased user and its
+    /// password belong together.
+    ///
+    /// # Errors
+    /// As [`Loader::load_async`](crate::Loader::load_async), with the names in place of settings; and where a text is no
+    /// reference, for it may be a secret that was put there by mistake.
+    pub async fn secrets(
+        &self,
+        named: &[(String, String)],
+        origin: &str,
+        masker: &Masker,
+    ) -> Result<Vec<(String, Secret)>, Error> {
+        let wanted = named.iter().map(|(name, text)| Wanted {
+            key: name.clone(),
+            origin: origin.to_owned(),
+            text: text.clone(),
+            only_text: true,
+        });
+        let mut resolution = self.resolve_async(wanted.collect()).await;
+        let values = resolution.values.iter();
+        masker.register_all(values.map(|((name, _), found)| (name.as_str(), found.value.as_str())));
+        for (name, _) in named.iter().filter(|(_, text)| Reference::parse(text).is_none()) {
+            let message = format!(
+                "`{name}` from {origin} is no reference; one begins with its scheme, as `openbao://`"
+            );
+            resolution.problems.push(Problem::new(ErrorKind::InvalidReference, message));
+        }
+        if let Some(error) = Error::of(resolution.problems) {
+            return Err(error);
+        }
+        let secret = |(name, _), found: Resolved| (name, Secret::from(found.value.as_str()));
+        Ok(resolution.values.into_iter().map(|(key, found)| secret(key, found)).collect())
+    }
+
     /// Resolves all; dropping the future ends what is under way, but a command, which ends by its own time limit.
     pub(crate) async fn resolve_async(&self, wanted: Vec<Wanted>) -> Resolution {
         let mut rounds = Rounds::new(wanted);

@@ -2,14 +2,16 @@
 
 use super::error::{Error, ErrorKind};
 use super::provider::{Fetched, Provider, Work};
+use crate::file::{self, Exposure, Unread};
 use crate::secret::Secret;
+use crate::source::exposed;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::hash::{BuildHasher as _, RandomState};
-use std::io::{ErrorKind as IoKind, Read as _};
+use std::io::ErrorKind as IoKind;
 use std::path::{Path, PathBuf};
-use zeroize::Zeroizing;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The most bytes that a file with a secret may have.
 const LARGEST: u64 = 1 << 20;
@@ -25,13 +27,14 @@ const DATA: &str = "..data";
 pub struct FileProvider {
     path: PathBuf,
     hasher: RandomState,
+    exposed: Once,
 }
 
 impl FileProvider {
     /// A provider of a file. Replace the file by a rename, or swap a link above it: one that is written in place is read
     /// half-written sooner or later.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), hasher: RandomState::new() }
+        Self { path: path.into(), hasher: RandomState::new(), exposed: Once::default() }
     }
 }
 
@@ -42,7 +45,8 @@ impl Provider for FileProvider {
 
     fn fetch(&self) -> Work<'_, Fetched> {
         Box::pin(async {
-            let text = read(&self.path)?;
+            let (text, exposure) = read_exposed(&self.path)?;
+            self.exposed.tell(&self.path, exposure);
             // Keyed by this process: the version says nothing to others.
             let version = format!("{:016x}", self.hasher.hash_one(text.expose_secret()));
             Ok(Fetched::value(text, version))
@@ -62,12 +66,13 @@ impl Provider for FileProvider {
 pub struct FolderProvider {
     path: PathBuf,
     hasher: RandomState,
+    exposed: Once,
 }
 
 impl FolderProvider {
     /// A provider of a folder. Names that begin with a dot are no fields.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), hasher: RandomState::new() }
+        Self { path: path.into(), hasher: RandomState::new(), exposed: Once::default() }
     }
 
     fn read(&self) -> Result<BTreeMap<String, Secret>, Error> {
@@ -75,7 +80,9 @@ impl FolderProvider {
         for _ in 0..TRIES {
             let target = fs::read_link(&link).ok();
             let folder = target.as_ref().map_or_else(|| self.path.clone(), |target| self.path.join(target));
-            let fields = fields(&folder);
+            // What an engine or a rotation mounts has the mode and owner that they chose.
+            let exposed = target.is_none().then_some(&self.exposed);
+            let fields = fields(&folder, exposed);
             if fs::read_link(&link).ok() != target {
                 continue;
             }
@@ -149,6 +156,19 @@ impl Provider for FixedProvider {
     }
 }
 
+/// Tells once, and not in each round, that others have a hand in a file.
+#[derive(Debug, Default)]
+struct Once(AtomicBool);
+
+impl Once {
+    fn tell(&self, path: &Path, exposure: Exposure) {
+        let warnings = exposed(path, exposure);
+        if !warnings.is_empty() && !self.0.swap(true, Ordering::Relaxed) {
+            warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        }
+    }
+}
+
 /// A folder, and those of the links that lead to it: a link that is swapped makes an event where it stands.
 fn around(folder: &Path) -> Vec<PathBuf> {
     let links = folder.ancestors().filter(|part| part.is_symlink());
@@ -159,7 +179,7 @@ fn around(folder: &Path) -> Vec<PathBuf> {
     std::iter::once(folder.to_path_buf()).chain(of_links).collect()
 }
 
-fn fields(folder: &Path) -> Result<BTreeMap<String, Secret>, Error> {
+fn fields(folder: &Path, exposed: Option<&Once>) -> Result<BTreeMap<String, Secret>, Error> {
     let mut fields = BTreeMap::new();
     for entry in fs::read_dir(folder).map_err(|error| failed(folder, &error))? {
         let entry = entry.map_err(|error| failed(folder, &error))?;
@@ -167,40 +187,44 @@ fn fields(folder: &Path) -> Result<BTreeMap<String, Secret>, Error> {
         if name.starts_with('.') || !entry.path().is_file() {
             continue;
         }
-        fields.insert(name, read(&entry.path())?);
+        let (text, exposure) = read_exposed(&entry.path())?;
+        if let Some(exposed) = exposed {
+            exposed.tell(&entry.path(), exposure);
+        }
+        fields.insert(name, text);
     }
     Ok(fields)
 }
 
 /// The text of a small regular file.
 pub(super) fn read(path: &Path) -> Result<Secret, Error> {
-    let shown = path.display();
-    // Asked before opening: opening a FIFO would wait for its writer.
-    if !fs::metadata(path).map_err(|error| failed(path, &error))?.is_file() {
-        return Err(Error::new(ErrorKind::Invalid, format!("{shown} is not a regular file")));
-    }
-    let file = fs::File::open(path).map_err(|error| failed(path, &error))?;
-    let mut bytes = Zeroizing::new(Vec::new());
-    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|error| failed(path, &error))?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(Error::new(ErrorKind::Invalid, format!("{shown} has more than {LARGEST} bytes")));
-    }
-    let Ok(text) = str::from_utf8(&bytes) else {
-        return Err(Error::new(ErrorKind::Invalid, format!("{shown} is not UTF-8")));
-    };
-    let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
-    if text.is_empty() {
+    read_exposed(path).map(|(text, _)| text)
+}
+
+/// The same, and who else has a hand in the file.
+fn read_exposed(path: &Path) -> Result<(Secret, Exposure), Error> {
+    let read = file::read_up_to(path, LARGEST).map_err(|why| {
+        let kind = match why {
+            Unread::Failed(kind) => kind_of(kind),
+            Unread::NotRegular | Unread::MoreThan(_) | Unread::NotUtf8 => ErrorKind::Invalid,
+        };
+        Error::new(kind, format!("{} {why}", path.display()))
+    })?;
+    if read.text.is_empty() {
         // Also what a writer leaves between truncating and writing: the next try will see the rest.
-        return Err(Error::new(ErrorKind::Missing, format!("{shown} is empty")));
+        return Err(Error::new(ErrorKind::Missing, format!("{} is empty", path.display())));
     }
-    Ok(Secret::from(text))
+    Ok((Secret::from(read.text.as_str()), read.exposure))
 }
 
 fn failed(path: &Path, error: &std::io::Error) -> Error {
-    let kind = match error.kind() {
+    Error::new(kind_of(error.kind()), format!("{} cannot be read ({})", path.display(), error.kind()))
+}
+
+fn kind_of(kind: IoKind) -> ErrorKind {
+    match kind {
         IoKind::NotFound => ErrorKind::Missing,
         IoKind::PermissionDenied => ErrorKind::Refused,
         _ => ErrorKind::Unavailable,
-    };
-    Error::new(kind, format!("{} cannot be read: {}", path.display(), error.kind()))
+    }
 }

@@ -56,6 +56,8 @@ pub struct Health {
     pub failures: u32,
     /// What was said last; never a value.
     pub error: Option<String>,
+    /// The members that could not be fetched or renewed, or whose new secret was refused: the whole group waits for them.
+    pub waits_for: Vec<String>,
     /// When [`Live::current`] begins to fail, if nothing gets better.
     pub stale_at: Instant,
 }

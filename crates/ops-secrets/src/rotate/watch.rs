@@ -23,7 +23,10 @@ type Trial = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send>>;
 type Validate = Box<dyn Fn(Arc<Snapshot>) -> Trial + Send + Sync>;
 type Random = Box<dyn FnMut() -> f64 + Send>;
 
-/// Secrets that change together, or not at all. Put only such into a group: while one of them cannot be fetched, none is swapped.
+/// Secrets that change together, or not at all: while one of them cannot be fetched, none is swapped, and the new ones of the
+/// others wait. Each round that fails says so, [`Health::waits_for`] names the members, and after
+/// [`Options::stale_for`] the secrets are no longer given out. So put only what belongs together into one group; what may change
+/// alone gets a group of its own.
 pub struct Group {
     options: Options,
     random: Random,
@@ -96,7 +99,8 @@ impl Group {
             tools.revoke_all(ready.iter().filter_map(leased).collect()).await;
             return Err(error);
         }
-        let health = Health { failing_since: None, failures: 0, error: None, stale_at: begin };
+        let health =
+            Health { failing_since: None, failures: 0, error: None, waits_for: Vec::new(), stale_at: begin };
         let (state, seen) = watch::channel(State { current, previous: None, health, rounds: 0 });
         let live = Live::new(seen);
         let poll_due = Instant::now() + tools.options.next_poll(random());
@@ -112,6 +116,7 @@ impl Group {
             refreshed: None,
             old: Vec::new(),
             unwell: BTreeSet::new(),
+            missing: BTreeSet::new(),
         };
         watch.tell(None);
         Ok((live, watch))
@@ -140,6 +145,8 @@ pub struct Watch {
     old: Vec<Old>,
     /// The members that could not be visited, or whose new secret was refused, since they last were well.
     unwell: BTreeSet<usize>,
+    /// Those among them that hold the others up.
+    missing: BTreeSet<usize>,
 }
 
 /// What was swapped out, until its grace ends.
@@ -225,7 +232,8 @@ impl Watch {
             self.refreshed = Some(Instant::now());
         }
         if let Err(error) = &end {
-            tracing::warn!(code = error.code(), "secrets stay as they are: {error}");
+            let failures = self.state.borrow().health.failures + 1;
+            tracing::warn!(code = error.code(), failures, "secrets stay as they are: {error}");
             self.put_off(error);
         }
         self.tell(end.err());
@@ -251,14 +259,19 @@ impl Watch {
         let mut failure = None;
         for index in 0..self.members.len() {
             match self.visit(index, why, polls).await {
-                Ok(Visit::New(part)) => fresh.push((index, part)),
+                Ok(Visit::New(part)) => {
+                    self.missing.remove(&index);
+                    fresh.push((index, part));
+                }
                 Ok(Visit::Same) => {
                     self.unwell.remove(&index);
+                    self.missing.remove(&index);
                 }
                 Ok(Visit::NotDue) => {}
                 // The others are visited all the same: a renewal does not wait for a broken file.
                 Err(error) => {
                     self.unwell.insert(index);
+                    self.missing.insert(index);
                     failure = failure.or(Some(error));
                 }
             }
@@ -273,7 +286,11 @@ impl Watch {
             Some(error) => Err(error),
             None => {
                 let candidate = self.candidate(&fresh);
-                self.tools.try_out(candidate).await
+                let end = self.tools.try_out(candidate).await;
+                if end.is_err() {
+                    self.missing.extend(fresh.iter().map(|(index, _)| *index));
+                }
+                end
             }
         };
         if let Err(error) = end {
@@ -380,9 +397,11 @@ impl Watch {
         let options = &self.tools.options;
         let ends = self.members.iter().map(|member| member.life.stale_at(options));
         let stale_at = ends.min().unwrap_or_else(|| Instant::now() + options.stale_for);
+        let names = self.missing.iter().map(|index| self.members[*index].name.clone());
+        let waits_for = names.collect();
         self.state.send_modify(|state| {
             let health = &mut state.health;
-            health.stale_at = stale_at;
+            (health.stale_at, health.waits_for) = (stale_at, waits_for);
             match error {
                 None if self.unwell.is_empty() => {
                     (health.failing_since, health.failures, health.error) = (None, 0, None);

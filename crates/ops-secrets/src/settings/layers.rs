@@ -24,7 +24,7 @@ pub(super) struct Layers {
     pub(super) flags: Vec<Flag>,
     /// The prefix of variables.
     pub(super) prefix: String,
-    /// Top-level tables of other programs.
+    /// Tables of other programs.
     pub(super) foreign: Vec<String>,
 }
 

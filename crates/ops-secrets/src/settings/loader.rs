@@ -140,7 +140,8 @@ impl<T: DeserializeOwned> Loader<T> {
         self
     }
 
-    /// Names top-level tables that belong to other programs: neither they nor their variables are unknown.
+    /// Names tables that belong to other programs, by their paths (`gate`, `secrets.postgres`): neither they nor their variables
+    /// are unknown.
     #[must_use]
     pub fn foreign_tables<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
         self.layers.foreign.extend(names.into_iter().map(str::to_owned));

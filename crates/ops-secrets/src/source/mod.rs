@@ -60,12 +60,7 @@ impl Gathered {
 
     /// Warns where others have a hand in the file of a secret; a container engine decides about what it mounts.
     pub(crate) fn warn_exposed(&mut self, path: &Path, exposure: Exposure) {
-        if is_engine_mount(path) {
-            return;
-        }
-        let path = || path.to_owned();
-        self.warnings.extend(exposure.mode.map(|mode| Warning::OpenFile { path: path(), mode }));
-        self.warnings.extend(exposure.owner.map(|owner| Warning::ForeignOwner { path: path(), owner }));
+        self.warnings.extend(exposed(path, exposure));
     }
 
     /// Notes that a setting's value from an origin cannot be used.
@@ -158,6 +153,16 @@ impl fmt::Display for Warning {
             }
         }
     }
+}
+
+/// What is told of a file with a secret in which others have a hand.
+pub(crate) fn exposed(path: &Path, exposure: Exposure) -> Vec<Warning> {
+    if is_engine_mount(path) {
+        return Vec::new();
+    }
+    let mode = exposure.mode.map(|mode| Warning::OpenFile { path: path.to_owned(), mode });
+    let owner = exposure.owner.map(|owner| Warning::ForeignOwner { path: path.to_owned(), owner });
+    mode.into_iter().chain(owner).collect()
 }
 
 /// Whether a container engine mounted the path.

@@ -151,7 +151,7 @@ fn read_all(folder: &Path, wanted: &dyn Fn(&str) -> bool) -> io::Result<(Snapsho
     for name in names {
         if wanted(&name) {
             let path: PathBuf = folder.join(&name);
-            let file = file::read(&path);
+            let file = file::read(&path).map_err(|why| why.to_string());
             files.push((name, file));
         } else {
             others.push(name);

@@ -12,7 +12,7 @@ pub(crate) struct TomlText<'a> {
     pub(crate) text: &'a str,
     /// The path of the file; None for the defaults in the program, whose values have no line.
     pub(crate) file: Option<String>,
-    /// Top-level tables that belong to other programs.
+    /// Tables that belong to other programs, by their paths.
     pub(crate) foreign: &'a [String],
 }
 
@@ -48,14 +48,15 @@ impl TomlText<'_> {
                     Ok(value) => into.give(&key, &origin, value),
                     Err(why) => into.refuse(ErrorKind::InvalidValue, &key, &origin, why),
                 },
-                (None, _) if prefix.is_empty() && self.foreign.contains(&key) => {}
+                (None, _) if self.foreign.contains(&key) => {}
                 (None, _) => into.problems.push(self.unknown(name.get_ref(), prefix, fields, &origin)),
             }
         }
     }
 
     fn unknown(&self, name: &str, prefix: &str, fields: &[(&'static str, Node)], origin: &str) -> Problem {
-        let foreign = self.foreign.iter().filter(|_| prefix.is_empty()).map(String::as_str);
+        let foreign = self.foreign.iter().filter_map(|key| key.strip_prefix(prefix));
+        let foreign = foreign.filter(|name| !name.contains('.'));
         let candidates = fields.iter().map(|(field, _)| *field).chain(foreign);
         let hint = nearest(name, candidates)
             .map_or_else(String::new, |near| format!("; did you mean `{prefix}{near}`?"));

@@ -3,6 +3,7 @@
 use super::auth::Login;
 use super::error::{VaultError, VaultErrorKind};
 use super::http::{Answer, Http};
+use super::keep::Leased;
 use super::kv::KvVersion;
 use super::options::VaultOptions;
 use crate::secret::Secret;
@@ -44,6 +45,7 @@ struct Inner {
     session: Mutex<Session>,
     /// What the server said about mounts: they rarely change.
     mounts: Mutex<BTreeMap<String, Mount>>,
+    leased: Leased,
 }
 
 /// A mount, as far as it matters for reading.
@@ -100,8 +102,13 @@ impl Vault {
     /// [`VaultErrorKind::Options`] where the address or the certificates cannot be used.
     pub fn new(options: VaultOptions) -> Result<Self, VaultError> {
         let http = Http::new(&options)?;
-        let inner = Inner { http, options, session: Mutex::default(), mounts: Mutex::default() };
+        let (session, mounts, leased) = (Mutex::default(), Mutex::default(), Leased::default());
+        let inner = Inner { http, options, session, mounts, leased };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    pub(super) fn leased(&self) -> &Leased {
+        &self.inner.leased
     }
 
     /// What a person would call the server.

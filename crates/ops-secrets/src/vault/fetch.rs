@@ -16,6 +16,9 @@ impl Fetch for Vault {
             let entry = self.read(reference.address(), version).await.map_err(|error| fetch_error(&error))?;
             let (fields, version, lease) = entry.into_parts();
             let document = Document::fields(fields);
+            if let Some(lease) = &lease {
+                self.leased().add(lease.clone()).await;
+            }
             Ok(match (version, lease) {
                 (Some(version), _) => document.note(format!("version {version}")),
                 (None, Some(lease)) => document.note(format!("leased for {} s", lease.granted().as_secs())),

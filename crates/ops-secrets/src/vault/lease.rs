@@ -32,6 +32,10 @@ impl Lease {
         &self.id
     }
 
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
     /// Returns how long it lives from now; nothing where it has ended.
     pub fn remaining(&self) -> Duration {
         // The server revokes all leases of a token that ends.

@@ -13,6 +13,7 @@ mod client;
 mod error;
 mod fetch;
 mod http;
+mod keep;
 mod kv;
 mod lease;
 mod options;

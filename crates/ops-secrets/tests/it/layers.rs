@@ -364,6 +364,16 @@ fn tables_and_variables_of_other_programs_are_left_alone() {
     );
     let error = load(vec!["backups"]).unwrap_err();
     assert!(error.to_string().ends_with("ops.toml:1 is no setting; did you mean `backups`?"), "{error}");
+    // A table of others below one of ours.
+    let toml = file(dir.path(), "shared.toml", b"[log.files]\nfolder = 'x'");
+    let load = |foreign: &str| {
+        let loader =
+            Loader::<OnlyLog>::new().defaults_toml("[log]\nlevel = 'info'").foreign_tables([foreign]);
+        loader.toml_file(&toml).env_vars("OPS_", vars([("OPS_LOG_FILES_FOLDER", "x")])).load()
+    };
+    assert!(load("log.files").unwrap().report.warnings().is_empty());
+    let error = load("log.file").unwrap_err();
+    assert!(error.to_string().ends_with("is no setting; did you mean `log.file`?"), "{error}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 pub(crate) const DEFAULTS: &str = r#"
 repo = "/var/backups"
@@ -143,4 +144,42 @@ pub(crate) fn everything_printable<T: std::fmt::Debug>(result: &Result<Loaded<T>
         }
     }
     out
+}
+
+/// All that is logged below it, at every level, fields and spans too.
+#[derive(Clone, Default)]
+pub(crate) struct Logged(Arc<Mutex<String>>);
+
+impl Logged {
+    /// Does the work, and returns what was logged meanwhile by this thread.
+    pub(crate) fn during(work: impl FnOnce()) -> String {
+        let logged = Self::default();
+        tracing::dispatcher::with_default(&tracing::Dispatch::new(logged.clone()), work);
+        std::mem::take(&mut *logged.0.lock().unwrap())
+    }
+}
+
+impl tracing::field::Visit for Logged {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        writeln!(self.0.lock().unwrap(), "{field}={value:?}").unwrap();
+    }
+}
+
+impl tracing::Subscriber for Logged {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        span.record(&mut self.clone());
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, values: &tracing::span::Record<'_>) {
+        values.record(&mut self.clone());
+    }
+    fn event(&self, event: &tracing::Event<'_>) {
+        event.record(&mut self.clone());
+    }
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
 }

@@ -3,11 +3,11 @@
 //! Polling is an hour away here, so what is seen is seen by events.
 
 use super::{contract, text};
+use crate::support::Logged;
 use ops_secrets::Secret;
-use ops_secrets::rotate::{
-    ErrorKind, FileProvider, FixedProvider, FolderProvider, Group, Options, Provider as _,
-};
+use ops_secrets::rotate::{ErrorKind, FileProvider, FixedProvider, FolderProvider, Group, Options, Provider};
 use std::fs;
+use std::future::Future as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
@@ -160,4 +160,26 @@ async fn files_that_are_replaced_written_anew_or_come_late_are_seen() {
         assert_eq!(text(&next.unwrap(), "db", "value"), word);
     }
     task.abort();
+}
+
+#[test]
+fn a_file_that_others_read_is_told_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    fs::write(&file, "word-1").unwrap();
+    for (mode, expected) in [(0o600, 0), (0o644, 1)] {
+        fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        for provider in [&FileProvider::new(&file) as &dyn Provider, &FolderProvider::new(folder.path())] {
+            let said = Logged::during(|| {
+                for _ in 0..3 {
+                    // Files are read at once: there is nothing to wait for.
+                    let fetched = std::pin::pin!(provider.fetch())
+                        .poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+                    assert!(matches!(fetched, std::task::Poll::Ready(Ok(_))));
+                }
+            });
+            assert_eq!(said.lines().count(), expected, "{} {mode:o}: {said}", provider.name());
+            assert!(!said.contains("word-1"), "{said}");
+        }
+    }
 }

@@ -60,9 +60,14 @@ async fn one_that_cannot_be_fetched_keeps_the_group_as_it_is() {
     first.state().fixed = Some("first-2".into());
     second.state().down = true;
     assert_eq!(text(&live.refresh().await.unwrap(), "a", "value"), "first-1");
+    // Who is missing, and not who has to wait for it.
+    assert_eq!(live.health().waits_for, ["b"]);
     second.state().down = false;
     sleep(Duration::from_secs(5)).await;
     assert_eq!(text(&live.current().unwrap(), "a", "value"), "first-2");
+    // It is well again when it was asked again, which a lease is when it is due.
+    sleep(Duration::from_secs(900)).await;
+    assert!(live.health().waits_for.is_empty());
     // A dynamic secret that was issued for a group that was not swapped is given back.
     first.state().down = true;
     let before = second.state().revoked.len();

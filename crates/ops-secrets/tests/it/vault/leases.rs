@@ -2,7 +2,7 @@
 
 use super::{policy, request, root, with};
 use ops_secrets::vault::{Auth, Credentials, SecretId, Vault, VaultErrorKind};
-use ops_secrets::{Loader, References, Secret};
+use ops_secrets::{ErrorKind, Loader, Masker, References, Secret};
 use ops_testkit::{OpenBao, Postgres};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -164,4 +164,36 @@ async fn a_user_and_a_password_of_references_belong_together() {
         loaded.report.entries()[1].source,
         "default -> vault://database/creds/long#password (leased for 3600 s)"
     );
+}
+
+#[tokio::test]
+async fn what_references_lease_is_kept_as_long_as_somebody_asks_for_it() {
+    let bao = ops_testkit::or_skip!(OpenBao::start());
+    let postgres = ops_testkit::or_skip!(Postgres::start());
+    database(&bao, &postgres);
+    role(&bao, "kept", "4s", "1h");
+    let vault: Vault = root(&bao);
+    let named = ["username", "password"]
+        .map(|field| (field.to_owned(), format!("openbao://database/creds/kept#{field}")));
+    let references = References::new().fetcher(Arc::new(vault.clone()));
+    let masker = Masker::new();
+    let found = references.secrets(&named, "the test", &masker).await.unwrap();
+    let of = |name: &str| found.iter().find(|(other, _)| other == name).unwrap().1.expose_secret().clone();
+    let (username, password) = (of("username"), of("password"));
+    assert_eq!(masker.mask_str(&format!("it is {password}")), "it is [redacted]");
+    let kept = vault.clone();
+    let keeper = tokio::spawn(async move { kept.keep_leases().await });
+    // PostgreSQL looks at the day that OpenBao wrote into the role.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    assert!(log_in(&postgres, &username, &password), "renewed beyond its first end");
+    keeper.abort();
+    let _ = keeper.await;
+    vault.give_back_leases().await;
+    assert!(!log_in(&postgres, &username, &password), "given back");
+
+    let text = |name: &str| vec![("x".to_owned(), name.to_owned())];
+    let refused =
+        references.secrets(&text("hunter2-is-no-reference"), "the test", &masker).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidReference);
+    assert!(!refused.to_string().contains("hunter2"), "{refused}");
 }
