@@ -13,6 +13,7 @@ pub(crate) const DEFAULTS: &str = r#"
 [gate]
 jobs = 0
 grace_seconds = 2
+cgroup = true
 runs = "ops-gate-runs"
 signing_key = ""
 policy = ""
@@ -43,6 +44,8 @@ pub(crate) struct GateSettings {
     pub(crate) jobs: usize,
     /// How long the processes of a gate have between SIGTERM and SIGKILL.
     pub(crate) grace_seconds: u64,
+    /// Whether programs run in a control group of their own, where the system allows it.
+    pub(crate) cgroup: bool,
     /// Where each run gets a directory of its own.
     pub(crate) runs: PathBuf,
     /// The private key that signs the evidence of a run; empty leaves it unsigned.
