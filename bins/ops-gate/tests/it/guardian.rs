@@ -71,7 +71,7 @@ fn killed_after(time: Duration, number: usize, animals: &[&str], cgroup: &str) -
     let mut command = place.command(&["run", "release.toml", "--run-dir", "out", "--jobs", "10"]);
     command
         .env("OPS_GATE_CGROUP", cgroup)
-        .env("OPS_GATE_GRACE_SECONDS", if number % 5 == 0 { "1" } else { "0" });
+        .env("OPS_GATE_GRACE_SECONDS", if number.is_multiple_of(5) { "1" } else { "0" });
     let child = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn();
     let child = child.expect("the command runs");
     std::thread::sleep(time);

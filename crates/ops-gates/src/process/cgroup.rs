@@ -3,7 +3,8 @@
 //! A child is born in the group of its parent, so that this process itself moves into a group below its own before the
 //! first program starts, and back when the last has ended. Order of steps: the group is made; we move in; the run; we
 //! move out; what is left in it is killed; the group is removed. A runner that is killed leaves the group behind with
-//! all that ran, for its guardian.
+//! all that ran, for its guardian; one that is killed in the milliseconds of moving in may leave an empty group, which
+//! nobody removes.
 //!
 //! Only where a hierarchy of version 2 is mounted and our own group is writable (cgroups(7)): as root, in a container
 //! with its own, in a unit of systemd with `Delegate=yes`.

@@ -67,8 +67,25 @@ pub(super) fn processes(born: u64) -> Vec<Process> {
         .collect()
 }
 
+/// The environment of a process. One that is in the middle of `exec` has none for a moment, and is looked at again; else a
+/// program that starts others without end would have one unseen in the very look that ends the others.
 fn environment(pid: u32) -> Vec<u8> {
-    std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default()
+    for _ in 0..20 {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        if !environment.is_empty() || !is_in_exec(pid) {
+            return environment;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    Vec::new()
+}
+
+/// Whether a process has neither arguments nor a reason not to: threads of the kernel, the children of process 2, and the
+/// dead have none.
+fn is_in_exec(pid: u32) -> bool {
+    let has_no_arguments = std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.is_empty());
+    has_no_arguments
+        && stat(pid).is_some_and(|process| !process.is_dead() && process.parent != 2 && process.pid > 2)
 }
 
 pub(super) fn carries(pid: u32, marker: &str) -> bool {
