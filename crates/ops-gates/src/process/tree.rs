@@ -58,6 +58,13 @@ impl Kin {
         self.known.insert(process.pid, process.born);
     }
 
+    /// As [`Kin::members`], and none only where a second look finds none: a process that ended between the list and the look
+    /// at it may have had a child that the list does not have.
+    fn left(&mut self) -> Vec<Process> {
+        let members = self.members();
+        if members.is_empty() { self.members() } else { members }
+    }
+
     /// The processes that still run; the dead among them that are ours to bury are buried.
     pub(crate) fn members(&mut self) -> Vec<Process> {
         let mut processes = processes(self.born);
@@ -134,7 +141,7 @@ impl Tree {
     /// many are still there.
     pub(super) async fn end(&mut self, grace: Duration) -> (usize, usize) {
         let mut pause = Duration::from_millis(2);
-        let first = self.kin.members();
+        let first = self.kin.left();
         let beside_root = first.iter().filter(|process| process.pid != self.root).count();
         signal_all(&first, Signal::TERM);
         let asked = Instant::now();
@@ -142,7 +149,7 @@ impl Tree {
         while !left.is_empty() && asked.elapsed() < grace {
             tokio::time::sleep(pause.min(grace)).await;
             pause = (pause * 2).min(Duration::from_millis(50));
-            left = self.kin.members();
+            left = self.kin.left();
         }
         let killed = Instant::now();
         pause = Duration::from_millis(2);
@@ -150,7 +157,7 @@ impl Tree {
             signal_all(&left, Signal::KILL);
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_millis(50));
-            left = self.kin.members();
+            left = self.kin.left();
         }
         self.ended = true;
         (beside_root, left.len())
