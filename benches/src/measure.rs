@@ -89,20 +89,33 @@ fn watch(pid: u32, has_ended: &AtomicBool) -> u64 {
 }
 
 /// The resident memory of a process and its descendants, in bytes; shared pages count for each. Who is gone counts
-/// nothing.
+/// nothing, and neither does a child that still runs in the memory of its parent: between `vfork` and `exec`.
 fn resident(pid: u32) -> u64 {
+    below(pid, "")
+}
+
+/// The lines of `/proc/PID/status` that tell of one and the same memory, and seldom change (proc(5)).
+fn shape(status: &str) -> Vec<&str> {
+    const FIELDS: [&str; 6] = ["VmPeak:", "VmSize:", "VmHWM:", "VmData:", "VmStk:", "VmPTE:"];
+    status.lines().filter(|line| FIELDS.iter().any(|field| line.starts_with(field))).collect()
+}
+
+fn below(pid: u32, parent: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    if !status.is_empty() && shape(&status) == shape(parent) {
+        return 0;
+    }
     let own = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).and_then(|line| {
         let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
         Some(kilobytes * 1024)
     });
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let children = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
-    let below: u64 = children
+    let children: u64 = children
         .flat_map(|line| line.split_whitespace().filter_map(|word| word.parse().ok()).collect::<Vec<u32>>())
-        .map(resident)
+        .map(|child| below(child, &status))
         .sum();
-    own.unwrap_or(0) + below
+    own.unwrap_or(0) + children
 }
 
 /// The middle one; the upper of the two where their number is even.

@@ -8,7 +8,7 @@ use crate::output::{self, Format};
 use crate::sources::SourceSettings;
 use crate::sources::Sources;
 use crate::stop::Stop;
-use ops_secrets::{Example, Masker, Profile, References, Report};
+use ops_secrets::{Example, Loaded, Masker, Profile, References, Report};
 use ops_telemetry::{Telemetry, TraceContext};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;

@@ -4,6 +4,7 @@ mod approve;
 mod args;
 mod ci;
 mod drill;
+mod guardian;
 mod history;
 mod mitigate;
 mod notify;
@@ -16,6 +17,7 @@ mod watch;
 use args::Args;
 use ops_cli::{Command, CommonArgs, Context, Exit, Failure, Flag};
 use settings::Settings;
+use tracing::Instrument as _;
 
 impl Command for Args {
     type Settings = Settings;
@@ -32,10 +34,12 @@ impl Command for Args {
     }
 
     async fn run(self, context: Context<Settings>) -> Result<Exit, Failure> {
-        run::run(self, context).await
+        // A task of its own runs on the thread to which the kernel's events come; this one only waits.
+        let task = tokio::spawn(run::run(self, context).in_current_span());
+        task.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     }
 }
 
 fn main() -> std::process::ExitCode {
-    ops_cli::main::<Args>()
+    if guardian::is_asked() { guardian::stand() } else { ops_cli::main::<Args>() }
 }

@@ -5,7 +5,7 @@ use crate::args::{Action, Args, Junit};
 use crate::ci::Ci;
 use crate::progress::Progress;
 use crate::settings::Settings;
-use crate::{drill, history, mitigate, notify, render, watch};
+use crate::{drill, guardian, history, mitigate, notify, render, watch};
 use ops_cli::{Context, Exit, Failure};
 use ops_core::evidence::{SigningKey, VerifyingKey, sha256_hex};
 use ops_gates::report::JunitFlavor;
@@ -151,6 +151,8 @@ fn options(plan: &Plan, observer: Option<Observer>, context: &Context<Settings>)
         grace: Duration::from_secs(settings.grace_seconds),
         // This process does nothing else, and must leave nothing behind.
         adopt_orphans: true,
+        cgroup: settings.cgroup,
+        guardian: Some(guardian::ourselves()),
         masker: Some(masker),
         child_environment: Some(Arc::new(child_environment)),
         observer,

@@ -15,6 +15,8 @@ pub(crate) const DEFAULTS: &str = r#"
 jobs = 0
 # How long the processes of a gate have between SIGTERM and SIGKILL, in seconds.
 grace_seconds = 2
+# Whether programs run in a control group of their own, where the system allows it.
+cgroup = true
 # The folder in which each run gets a directory of its own.
 runs = "ops-gate-runs"
 # The private key that signs the evidence of a run; empty leaves it unsigned.
@@ -53,6 +55,7 @@ pub(crate) struct Settings {
 pub(crate) struct GateSettings {
     pub(crate) jobs: usize,
     pub(crate) grace_seconds: u64,
+    pub(crate) cgroup: bool,
     pub(crate) runs: PathBuf,
     pub(crate) signing_key: PathBuf,
     pub(crate) policy: PathBuf,

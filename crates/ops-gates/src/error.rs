@@ -38,6 +38,8 @@ pub enum ErrorKind {
     MitigationRefused,
     /// A mitigation could not be taken back.
     MitigationFailed,
+    /// The guardian cannot be started, or does not stand.
+    NoGuardian,
     /// Somebody else holds the lock.
     Busy,
 }
@@ -87,6 +89,13 @@ impl Error {
         Self { kind: ErrorKind::PlanInvalid, message, problems, source: None }
     }
 
+    /// What is wrong in a text of TOML, as `line 3: …`.
+    pub(crate) fn in_toml(text: &str, error: &toml::de::Error) -> String {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        format!("line {line}: {}", error.message().replace('\n', "; "))
+    }
+
     pub(crate) fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
@@ -110,6 +119,7 @@ impl Error {
             ErrorKind::RunUnreadable => "run-unreadable",
             ErrorKind::MitigationRefused => "mitigation-refused",
             ErrorKind::MitigationFailed => "mitigation-failed",
+            ErrorKind::NoGuardian => "no-guardian",
             ErrorKind::Busy => "busy",
         }
     }

@@ -49,13 +49,16 @@
 //!
 //! A command gate gets a cleaned environment, no terminal and no standard input. When its time is over, or it has
 //! exited, its whole process tree is ended: also processes in sessions of their own, double forks, and those that ignore
-//! SIGTERM. A process that drops the environment as well is only found with [`Options::adopt_orphans`]. The other kinds
-//! only look. Linux only.
+//! SIGTERM. A process that drops the environment as well is only found with [`Options::adopt_orphans`] or
+//! [`Options::cgroup`]. Where the runner itself is killed, programs go on unless [`Options::guardian`] names one that ends
+//! them. The other kinds only look. Linux only.
 
+mod action;
 mod condition;
 pub mod drill;
 mod error;
 mod gate;
+mod guardian;
 pub mod history;
 mod kind;
 pub mod mitigate;
@@ -75,6 +78,7 @@ mod verdict;
 pub use condition::When;
 pub use error::{Error, ErrorKind, Problem};
 pub use gate::{Context, Facts, Gate, Objectives, Subject, Wrong};
+pub use guardian::{Guardian, REPORT as GUARDIAN_REPORT, stand_guard};
 pub use kind::{
     Advisory, AfterWindow, Alertmanager, Amqp, Approval, Attestation, BackupFreshness, Benchmark, Better,
     Capacity, CapacityTool, ChangeRequest, ChangedFiles, Command, Compare, Cost, Day, Decision, Dns,

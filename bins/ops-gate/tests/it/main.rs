@@ -4,6 +4,7 @@ mod after;
 mod answers;
 mod approve;
 mod errors;
+mod guardian;
 mod mitigate;
 mod secrets;
 mod signals;

@@ -4,7 +4,8 @@
 //! Order of steps, and what each leaves:
 //! 1. `drill.json` says that nothing is shown yet. The checks run; where they do not pass, nothing is injected.
 //! 2. The fault goes in. From here on it is taken back whatever happens: by the last step, by a cancellation, by a panic, by
-//!    dropping the future. Only SIGKILL of this process prevents that, for which `drill.json` says how to do it by hand.
+//!    dropping the future. After SIGKILL of this process its guardian does it, where the options name one; `drill.json`
+//!    says how to do it by hand.
 //! 3. The checks must stop passing within a time. A fault that nobody sees proves nothing: inconclusive.
 //! 4. The fault is taken out, and the checks must pass so often in a row. The recovery time ends with the first of these.
 //! 5. `report.md`, `evidence.json` (kind `chaos-drill`), and `drill.json` last.
@@ -20,6 +21,7 @@ pub use plan::Drill;
 pub use record::{DRILL_KIND, DrillOutcome, DrillRecord, Phase, Probe};
 
 use crate::error::{Error, ErrorKind};
+use crate::guardian::Guard;
 use crate::plan::Plan;
 use crate::record::{RunRecord, State};
 use crate::run::{self, EVIDENCE, Options, Runner};
@@ -108,10 +110,11 @@ impl<'a> UnderWay<'a> {
         self.record.undo_by_hand = fault.undo_by_hand();
         self.record.injected_at = Some(Timestamp::now());
         self.save()?;
+        let guard = self.guard().await?;
         let injected_at = Instant::now();
         tracing::info!(drill = self.record.name, "injecting: {}", self.record.fault);
-        let mut injected =
-            Injected::new(fault, self.options.masker.clone(), self.directory.join("fault.log"));
+        let log = self.directory.join("fault.log");
+        let mut injected = Injected::new(fault, self.options.masker.clone(), log, guard);
         if let Err(reason) = injected.inject().await {
             let undone = injected.take_back().await;
             self.record.rolled_back = Some(undone.is_ok());
@@ -123,11 +126,20 @@ impl<'a> UnderWay<'a> {
         let undone = injected.take_back().await;
         self.record.rolled_back = Some(undone.is_ok());
         tracing::info!(drill = self.record.name, "the fault was taken back: {}", undone.is_ok());
+        injected.close().await;
         if let Err(reason) = undone {
             return Err(errored("rollback", format!("the fault could not be taken back: {reason}")));
         }
         seen?;
         self.recovery(injected_at, removed_at).await
+    }
+
+    /// Who takes the fault back where we are killed.
+    async fn guard(&self) -> Result<Option<Guard>, Error> {
+        let Some(guardian) = &self.options.guardian else { return Ok(None) };
+        let mut guard = guardian.start(&self.directory)?;
+        guard.is_standing().await?;
+        Ok(Some(guard))
     }
 
     /// Waits until the checks see the fault, and keeps it for as long as the drill says.
@@ -231,8 +243,13 @@ impl<'a> UnderWay<'a> {
         let directory =
             self.directory.join("checks").join(format!("{:04}-{phase}", self.record.probes.len()));
         // A server that the drill started again must not end with the run that happens to go on.
-        let options =
-            Options { adopt_orphans: false, signing_key: None, observer: None, ..self.options.clone() };
+        let options = Options {
+            adopt_orphans: false,
+            cgroup: false,
+            signing_key: None,
+            observer: None,
+            ..self.options.clone()
+        };
         Runner::new(options).run(self.checks(), &directory, token).await
     }
 

@@ -3,7 +3,7 @@
 //! A line takes its value from a measurement of a gate, or from whether a gate passed. A line that no gate is named for,
 //! or whose gate was not looked at in the period, says "no data": a report is not green because nobody measured.
 
-use super::statistics::{PlanHistory, median, statistics};
+use super::statistics::{GateHistory, PlanHistory, median, percent, statistics};
 use super::{History, PastRun};
 use crate::outcome::Outcome;
 use crate::verdict::Verdict;
@@ -88,6 +88,9 @@ pub struct Health {
 /// The lines that the sources of this project ask for each week; one that no gate is named for says so.
 const WEEKLY: [&str; 6] =
     ["Uptime", "Response time", "Error rate", "Cost", "Critical alerts", "Backups verified"];
+
+/// What stands where runs would.
+pub(super) const NO_RUN: &str = "No run in this period.";
 
 /// Makes the report of a period from the history.
 pub fn health(history: &History, period: Period, sources: &[LineSource]) -> Health {
@@ -207,8 +210,7 @@ impl Health {
     }
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
-        let day = |at: Timestamp| at.strftime("%Y-%m-%d").to_string();
-        writeln!(out, "# Health, {} to {}\n", day(self.period.from), day(self.period.until))?;
+        writeln!(out, "# {}\n", self.title())?;
         writeln!(out, "| | state | value |\n|---|---|---|")?;
         for line in &self.lines {
             writeln!(out, "| {} | {} | {} |", cell(&line.title), line.state.word(), cell(&line.text))?;
@@ -216,28 +218,30 @@ impl Health {
         for plan in &self.plans {
             writeln!(out, "\n## {}\n", cell(&plan.plan))?;
             writeln!(out, "{}", plan.sentence())?;
-            writeln!(out, "\n| gate | passed | flaky | flips | median | trend |\n|---|---|---|---|---|---|")?;
+            let columns = GateHistory::COLUMNS;
+            writeln!(out, "\n| {} |\n|{}", columns.join(" | "), "---|".repeat(columns.len()))?;
             for gate in &plan.gates {
-                writeln!(
-                    out,
-                    "| {} | {} of {} | {} | {} | {} | {} |",
-                    cell(&gate.id),
-                    gate.passed,
-                    gate.runs,
-                    percent(gate.flaky_rate),
-                    gate.flips,
-                    gate.median_seconds.map_or("-".to_owned(), |seconds| format!("{seconds:.2} s")),
-                    gate.duration_trend.map_or("-".to_owned(), |ratio| format!("×{ratio:.2}")),
-                )?;
+                writeln!(out, "| {} |", gate.cells().map(|text| cell(&text)).join(" | "))?;
             }
         }
         if self.plans.is_empty() {
-            writeln!(out, "\nNo run in this period.")?;
+            writeln!(out, "\n{NO_RUN}")?;
         }
-        if self.unreadable > 0 {
-            writeln!(out, "\n{} runs cannot be read, and are not counted.", self.unreadable)?;
+        if let Some(sentence) = self.not_counted() {
+            writeln!(out, "\n{sentence}")?;
         }
         Ok(())
+    }
+
+    pub(super) fn title(&self) -> String {
+        let day = |at: Timestamp| at.strftime("%Y-%m-%d").to_string();
+        format!("Health, {} to {}", day(self.period.from), day(self.period.until))
+    }
+
+    /// What the numbers leave out, where they do.
+    pub(super) fn not_counted(&self) -> Option<String> {
+        let count = self.unreadable;
+        (count > 0).then(|| format!("{count} runs cannot be read, and are not counted."))
     }
 
     /// How many of the lines stand how, for a message.
@@ -265,11 +269,6 @@ impl PlanHistory {
         };
         format!("{} runs{open}; {rate} passed (shown: at least {shown}); {green}.", self.runs)
     }
-}
-
-/// A share for people; `-` where there is none.
-pub(super) fn percent(share: Option<f64>) -> String {
-    share.map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", share * 100.0))
 }
 
 /// Text that stays in its table cell.

@@ -1,8 +1,8 @@
 //! The health report as one HTML page that needs nothing else: no script, no style sheet, no picture to load.
 
 use super::chart;
-use super::health::{Health, HealthLine, LineState, percent};
-use super::statistics::PlanHistory;
+use super::health::{Health, HealthLine, LineState, NO_RUN};
+use super::statistics::{GateHistory, PlanHistory};
 use std::fmt::Write as _;
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;color:#1b1f24;background:#fff}\
@@ -19,8 +19,7 @@ pub fn html(health: &Health) -> String {
 }
 
 fn write(health: &Health, out: &mut String) -> std::fmt::Result {
-    let day = |at: jiff::Timestamp| at.strftime("%Y-%m-%d").to_string();
-    let title = format!("Health, {} to {}", day(health.period.from), day(health.period.until));
+    let title = health.title();
     // The policy holds even where a name that slipped through were a script.
     writeln!(
         out,
@@ -35,14 +34,13 @@ fn write(health: &Health, out: &mut String) -> std::fmt::Result {
         writeln!(out, "<h2>{}</h2>\n{}", escape(&line.title), chart::line(&line.title, &line.values))?;
     }
     if health.runs.is_empty() {
-        writeln!(out, "<p class=\"no-data\">No run in this period.</p>")?;
+        writeln!(out, "<p class=\"no-data\">{NO_RUN}</p>")?;
     } else {
         writeln!(out, "<h2>Runs</h2>\n{}", chart::bars("Runs", &health.runs))?;
     }
     health.plans.iter().try_for_each(|it| plan(it, out))?;
-    if health.unreadable > 0 {
-        let count = health.unreadable;
-        writeln!(out, "<p class=\"bad\">{count} runs cannot be read, and are not counted.</p>")?;
+    if let Some(sentence) = health.not_counted() {
+        writeln!(out, "<p class=\"bad\">{sentence}</p>")?;
     }
     writeln!(out, "</body></html>")
 }
@@ -60,22 +58,10 @@ fn row(line: &HealthLine, out: &mut String) -> std::fmt::Result {
 
 fn plan(plan: &PlanHistory, out: &mut String) -> std::fmt::Result {
     writeln!(out, "<h2>{}</h2>\n<p>{}</p>", escape(&plan.plan), escape(&plan.sentence()))?;
-    writeln!(
-        out,
-        "<table><tr><th>gate</th><th>passed</th><th>flaky</th><th>flips</th><th>median</th><th>trend</th></tr>"
-    )?;
+    writeln!(out, "<table><tr><th>{}</th></tr>", GateHistory::COLUMNS.join("</th><th>"))?;
     for gate in &plan.gates {
-        writeln!(
-            out,
-            "<tr><td>{}</td><td>{} of {}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-            escape(&gate.id),
-            gate.passed,
-            gate.runs,
-            percent(gate.flaky_rate),
-            gate.flips,
-            gate.median_seconds.map_or("-".to_owned(), |seconds| format!("{seconds:.2} s")),
-            gate.duration_trend.map_or("-".to_owned(), |ratio| format!("×{ratio:.2}")),
-        )?;
+        let cells = gate.cells().map(|text| escape(&text));
+        writeln!(out, "<tr><td>{}</td></tr>", cells.join("</td><td>"))?;
     }
     writeln!(out, "</table>")
 }

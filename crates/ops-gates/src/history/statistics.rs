@@ -73,6 +73,29 @@ pub struct GateHistory {
     pub last_code: Option<String>,
 }
 
+impl GateHistory {
+    /// What each column of a table of gates is called.
+    pub(super) const COLUMNS: [&str; 6] = ["gate", "passed", "flaky", "flips", "median", "trend"];
+
+    /// Its row in a table of gates, in words.
+    pub(super) fn cells(&self) -> [String; 6] {
+        let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+        [
+            self.id.clone(),
+            format!("{} of {}", self.passed, self.runs),
+            percent(self.flaky_rate),
+            self.flips.to_string(),
+            or_none(self.median_seconds.map(|seconds| format!("{seconds:.2} s"))),
+            or_none(self.duration_trend.map(|ratio| format!("×{ratio:.2}"))),
+        ]
+    }
+}
+
+/// A share for people; `-` where there is none.
+pub(super) fn percent(share: Option<f64>) -> String {
+    share.map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", share * 100.0))
+}
+
 /// The numbers of every plan, sorted by name. The runs must stand oldest first, as
 /// [`History`](super::History) has them.
 pub fn statistics(runs: &[PastRun]) -> Vec<PlanHistory> {

@@ -113,11 +113,7 @@ impl Mitigations {
         let invalid = |what: &str| {
             Error::new(ErrorKind::PolicyInvalid, format!("mitigations {}: {what}", path.display()))
         };
-        let keys: Keys = toml::from_str(&text).map_err(|error| {
-            let line =
-                error.span().map_or(0, |span| text[..span.start.min(text.len())].matches('\n').count());
-            invalid(&format!("line {}: {}", line + 1, error.message().replace('\n', "; ")))
-        })?;
+        let keys: Keys = toml::from_str(&text).map_err(|error| invalid(&Error::in_toml(&text, &error)))?;
         if keys.schema != SCHEMA {
             return Err(invalid(&format!(
                 "schema `{}` is not known; this version reads `{SCHEMA}`",

@@ -255,10 +255,13 @@ impl Plan {
         &self.waivers
     }
 
-    /// Looks at what is released. Blocks on files and on git.
-    pub(crate) fn resolve_subject(&self) -> Result<Option<Resolved>, Error> {
-        let subject = self.subject.as_ref();
-        subject.map(|subject| subject.resolve(&self.directory, &self.variables)).transpose()
+    /// A look at what is released, for another thread: it blocks on files and on git. None where the plan names nothing.
+    pub(crate) fn look_at_subject(
+        &self,
+    ) -> Option<impl FnOnce() -> Result<Resolved, Error> + Send + 'static> {
+        let subject = self.subject.clone()?;
+        let (directory, variables) = (self.directory.clone(), self.variables.clone());
+        Some(move || subject.resolve(&directory, &variables))
     }
 
     /// The names of the environment variables that the plan reads.

@@ -75,6 +75,29 @@ fn yes() -> bool {
     true
 }
 
+impl Class {
+    /// The class of an outcome; none where another attempt could not end otherwise, or must not be made.
+    fn of(outcome: &Outcome) -> Option<Self> {
+        match outcome {
+            Outcome::Fail => Some(Self::Fail),
+            Outcome::Inconclusive => Some(Self::Inconclusive),
+            Outcome::Error { error } => match error {
+                Fault::Connect => Some(Self::Connect),
+                Fault::Timeout => Some(Self::Timeout),
+                Fault::NotReady => Some(Self::NotReady),
+                Fault::NoData => Some(Self::NoData),
+                Fault::InsufficientSamples => Some(Self::InsufficientSamples),
+                Fault::Parse => Some(Self::Parse),
+                Fault::Tool => Some(Self::Tool),
+                Fault::Unresolved | Fault::Leak | Fault::Internal => None,
+            },
+            Outcome::Pass | Outcome::Warn | Outcome::Skip | Outcome::Blocked { .. } | Outcome::Cancelled => {
+                None
+            }
+        }
+    }
+}
+
 impl Retry {
     /// What is wrong with it.
     pub(super) fn wrong(&self) -> Option<String> {
@@ -88,19 +111,7 @@ impl Retry {
 
     /// Whether an outcome is one after which the gate is tried again.
     pub(crate) fn is_for(&self, outcome: &Outcome) -> bool {
-        let class = match outcome {
-            Outcome::Fail => Class::Fail,
-            Outcome::Inconclusive => Class::Inconclusive,
-            Outcome::Error { error: Fault::Connect } => Class::Connect,
-            Outcome::Error { error: Fault::Timeout } => Class::Timeout,
-            Outcome::Error { error: Fault::NotReady } => Class::NotReady,
-            Outcome::Error { error: Fault::NoData } => Class::NoData,
-            Outcome::Error { error: Fault::InsufficientSamples } => Class::InsufficientSamples,
-            Outcome::Error { error: Fault::Parse } => Class::Parse,
-            Outcome::Error { error: Fault::Tool } => Class::Tool,
-            _ => return false,
-        };
-        self.on.contains(&class)
+        Class::of(outcome).is_some_and(|class| self.on.contains(&class))
     }
 
     /// The pause after so many attempts; `random` is between 0 and 1.

@@ -114,11 +114,8 @@ impl Policy {
     /// [`ErrorKind::PolicyInvalid`] says what is wrong with it.
     pub fn parse(toml: &str, origin: &str) -> Result<Self, Error> {
         let invalid = |what: &str| Error::new(ErrorKind::PolicyInvalid, format!("policy {origin}: {what}"));
-        let keys: PolicyKeys = toml::from_str(toml).map_err(|error| {
-            let line =
-                error.span().map_or(0, |span| toml[..span.start.min(toml.len())].matches('\n').count());
-            invalid(&format!("line {}: {}", line + 1, error.message().replace('\n', "; ")))
-        })?;
+        let keys: PolicyKeys =
+            toml::from_str(toml).map_err(|error| invalid(&Error::in_toml(toml, &error)))?;
         if keys.schema != SCHEMA {
             return Err(invalid(&format!(
                 "schema `{}` is not known; this version reads `{SCHEMA}`",

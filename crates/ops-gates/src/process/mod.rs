@@ -2,19 +2,27 @@
 //!
 //! Linux only: the tree is found through `/proc`.
 
+mod cgroup;
+mod orphans;
 mod output;
+mod proc;
 mod tree;
 
+pub(crate) use cgroup::{Cgroup, end as end_group, members as members_of_group};
+pub(crate) use orphans::{Roots, adopt_orphans, end_orphans};
 pub(crate) use output::{Capture, Excerpt, Finder};
-pub(crate) use tree::{MARKER, Roots, adopt_orphans, end_orphans};
+pub(crate) use proc::{MARKER, Process, belongs_to, children, is_foreign, leaders_of, nested, signal};
+pub(crate) use tree::{KILL_PATIENCE, Kin};
 
+use futures_util::future::{Either, join, maybe_done, select};
 use output::Output;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::task::JoinHandle;
+use tokio::process::Child;
 use tokio_util::sync::CancellationToken;
 use tree::Tree;
 
@@ -81,7 +89,7 @@ pub(crate) async fn run(
         .current_dir(&job.directory)
         .env_clear()
         .envs(job.environment)
-        .env(MARKER, tree::nested(&job.marker))
+        .env(MARKER, nested(&job.marker))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -92,26 +100,49 @@ pub(crate) async fn run(
     let mut tree = Tree::of(child.id().expect("the child was not waited for"), job.marker, job.roots);
     let stdout = child.stdout.take().expect("stdout is piped");
     let stderr = child.stderr.take().expect("stderr is piped");
-    let mut readers = Readers(vec![
-        tokio::spawn(output::read(stdout, Arc::clone(capture), expect, keep)),
-        tokio::spawn(output::read(stderr, Arc::clone(capture), None, 0)),
-    ]);
+    // Polled here and not as tasks of their own, which other threads would have to be woken for.
+    let mut stdout = pin!(maybe_done(output::read(stdout, Arc::clone(capture), expect, keep)));
+    let mut stderr = pin!(maybe_done(output::read(stderr, Arc::clone(capture), None, 0)));
+    let mut reading = pin!(join(stdout.as_mut(), stderr.as_mut()));
+    let ending = pin!(end(&mut child, &mut tree, (job.timeout, job.grace), start, cancel));
+    let ended = select(ending, reading.as_mut()).await;
+    let (end, elapsed, left_behind, survivors) = match ended {
+        Either::Left((ended, _)) => {
+            let ended = ended?;
+            // Only a stream that a survivor holds open does not end; of it nothing is known.
+            let _ = tokio::time::timeout(DRAIN, reading).await;
+            ended
+        }
+        Either::Right((_, ending)) => ending.await?,
+    };
+    let Output { found, kept } = stdout.as_mut().take_output().unwrap_or_default();
+    Ok(Ended { end, found, stdout: kept, left_behind, survivors, elapsed })
+}
+
+/// Waits for the end of a program, or brings it about; then its tree is gone. Says how long it took until then, how many
+/// processes it had left behind, and how many could not be ended.
+async fn end(
+    child: &mut Child,
+    tree: &mut Tree,
+    (timeout, grace): (Duration, Duration),
+    start: Instant,
+    cancel: &CancellationToken,
+) -> std::io::Result<(End, Duration, usize, usize)> {
     let end = tokio::select! {
         status = child.wait() => End::Exited(status?),
-        () = tokio::time::sleep(job.timeout) => End::TimedOut,
+        () = tokio::time::sleep(timeout) => End::TimedOut,
         () = cancel.cancelled() => End::Cancelled,
     };
     let elapsed = start.elapsed();
     let (left_behind, survivors) = match end {
         End::Exited(_) if tree.has_ended_whole() => (0, 0),
-        _ => tree.end(job.grace).await,
+        _ => tree.end(grace).await,
     };
     if !matches!(end, End::Exited(_)) {
         // The tree is dead, so that this only collects the exit status.
         let _ = tokio::time::timeout(DRAIN, child.wait()).await;
     }
-    let Output { found, kept } = readers.finish().await;
-    Ok(Ended { end, found, stdout: kept, left_behind, survivors, elapsed })
+    Ok((end, elapsed, left_behind, survivors))
 }
 
 /// The path of a program that is given by name. With a path, the standard library starts a program without a copy of our
@@ -130,28 +161,4 @@ fn found(job: &Job) -> Option<PathBuf> {
         .filter(|folder| folder.is_absolute())
         .map(|it| it.join(&job.program))
         .find(is_program)
-}
-
-/// The tasks that read the output; they end with whatever owns them.
-struct Readers(Vec<JoinHandle<Output>>);
-
-impl Readers {
-    /// What the standard output was; of one that somebody still holds open, nothing is known.
-    async fn finish(&mut self) -> Output {
-        let mut of_stdout = Output::default();
-        for (position, reader) in self.0.iter_mut().enumerate() {
-            if let Ok(Ok(output)) = tokio::time::timeout(DRAIN, reader).await
-                && position == 0
-            {
-                of_stdout = output;
-            }
-        }
-        of_stdout
-    }
-}
-
-impl Drop for Readers {
-    fn drop(&mut self) {
-        self.0.iter().for_each(JoinHandle::abort);
-    }
 }

@@ -6,6 +6,7 @@ mod event;
 mod proof;
 mod scan;
 mod schedule;
+mod shelter;
 
 pub use demand::Demands;
 pub(crate) use directory::put;
@@ -15,10 +16,11 @@ pub use proof::{EVIDENCE_KIND, verify};
 
 use crate::error::{Error, ErrorKind};
 use crate::gate::{Context, Parts, Results, Subject};
+use crate::guardian::Guardian;
 use crate::outcome::{Fault, Finding, Outcome};
 use crate::plan::{Plan, PlannedGate};
 use crate::policy::{self, Excuse, Policy};
-use crate::process::{self, Masker, Roots};
+use crate::process::{self, Masker};
 use crate::record::{AttemptRecord, GateRecord, LogRef, RunRecord, Stopped};
 use crate::report::{self, JunitFlavor};
 use crate::subject::Resolved;
@@ -28,6 +30,7 @@ use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use ops_core::evidence::SigningKey;
 use schedule::{Limits, Node};
+use shelter::Shelter;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -53,6 +56,13 @@ pub struct Options {
     /// Makes this process the parent of all orphans below it, so that a daemon which hides from its gate is found when
     /// the run ends. It changes the whole process for the rest of its life; for a program that does nothing else.
     pub adopt_orphans: bool,
+    /// Moves this process into a control group (cgroup v2) of its own for the time of the run, where the system allows it, so
+    /// that nothing that was started can hide. Of two runs at once in one process, the second goes without. It changes the
+    /// whole process; for a program that does nothing else.
+    pub cgroup: bool,
+    /// A second process that ends all programs of the run where this one is killed (SIGKILL) or its run is dropped. Without
+    /// it they go on when this process is killed.
+    pub guardian: Option<Guardian>,
     /// Hides secrets in everything that is written.
     pub masker: Option<Masker>,
     /// What every child process gets.
@@ -75,6 +85,8 @@ impl Default for Options {
             jobs: std::thread::available_parallelism().map_or(1, usize::from),
             grace: Duration::from_secs(2),
             adopt_orphans: false,
+            cgroup: false,
+            guardian: None,
             masker: None,
             child_environment: None,
             observer: None,
@@ -92,6 +104,8 @@ impl fmt::Debug for Options {
             .field("jobs", &self.jobs)
             .field("grace", &self.grace)
             .field("adopt_orphans", &self.adopt_orphans)
+            .field("cgroup", &self.cgroup)
+            .field("guardian", &self.guardian)
             .field("signs", &self.signing_key.is_some())
             .field("tool", &self.tool)
             .field("trace_id", &self.trace_id)
@@ -131,6 +145,7 @@ impl Runner {
             })?;
         }
         let options = &self.options;
+        let mut shelter = Shelter::start(options, directory)?;
         let run_id = run_id();
         let started = Timestamp::now();
         let mut record =
@@ -148,6 +163,7 @@ impl Runner {
         let (waived, refused) = policy::excuses(plan.waivers(), plan.directory(), &case);
         record.waivers_refused = refused;
         let directory = RunDirectory::create(directory, &record)?;
+        shelter.stand(&run_id, options).await?;
         let log =
             Log { directory, seq: 0, last: String::new(), observer: options.observer.clone(), failure: None };
         let mut run = Run {
@@ -156,21 +172,23 @@ impl Runner {
             // What ends the run early must not end what the caller uses the token for besides.
             cancel: cancel.child_token(),
             results: Results::default(),
-            roots: options.adopt_orphans.then(Arc::default),
+            shelter,
             subject: record.subject.clone(),
             waived,
             state: Mutex::new(Inner { record, log, started: HashMap::new() }),
         };
         run.emit(EventKind::RunStarted { run_id, gates: plan.gates().len() });
         let stopped = run.gates_in_time().await;
-        run.finish(stopped, subject.as_ref()).await
+        let record = run.finish(stopped, subject.as_ref()).await;
+        run.shelter.leave().await;
+        record
     }
 }
 
 /// Looks at what is released, away from the tasks that must not wait.
 async fn look_at_subject(plan: &Plan) -> Result<Option<Resolved>, Error> {
-    let plan = plan.clone();
-    let looked = tokio::task::spawn_blocking(move || plan.resolve_subject()).await;
+    let Some(look) = plan.look_at_subject() else { return Ok(None) };
+    let looked = tokio::task::spawn_blocking(move || look().map(Some)).await;
     looked.unwrap_or_else(|error| {
         Err(Error::new(ErrorKind::SubjectNotProven, "the subject could not be looked at").because(error))
     })
@@ -182,7 +200,7 @@ struct Run<'a> {
     plan: &'a Plan,
     cancel: CancellationToken,
     results: Results,
-    roots: Option<Arc<Roots>>,
+    shelter: Shelter,
     subject: Option<Subject>,
     /// The gates that need not pass, because a person signed for it.
     waived: BTreeMap<String, Excuse>,
@@ -353,7 +371,7 @@ impl Run<'_> {
             log: &log,
             masker: self.options.masker.as_ref(),
             marker,
-            roots: self.roots.as_ref(),
+            roots: self.shelter.roots(),
             grace: self.options.grace,
             cancel: &self.cancel,
         });
@@ -447,7 +465,7 @@ impl Run<'_> {
         subject: Option<&Resolved>,
     ) -> Result<RunRecord, Error> {
         let run_id = self.state().record.run_id.clone();
-        let orphans = if self.options.adopt_orphans { process::end_orphans(&run_id).await } else { 0 };
+        let orphans = self.shelter.end(&run_id).await;
         // Who asks a run to stop that has already ended, stops nothing.
         let cut = |gate: &GateRecord| gate.outcome == Some(Outcome::Cancelled);
         let stopped = match stopped.filter(|_| self.state().record.gates.iter().any(cut)) {
