@@ -135,9 +135,12 @@ async fn a_program_gives_no_command_to_the_platform() {
     assert!(!gitlab.contains("\u{1b}[31m"), "{gitlab:?}");
 }
 
+/// A command: its name, its properties and its message.
+type Annotation = (String, Vec<(String, String)>, String);
+
 /// A line of a log as the runner of GitHub reads it (actions/runner, `ActionCommand.TryParseV2`): the name, the properties and
 /// the message, each unescaped; none where it is no command.
-fn command(line: &str) -> Option<(String, Vec<(String, String)>, String)> {
+fn command(line: &str) -> Option<Annotation> {
     let line = line.trim().strip_prefix("::")?;
     let (head, message) = line.split_once("::")?;
     let (name, properties) = head.split_once(' ').unwrap_or((head, ""));

@@ -396,9 +396,9 @@ mod tests {
         }
         // Older than the last one is not looked at.
         check(&with(json!({})), "last = 1", 'b', "ok");
-        check(&[good.clone()], "min_deployments = 2", 'b', "too-few");
+        check(std::slice::from_ref(&good), "min_deployments = 2", 'b', "too-few");
         check(&[good.clone(), ok("3", 'b', 1)], "", 'b', "order");
-        check(&[good.clone()], "max_age = \"21h\"", 'b', "log-too-old");
+        check(std::slice::from_ref(&good), "max_age = \"21h\"", 'b', "log-too-old");
         check(&[good], "max_age = \"22h\"", 'b', "ok");
         check(&["{".to_owned()], "", 'b', "not-understood");
     }

@@ -261,7 +261,6 @@ impl World {
                 && [Some(20), Some(21)].contains(&ran.code)
                 && ran.record.blocked_by == [it.gate];
             if as_expected {
-                println!("{}: {outcome} {code}: {}", it.gate, gate.reason.as_deref().unwrap_or(""));
                 break None;
             }
             if Instant::now() > deadline || (outcome != "PASS" && code != "not-scraped") {
