@@ -140,10 +140,11 @@ enum Need {
     Moto,
     Alertmanager,
     Nats,
+    RabbitMq,
 }
 
 impl Need {
-    const ALL: [Need; 17] = [
+    const ALL: [Need; 18] = [
         Need::Compiler,
         Need::Libclang,
         Need::Postgres,
@@ -161,6 +162,7 @@ impl Need {
         Need::Moto,
         Need::Alertmanager,
         Need::Nats,
+        Need::RabbitMq,
     ];
 
     /// Optional pieces are for tests alone; without them those tests say that they were skipped.
@@ -194,6 +196,8 @@ impl Need {
             Need::Nats => {
                 sh::on_path("nats-server").is_some() || Path::new("/usr/sbin/nats-server").is_file()
             }
+            // The program of the same name on PATH wants to be a user of its own.
+            Need::RabbitMq => Path::new("/usr/lib/rabbitmq/bin/rabbitmq-server").is_file(),
         }
     }
 
@@ -216,6 +220,7 @@ impl Need {
             Need::Moto => "a stand-in for AWS, moto (tests only)",
             Need::Alertmanager => "Alertmanager (tests only)",
             Need::Nats => "a NATS server (tests only)",
+            Need::RabbitMq => "RabbitMQ, with Erlang (tests only)",
         }
     }
 
@@ -230,6 +235,7 @@ impl Need {
             Need::Age => &["age"],
             Need::Alertmanager => &["prometheus-alertmanager"],
             Need::Nats => &["nats-server"],
+            Need::RabbitMq => &["rabbitmq-server"],
             Need::OtherMajors
             | Need::SeaweedFs
             | Need::Azurite
@@ -260,7 +266,8 @@ impl Need {
             | Need::Prometheus
             | Need::Age
             | Need::Alertmanager
-            | Need::Nats => None,
+            | Need::Nats
+            | Need::RabbitMq => None,
         }
     }
 

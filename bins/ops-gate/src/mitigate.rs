@@ -3,7 +3,7 @@
 use crate::settings::Settings;
 use ops_cli::{Context, Exit, Failure, Format, output};
 use ops_gates::mitigate::{self, Mitigations, Phase, Record, Request};
-use ops_gates::{Error, ErrorKind, Span};
+use ops_gates::{Error, ErrorKind, Options, Plan, ReadOptions, Span};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -101,7 +101,13 @@ struct Listed<'a> {
     expires_at: jiff::Timestamp,
 }
 
-pub(crate) async fn run(action: MitigateAction, context: &Context<Settings>) -> Result<Exit, Failure> {
+/// Does it; `prepare` makes the secrets of a plan of checks known, and says how it is run.
+pub(crate) async fn run(
+    action: MitigateAction,
+    context: &Context<Settings>,
+    read: ReadOptions,
+    prepare: &(dyn Fn(&Plan) -> Result<Options, Failure> + Sync),
+) -> Result<Exit, Failure> {
     match action {
         MitigateAction::Plan { file } => {
             plan(&Mitigations::load(&file, None).map_err(|error| failure(&error))?, context.format)
@@ -109,7 +115,7 @@ pub(crate) async fn run(action: MitigateAction, context: &Context<Settings>) -> 
         MitigateAction::Run { name, policy, policy_sha256, reason, time, apply, dir } => {
             let mitigations = Mitigations::load(&policy, policy_sha256.as_deref());
             let mitigations = mitigations.map_err(|error| failure(&error))?;
-            let request = Request { reason, time, ..request(context) };
+            let mut request = Request { reason, time, read, ..request(context) };
             let planned = mitigate::plan(&mitigations, &name, &request).map_err(|error| failure(&error))?;
             if !apply {
                 let (summary, undo_by_hand) = (planned.to_string(), planned.undo_by_hand());
@@ -118,6 +124,9 @@ pub(crate) async fn run(action: MitigateAction, context: &Context<Settings>) -> 
                 );
                 let answer = Answer { summary: &summary, undo_by_hand: &undo_by_hand, ..Answer::EMPTY };
                 return tell(context.format, &answer, &text).map(|()| Exit::Done);
+            }
+            if let Some(checks) = planned.checks() {
+                request.options = prepare(checks)?;
             }
             let applied = mitigate::apply(planned, &dir, &request, context.stop.token()).await;
             let applied = applied.map_err(|error| failure(&error))?;
@@ -256,7 +265,10 @@ fn failure(error: &Error) -> Failure {
         ErrorKind::MitigationRefused => Exit::No,
         ErrorKind::MitigationFailed => Exit::Unjudged,
         ErrorKind::Busy => Exit::Busy,
-        ErrorKind::PolicyInvalid | ErrorKind::RunUnreadable => Exit::Input,
+        ErrorKind::PolicyInvalid
+        | ErrorKind::RunUnreadable
+        | ErrorKind::PlanInvalid
+        | ErrorKind::PlanUnreadable => Exit::Input,
         ErrorKind::RunDirectory => Exit::CannotCreate,
         _ => Exit::Io,
     };

@@ -44,7 +44,13 @@ pub(crate) async fn run(args: Args, context: Context<Settings>) -> Result<Exit, 
             drill::drill(&drill, &options, &directory, args.dry_run, &context).await
         }
         Some(Action::History(args)) => history::history(args, &context),
-        Some(Action::Mitigate(action)) => mitigate::run(action, &context).await,
+        Some(Action::Mitigate(action)) => {
+            let prepare = |checks: &Plan| {
+                register(checks, &context);
+                options(checks, None, &context)
+            };
+            mitigate::run(action, &context, read_options(&context)?, &prepare).await
+        }
         Some(Action::Report(args)) => history::report(args, &context),
         Some(Action::Plan { plan }) => {
             render::plan(&load(&plan, &context)?, context.format).map_err(stdout)?;

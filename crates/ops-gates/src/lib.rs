@@ -81,12 +81,12 @@ pub use gate::{Context, Facts, Gate, Objectives, Subject, Wrong};
 pub use guardian::{Guardian, REPORT as GUARDIAN_REPORT, stand_guard};
 pub use kind::{
     Advisory, AfterWindow, Alertmanager, Amqp, Approval, Attestation, BackupFreshness, Benchmark, Better,
-    Capacity, CapacityTool, ChangeRequest, ChangedFiles, Command, Compare, Cost, Day, Decision, Dns,
-    DnsRecord, Documents, DrillRecord, Evidence, Freeze, GoodWindow, Grafana, Http, Kafka, Kinds, Latency,
-    Limits, Llm, LogQuality, Loki, Measure, Metric, MigrationLint, Migrations, Mongodb, Nats, OnEmpty, Otlp,
-    Pairs, PathRule, Phase, Postgres, Prometheus, Promql, Proposal, QueueLimits, Redis, RedisRole, Rehearsal,
-    ReleaseNotes, RollbackPlan, S3, Sasl, Scanner, SecretScan, Severity, Slo, Starttls, Statuses, Suite, Tcp,
-    Tls, Tool, ToolName, Vulnerabilities, Week, Window,
+    Capacity, CapacityTool, ChangeRequest, ChangedFiles, Command, Compare, Cost, Day, Decision,
+    DeploymentLog, Dns, DnsRecord, Documents, DrillRecord, Evidence, Freeze, GoodWindow, Grafana, Http,
+    Kafka, Kinds, Latency, Limits, Llm, LogQuality, Loki, Measure, Metric, MigrationLint, Migrations,
+    Mongodb, Nats, OnEmpty, Otlp, Pairs, PathRule, Phase, Postgres, Prometheus, Promql, Proposal,
+    QueueLimits, Redis, RedisRole, Rehearsal, ReleaseNotes, RollbackPlan, S3, Sasl, Scanner, SecretScan,
+    Severity, Slo, Starttls, Statuses, Suite, Tcp, Tls, Tool, ToolName, Vulnerabilities, Week, Window,
 };
 pub use outcome::{Fault, Finding, Outcome};
 pub use plan::{Backoff, Class, DEFAULT_TIMEOUT, Plan, PlannedGate, ReadOptions, Retry, schema};

@@ -47,8 +47,8 @@ pub use amqp::{Amqp, QueueLimits};
 pub use benchmark::{Benchmark, Better, Measure, Pairs};
 pub use capacity::{Capacity, CapacityTool};
 pub use change::{
-    Approval, ChangeRequest, ChangedFiles, Day, Decision, Documents, Freeze, PathRule, Phase, ReleaseNotes,
-    RollbackPlan, Week, Window,
+    Approval, ChangeRequest, ChangedFiles, Day, Decision, DeploymentLog, Documents, Freeze, PathRule, Phase,
+    ReleaseNotes, RollbackPlan, Week, Window,
 };
 pub use command::Command;
 pub use compare::{AfterWindow, Compare, GoodWindow, Metric, Proposal};
@@ -131,6 +131,7 @@ impl Kinds {
             .with::<Command>("command")
             .with::<Compare>("compare")
             .with::<Cost>("cost")
+            .with::<DeploymentLog>("deployment-log")
             .with::<Dns>("dns")
             .with::<Documents>("documents")
             .with::<DrillRecord>("drill-record")

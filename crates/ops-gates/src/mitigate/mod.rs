@@ -11,7 +11,7 @@
 //! 4. The audit log has it. As before.
 //! 5. The change. A file has the old text or the new one, never half; a command may be half-way, and its `undo` is then run.
 //! 6. The state is read, the audit log has it, the record says `applied`. Until then it says `applying`, and `undo` works.
-//! 7. `verify`. Where it does not succeed, and where step 5 or 6 failed, all is taken back at once.
+//! 7. `verify`, or the plan of `checks`, each run of which lies in `checks/`. Where it does not succeed, and where step 5 or 6 failed, all is taken back at once.
 //!
 //! [`undo`] does nothing where the state is the old one already, and refuses where it is neither: then somebody else has changed it.
 
@@ -23,8 +23,11 @@ pub use policy::{Commands, Flag, Mitigation, Mitigations, Throttle};
 pub use record::{AUDIT, MITIGATION, Phase, Record};
 
 use crate::error::{Error, ErrorKind};
+use crate::plan::{Plan, ReadOptions};
 use crate::process::Masker;
+use crate::run::{Options, Runner};
 use crate::value::Span;
+use crate::verdict::Verdict;
 use jiff::Timestamp;
 use record::{Begin, audit};
 use std::fmt;
@@ -49,6 +52,10 @@ pub struct Request {
     pub time: Option<Span>,
     /// Hides secrets in what commands write.
     pub masker: Option<Masker>,
+    /// How a plan of `checks` is read and run; a signing key and an observer are not used.
+    pub read: ReadOptions,
+    /// See `read`.
+    pub options: Options,
     /// Is told of each step when it is on disk.
     pub observer: Option<Arc<dyn Fn(Step) + Send + Sync>>,
 }
@@ -83,6 +90,7 @@ pub struct Planned<'a> {
     mitigation: &'a Mitigation,
     target: Target,
     time: Span,
+    checks: Option<Plan>,
 }
 
 /// How a mitigation ended up.
@@ -108,7 +116,8 @@ pub struct Listing {
 /// Says what would be done, and changes nothing. The state of a command is only read when it is done.
 ///
 /// # Errors
-/// [`ErrorKind::MitigationRefused`], where the policy does not allow it, or the state is not the one without it.
+/// [`ErrorKind::MitigationRefused`], where the policy does not allow it, or the state is not the one without it;
+/// [`ErrorKind::PlanInvalid`] and [`ErrorKind::PlanUnreadable`], where its `checks` are no plan.
 pub fn plan<'a>(mitigations: &'a Mitigations, name: &str, request: &Request) -> Result<Planned<'a>, Error> {
     let mitigation = mitigations.get(name)?;
     if request.reason.trim().is_empty() {
@@ -119,7 +128,10 @@ pub fn plan<'a>(mitigations: &'a Mitigations, name: &str, request: &Request) -> 
         return Err(refused(name, &format!("it may stay for {}, not for {time}", mitigation.max_duration)));
     }
     let target = Target::aim(mitigation, mitigations.directory()).map_err(|why| refused(name, &why))?;
-    Ok(Planned { mitigations, mitigation, target, time })
+    let checks = mitigation.checks.as_ref();
+    let checks =
+        checks.map(|file| Plan::load(&mitigations.directory().join(file), &request.read)).transpose()?;
+    Ok(Planned { mitigations, mitigation, target, time, checks })
 }
 
 /// Does what was planned, and leaves its record in a directory of its own below the root.
@@ -170,18 +182,19 @@ pub async fn apply(
     audit(root, &directory, &record, "applying", &request.actor)?;
     request.told(Step::Audited);
     let under_way = UnderWay { root, directory: &directory, request };
-    let taken_back = match under_way.bring_about(&mut record, planned.mitigation, &place).await {
-        Ok(()) => None,
-        Err(why) => {
-            // A cancellation stops what is being done, not what takes it back.
-            let place = Place { cancel: CancellationToken::new(), ..place };
-            under_way.take_back(&mut record, &place).await.map_err(|error| {
-                let message = format!("mitigation `{name}` failed: {why}; and {error}");
-                Error::new(ErrorKind::MitigationFailed, message)
-            })?;
-            Some(why)
-        }
-    };
+    let taken_back =
+        match under_way.bring_about(&mut record, planned.mitigation, planned.checks.as_ref(), &place).await {
+            Ok(()) => None,
+            Err(why) => {
+                // A cancellation stops what is being done, not what takes it back.
+                let place = Place { cancel: CancellationToken::new(), ..place };
+                under_way.take_back(&mut record, &place).await.map_err(|error| {
+                    let message = format!("mitigation `{name}` failed: {why}; and {error}");
+                    Error::new(ErrorKind::MitigationFailed, message)
+                })?;
+                Some(why)
+            }
+        };
     Ok(Applied { directory, record, taken_back })
 }
 
@@ -245,6 +258,7 @@ impl UnderWay<'_> {
         &self,
         record: &mut Record,
         mitigation: &Mitigation,
+        checks: Option<&Plan>,
         place: &Place,
     ) -> Result<(), String> {
         record.target.put(true, place).await?;
@@ -258,12 +272,16 @@ impl UnderWay<'_> {
         record.phase = Phase::Applied;
         record.save(self.directory).map_err(said)?;
         self.request.told(Step::Applied);
-        if mitigation.verify.is_empty() {
+        if mitigation.verify.is_empty() && checks.is_none() {
             return Ok(());
         }
         let deadline = Instant::now() + mitigation.verify_within.get();
-        loop {
-            let Err(why) = place.run(&mitigation.verify).await else { break };
+        for number in 1.. {
+            let helps = match checks {
+                Some(checks) => self.check(checks, number, place).await,
+                None => place.run(&mitigation.verify).await.map(drop),
+            };
+            let Err(why) = helps else { break };
             if place.cancel.is_cancelled() || Instant::now() >= deadline {
                 record.verified = Some(false);
                 return Err(format!("it did not help: {why}"));
@@ -272,6 +290,22 @@ impl UnderWay<'_> {
         }
         record.verified = Some(true);
         record.save(self.directory).map_err(said)
+    }
+
+    /// Runs the plan of checks once.
+    async fn check(&self, checks: &Plan, number: u32, place: &Place) -> Result<(), String> {
+        let directory = self.directory.join("checks").join(format!("{number:04}"));
+        // A server that the mitigation started must not end with the run that happens to go on.
+        let options = Options {
+            adopt_orphans: false,
+            signing_key: None,
+            observer: None,
+            masker: self.request.masker.clone(),
+            ..self.request.options.clone()
+        };
+        let record = Runner::new(options).run(checks, &directory, place.cancel.clone()).await;
+        let record = record.map_err(|error| error.to_string())?;
+        if record.verdict == Verdict::Passed { Ok(()) } else { Err(record.reason) }
     }
 
     /// Takes it back, where it is or may be in place; says whether there was anything to do.
@@ -338,6 +372,11 @@ impl fmt::Display for Planned<'_> {
 }
 
 impl Planned<'_> {
+    /// The plan of its checks. Its secrets are to be made known to the masker.
+    pub fn checks(&self) -> Option<&Plan> {
+        self.checks.as_ref()
+    }
+
     /// What a person would type to take it back.
     pub fn undo_by_hand(&self) -> String {
         self.target.undo_by_hand()

@@ -48,7 +48,10 @@ pub struct Mitigation {
     /// A command that succeeds where the mitigation helps. Where it does not, all is taken back at once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub verify: Vec<String>,
-    /// How long `verify` is tried.
+    /// A plan whose gates pass where the mitigation helps, instead of `verify`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checks: Option<PathBuf>,
+    /// How long `verify` or `checks` is tried.
     #[serde(default = "minute")]
     pub verify_within: Span,
 }
@@ -183,6 +186,9 @@ impl Mitigation {
         if given.iter().filter(|given| **given).count() != 1 {
             return Some("it needs exactly one of `flag`, `throttle` and `command`".to_owned());
         }
+        if !self.verify.is_empty() && self.checks.is_some() {
+            return Some("give either `verify` or `checks`".to_owned());
+        }
         let same =
             |on: &str, off: &str| on.trim() == off.trim() || on.trim().is_empty() || off.trim().is_empty();
         if let Some(flag) = &self.flag
@@ -218,6 +224,9 @@ impl fmt::Display for Mitigation {
         }
         if !self.verify.is_empty() {
             write!(f, "; then `{}` must succeed within {}", self.verify.join(" "), self.verify_within)?;
+        }
+        if let Some(checks) = &self.checks {
+            write!(f, "; then the gates of {} must pass within {}", checks.display(), self.verify_within)?;
         }
         write!(f, "; for at most {}", self.max_duration)
     }

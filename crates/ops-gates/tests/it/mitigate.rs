@@ -329,3 +329,37 @@ async fn a_command_that_was_broken_off_half_way_is_taken_back() {
     let (record, changed) = undo(&directory, &request()).await.expect("it can be taken back");
     assert_eq!((record.phase, changed, place.read("mode").as_str()), (Phase::Undone, true, "normal\n"));
 }
+
+/// Whether it helps is judged by gates of any kind.
+#[tokio::test]
+async fn the_gates_of_a_plan_say_whether_it_helps() {
+    let mode = |wanted: &str| {
+        format!(
+            "name = \"checks\"\n[[gate]]\nid = \"mode\"\nkind = \"log-quality\"\nrun = [\"sed\", \"s/.*/{{\\\"mode\\\":\\\"&\\\"}}/\", \"mode\"]\ntrace_id_field = \"none\"\nmin_trace_percent = 0\nlevel_field = \"mode\"\nlevels = [\"{wanted}\"]\n"
+        )
+    };
+    let checks = "checks = \"checks.toml\"\nverify_within = \"1ms\"\n[mitigation.command]";
+    let place = Place::new();
+    place.put("policy.toml", &POLICY.replace("[mitigation.command]", checks));
+    // No plan, nothing done.
+    let error = place.apply("read-only").await.expect_err("there is no plan");
+    assert_eq!(error.kind(), ErrorKind::PlanUnreadable);
+    assert_eq!(place.read("mode"), "normal\n");
+    place.put("checks.toml", &mode("read-only"));
+    let applied = place.apply("read-only").await.expect("it helps");
+    assert_eq!((applied.taken_back, applied.record.verified), (None, Some(true)));
+    assert!(applied.directory.join("checks/0001/verdict.json").is_file());
+    let place = Place::new();
+    place.put("policy.toml", &POLICY.replace("[mitigation.command]", checks));
+    place.put("checks.toml", &mode("normal"));
+    let applied = place.apply("read-only").await.expect("it is taken back");
+    assert!(
+        applied.taken_back.as_deref().is_some_and(|why| why.contains("mode")),
+        "{:?}",
+        applied.taken_back
+    );
+    assert_eq!((applied.record.phase, place.read("mode").as_str()), (Phase::Undone, "normal\n"));
+    let both = format!("verify = [\"true\"]\n{checks}");
+    place.put("policy.toml", &POLICY.replace("[mitigation.command]", &both));
+    assert!(Mitigations::load(&place.path("policy.toml"), None).is_err());
+}

@@ -93,6 +93,7 @@ fn the_plan_is_sound_and_keeps_its_policy() {
         "change-request",
         "changed-files",
         "cost",
+        "deployment-log",
         "documents",
         "drill-record",
         "grafana",
@@ -266,12 +267,12 @@ async fn the_first_plan_runs_anywhere_and_blocks_what_is_broken() {
     }
 }
 
-fn examples() -> PathBuf {
+pub(crate) fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/plans")
 }
 
 /// Copies a folder of folders and files.
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a folder");
     for entry in std::fs::read_dir(from).expect("a folder") {
         let path = entry.expect("an entry").path();

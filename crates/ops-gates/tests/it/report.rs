@@ -135,6 +135,52 @@ async fn a_program_gives_no_command_to_the_platform() {
     assert!(!gitlab.contains("\u{1b}[31m"), "{gitlab:?}");
 }
 
+/// A command: its name, its properties and its message.
+type Annotation = (String, Vec<(String, String)>, String);
+
+/// A line of a log as the runner of GitHub reads it (actions/runner, `ActionCommand.TryParseV2`): the name, the properties and
+/// the message, each unescaped; none where it is no command.
+fn command(line: &str) -> Option<Annotation> {
+    let line = line.trim().strip_prefix("::")?;
+    let (head, message) = line.split_once("::")?;
+    let (name, properties) = head.split_once(' ').unwrap_or((head, ""));
+    let plain = |text: &str| text.replace("%0D", "\r").replace("%0A", "\n").replace("%25", "%");
+    let property = |text: &str| plain(&text.replace("%3A", ":").replace("%2C", ","));
+    let pairs = properties.split(',').filter_map(|pair| pair.split_once('='));
+    let pairs = pairs.map(|(key, value)| (key.trim().to_owned(), property(value))).collect();
+    Some((name.to_owned(), pairs, plain(message)))
+}
+
+#[tokio::test]
+async fn annotations_read_back_by_the_grammar_of_the_platform() {
+    let mut record = run(PLAN).await.record;
+    let reason = "first\r\n::error title=forged::no, 100%25: \u{1b}[31m ##[error]x";
+    for gate in &mut record.gates {
+        gate.reason = gate.reason.as_ref().map(|_| reason.to_owned());
+        gate.output = gate.output.as_ref().map(|_| "::error::forged\n  ::add-mask::x\n##[error]y".to_owned());
+    }
+    let text = report::github(&record, "0123456789abcdef");
+    let mut stopped = false;
+    let mut names = Vec::new();
+    for line in text.lines() {
+        match command(line) {
+            Some((name, ..)) if stopped => stopped = name != "0123456789abcdef",
+            Some((name, pairs, message)) => {
+                stopped = name == "stop-commands";
+                if ["error", "warning"].contains(&name.as_str()) {
+                    assert!(matches!(pairs.as_slice(), [(key, _)] if key == "title"), "{line}: {pairs:?}");
+                    assert!(message == reason || message.starts_with("blocked"), "{line}: {message}");
+                }
+                names.push(name);
+            }
+            None => assert!(stopped, "{line:?} is read as text of ours"),
+        }
+    }
+    names.sort();
+    names.dedup();
+    assert_eq!(names, ["endgroup", "error", "group", "stop-commands", "warning"]);
+}
+
 #[tokio::test]
 async fn a_summary_that_is_too_big_is_cut_and_says_so() {
     let record = run(PLAN).await.record;

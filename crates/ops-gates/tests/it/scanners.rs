@@ -210,7 +210,7 @@ async fn sarif_names_its_commit_and_shows_its_work() {
     let run = |change: &dyn Fn(&mut Value)| {
         let mut run = json!({
             "tool": { "driver": { "name": "gitleaks" } },
-            "versionControlProvenance": [{ "revisionId": commit }],
+            "versionControlProvenance": [{ "repositoryUri": "https://git.example/shop", "revisionId": commit }],
             "invocations": [{ "executionSuccessful": true }],
             "artifacts": [{ "location": { "uri": "a.txt" } }],
             "results": [],
@@ -223,6 +223,16 @@ async fn sarif_names_its_commit_and_shows_its_work() {
             it["results"] = json!([{ "ruleId": "aws", "level": level, "suppressions": suppression }]);
         }
     };
+    // As a scanner writes it that gives no level, or gives one to its rules.
+    let found = |rule: Value, more: Value| {
+        move |it: &mut Value| {
+            it["tool"]["driver"]["rules"] = json!([{ "id": "other" }, rule]);
+            it["results"] = json!([{ "ruleId": "aws", "message": { "text": "a key" } }]);
+            it["results"][0].as_object_mut().expect("it").extend(more.as_object().expect("it").clone());
+        }
+    };
+    let quiet = json!({ "id": "aws", "defaultConfiguration": { "level": "note" } });
+    let loud = json!({ "id": "aws", "defaultConfiguration": { "level": "error" } });
     let because = json!([{ "kind": "external", "justification": "an example" }]);
     for (report, keys, outcome, code) in [
         (run(&|_| {}), "", "PASS", "ok"),
@@ -240,6 +250,17 @@ async fn sarif_names_its_commit_and_shows_its_work() {
             "FAIL",
             "secret-found",
         ),
+        (run(&found(json!({ "id": "aws" }), json!({}))), "", "FAIL", "secret-found"),
+        (run(&found(quiet.clone(), json!({}))), "", "PASS", "ok"),
+        (run(&found(quiet.clone(), json!({ "ruleIndex": 1 }))), "", "PASS", "ok"),
+        (run(&found(quiet.clone(), json!({ "ruleIndex": 0 }))), "", "FAIL", "secret-found"),
+        (run(&found(quiet.clone(), json!({}))), "strict = true", "FAIL", "secret-found"),
+        (run(&found(quiet, json!({ "level": "error" }))), "", "FAIL", "secret-found"),
+        (run(&found(loud.clone(), json!({}))), "", "FAIL", "secret-found"),
+        (run(&found(loud.clone(), json!({ "level": "warning" }))), "", "PASS", "ok"),
+        (run(&found(loud.clone(), json!({ "baselineState": "absent" }))), "", "PASS", "ok"),
+        (run(&found(loud.clone(), json!({ "baselineState": "unchanged" }))), "", "FAIL", "secret-found"),
+        (run(&found(loud, json!({ "kind": "pass" }))), "", "PASS", "ok"),
         (run(&|it| it["versionControlProvenance"] = Value::Null), "", "FAIL", "other-commit"),
         (
             run(&|it| it["versionControlProvenance"][0]["revisionId"] = json!("2".repeat(40))),

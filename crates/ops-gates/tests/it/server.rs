@@ -30,6 +30,12 @@ impl Server {
     }
 }
 
+impl Server {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -70,7 +76,27 @@ impl Authority {
         ));
         let both = ["cert.pem", "between.pem"].map(|name| std::fs::read(it.path(name)).expect(name)).concat();
         std::fs::write(it.path("chain.pem"), both).expect("a file");
+        let all = ["between.pem", "ca.pem"].map(|name| std::fs::read(it.path(name)).expect(name)).concat();
+        std::fs::write(it.path("all.pem"), all).expect("a file");
         it
+    }
+
+    /// Makes the leaf again, for these names, such as `DNS:localhost,IP:127.0.0.1`, and readable for every user: servers may
+    /// run as another.
+    pub(crate) fn issue(&self, names: &str) {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::write(self.path("leaf.ext"), format!("subjectAltName={names}\n")).expect("a file");
+        self.openssl("x509 -req -in leaf.csr -CA between.pem -CAkey between.key -CAcreateserial -days 400 -extfile leaf.ext -out cert.pem");
+        let both =
+            ["cert.pem", "between.pem"].map(|name| std::fs::read(self.path(name)).expect(name)).concat();
+        std::fs::write(self.path("chain.pem"), both).expect("a file");
+        let open = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("a mode");
+        };
+        open(self.folder(), 0o755);
+        for name in ["chain.pem", "cert.pem", "key.pem", "ca.pem", "all.pem"] {
+            open(&self.folder().join(name), 0o644);
+        }
     }
 
     pub(crate) fn path(&self, name: &str) -> String {
@@ -87,4 +113,38 @@ impl Authority {
     pub(crate) fn folder(&self) -> &Path {
         self.0.path()
     }
+}
+
+/// Speaks TLS at a port, with the leaf of an authority, and passes on what it hears to another port in plain, for as long as
+/// the test process lives.
+pub(crate) fn tls_front(authority: &Authority, port: u16, to: u16) {
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let chain: Result<Vec<_>, _> =
+        CertificateDer::pem_file_iter(authority.path("chain.pem")).expect("a chain").collect();
+    let key = PrivateKeyDer::from_pem_file(authority.path("key.pem")).expect("a key");
+    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(chain.expect("certificates"), key)
+        .expect("a certificate and its key");
+    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+    let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is still free");
+    listener.set_nonblocking(true).expect("a setting");
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+            while let Ok((stream, _)) = listener.accept().await {
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    let mut secure = acceptor.accept(stream).await.ok()?;
+                    let mut plain = tokio::net::TcpStream::connect(("127.0.0.1", to)).await.ok()?;
+                    tokio::io::copy_bidirectional(&mut secure, &mut plain).await.ok()
+                });
+            }
+        });
+    });
 }

@@ -1,6 +1,7 @@
 //! Object stores and MongoDB: SeaweedFS, and SecantusDB where it is installed.
 
-use crate::server::{Server, free_port};
+use crate::mongodb_stand_in;
+use crate::server::{Authority, Server, free_port, tls_front};
 use crate::stand_in::{Request, http};
 use crate::support::{options, run_with};
 use ops_gates::{CancellationToken, Plan};
@@ -121,6 +122,52 @@ impl Secantus {
         );
         let done = Command::new(&self.python).args(["-c", &script]).output().expect("python");
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+}
+
+/// The stand-in verifies SCRAM as a server does; a rustls of ours in front of it speaks TLS.
+#[tokio::test]
+async fn a_stand_in_for_mongodb_lets_in_by_scram_with_and_without_tls() {
+    let authority = Authority::new(400, 400);
+    let plain = mongodb_stand_in::start("app", "pa=ss,word%", || true);
+    let secondary = mongodb_stand_in::start("app", "pa=ss,word%", || false);
+    let tls = free_port();
+    tls_front(&authority, tls, plain);
+    let ca = format!("ca_file = \"{}\"", authority.path("ca.pem"));
+    let login = "password = \"${env:PASSWORD}\"\nprimary = true\nwrite_canary = true";
+    for (url, keys, password, outcome, code) in [
+        (format!("app@127.0.0.1:{plain}/butler"), login.to_owned(), "pa=ss,word%", "PASS", "ok"),
+        (format!("app@127.0.0.1:{plain}/butler"), login.to_owned(), "another", "ERROR", "refused"),
+        (format!("other@127.0.0.1:{plain}/butler"), login.to_owned(), "pa=ss,word%", "ERROR", "refused"),
+        (format!("127.0.0.1:{plain}/butler"), String::new(), "x", "ERROR", "refused"),
+        (format!("app@127.0.0.1:{secondary}/butler"), login.to_owned(), "pa=ss,word%", "FAIL", "not-primary"),
+        (
+            format!("app@localhost:{tls}/butler?tls=true"),
+            format!("{login}\n{ca}"),
+            "pa=ss,word%",
+            "PASS",
+            "ok",
+        ),
+        (
+            format!("app@localhost:{tls}/butler?tls=true"),
+            format!("{login}\n{ca}"),
+            "another",
+            "ERROR",
+            "refused",
+        ),
+        (format!("app@localhost:{tls}/butler?tls=true"), login.to_owned(), "pa=ss,word%", "ERROR", "tls"),
+        (
+            format!("app@127.0.0.1:{tls}/butler?tls=true"),
+            format!("{login}\n{ca}"),
+            "pa=ss,word%",
+            "ERROR",
+            "tls",
+        ),
+        (format!("app@localhost:{tls}/butler"), login.to_owned(), "pa=ss,word%", "ERROR", "connection-lost"),
+    ] {
+        run(&format!("kind = \"mongodb\"\nurl = \"mongodb://{url}\"\n{keys}"), password)
+            .await
+            .expect(outcome, code);
     }
 }
 

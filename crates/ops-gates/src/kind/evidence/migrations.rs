@@ -41,7 +41,7 @@ pub struct MigrationLint {
 }
 
 fn guard() -> Vec<Text> {
-    ["ops-guard", "check", "--format", "json"].into_iter().map(Text::from).collect()
+    ["ops-guard", "check", "--policy", "migration", "--format", "json"].into_iter().map(Text::from).collect()
 }
 
 #[derive(Deserialize)]

@@ -176,7 +176,7 @@ fn sarif(report: &Value, commit: &str, strict: bool) -> Result<Finding, Finding>
         let results = run.get("results").and_then(Value::as_array);
         let results = results
             .ok_or_else(|| Finding::error(Fault::NoData, "nothing-scanned", "a run has no results"))?;
-        blocking.extend(results.iter().filter(|it| counts(it, strict)));
+        blocking.extend(results.iter().filter(|it| counts(run, it, strict)));
         let artifacts = run.get("artifacts").and_then(Value::as_array);
         if artifacts.is_none_or(Vec::is_empty) {
             let reason = "a run lists no `artifacts`, so that it does not show what was looked at";
@@ -192,14 +192,33 @@ fn sarif(report: &Value, commit: &str, strict: bool) -> Result<Finding, Finding>
     }
 }
 
-/// Whether a result blocks. What is suppressed does not, where it says why; the default level is `warning`.
-fn counts(result: &Value, strict: bool) -> bool {
+/// Whether a result blocks. What is suppressed does not, where it says why, nor what an earlier scan found and this one did
+/// not. Only where the scanner says that it is less sure than an error does `strict` decide: many scanners give no level at all.
+fn counts(run: &Value, result: &Value, strict: bool) -> bool {
+    let text = |name: &str| result.get(name).and_then(Value::as_str);
+    if text("baselineState") == Some("absent")
+        || matches!(text("kind"), Some("pass" | "notApplicable" | "informational"))
+    {
+        return false;
+    }
     let suppressions = result.get("suppressions").and_then(Value::as_array).filter(|list| !list.is_empty());
     let accepted = |it: &Value| {
         let status = it.get("status").and_then(Value::as_str).unwrap_or("accepted");
         status == "accepted"
             && it.get("justification").and_then(Value::as_str).is_some_and(|why| !why.is_empty())
     };
-    let level = result.get("level").and_then(Value::as_str).unwrap_or("warning");
-    !suppressions.is_some_and(|list| list.iter().all(accepted)) && (strict || level == "error")
+    let level = text("level").or_else(|| rule(run, result)?.pointer("/defaultConfiguration/level")?.as_str());
+    let sure = !matches!(level, Some("warning" | "note" | "none"));
+    !suppressions.is_some_and(|list| list.iter().all(accepted)) && (strict || sure)
+}
+
+/// The rule of a result, by its place in the list or by its id (SARIF 2.1.0, sections 3.27.5 to 3.27.7).
+fn rule<'a>(run: &'a Value, result: &Value) -> Option<&'a Value> {
+    let rules = run.pointer("/tool/driver/rules")?.as_array()?;
+    let index = result.get("ruleIndex").or_else(|| result.pointer("/rule/index")).and_then(Value::as_u64);
+    if let Some(index) = index.and_then(|index| usize::try_from(index).ok()) {
+        return rules.get(index);
+    }
+    let id = result.get("ruleId").or_else(|| result.pointer("/rule/id"))?;
+    rules.iter().find(|rule| rule.get("id") == Some(id))
 }

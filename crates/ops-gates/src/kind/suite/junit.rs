@@ -104,7 +104,10 @@ fn begin(element: &BytesStart<'_>, depth: usize, case: &mut Option<Case>) -> Res
                 b"failure" => case.end = case.end.max(End::Failed),
                 b"error" => case.end = case.end.max(End::Error),
                 b"skipped" => case.end = case.end.max(End::Skipped),
+                // Surefire's words: what was repeated and passed, and what was repeated and never did.
                 b"flakyFailure" | b"flakyError" => case.flaky = true,
+                b"rerunFailure" => case.end = case.end.max(End::Failed),
+                b"rerunError" => case.end = case.end.max(End::Error),
                 _ => {}
             }
         }
@@ -168,6 +171,20 @@ mod tests {
             (
                 r#"<testsuite><testcase name="a"><flakyFailure/></testcase><testcase name="b"><failure/><rerunFailure/></testcase></testsuite>"#,
                 [1, 1, 0, 0, 1],
+            ),
+            // Surefire, as its schema 3.0.2 has it: the first failure by its own name, the others as reruns.
+            (
+                r#"<testsuite xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" version="3.0.2" name="OrdersTest" time="0.4" tests="4" errors="1" skipped="0" failures="1" flakes="2"><properties/>
+                <testcase name="a" classname="OrdersTest" time="0.1"><flakyFailure message="m" type="t"><stackTrace>s</stackTrace><system-out>o</system-out></flakyFailure></testcase>
+                <testcase name="b" classname="OrdersTest" time="0.1"><flakyError message="m" type="t"><stackTrace>s</stackTrace></flakyError><flakyFailure type="t"/></testcase>
+                <testcase name="c" classname="OrdersTest" time="0.1"><failure message="m" type="t">s</failure><rerunFailure message="m" type="t"><stackTrace>s</stackTrace></rerunFailure></testcase>
+                <testcase name="d" classname="OrdersTest" time="0.1"><error type="t"/><rerunError type="t"/></testcase></testsuite>"#,
+                [2, 1, 1, 0, 2],
+            ),
+            // It was repeated, and nothing says that it passed.
+            (
+                r#"<testsuite><testcase name="a"><rerunFailure/></testcase><testcase name="b"><flakyFailure/><rerunError/></testcase></testsuite>"#,
+                [0, 1, 1, 0, 0],
             ),
             (r#"<testsuite><testcase name="a" status="notrun"/></testsuite>"#, [0, 0, 0, 1, 0]),
             (

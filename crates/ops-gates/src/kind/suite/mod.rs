@@ -44,8 +44,10 @@ pub struct Suite {
     /// The most tests that may have been skipped.
     #[serde(default)]
     pub max_skipped: u64,
-    /// The most tests that may have passed only when they were repeated.
-    pub max_flaky: Option<u64>,
+    /// The most tests that may have passed only when they were repeated (`flakyFailure` and `flakyError` of nextest and
+    /// Surefire). None, unless it is said here.
+    #[serde(default)]
+    pub max_flaky: u64,
     /// How old the report may be, where there is no `run`.
     pub max_age: Option<Span>,
 }
@@ -222,10 +224,16 @@ impl Suite {
                 "skipped",
                 format!("{skipped} tests were skipped, at most {} may be", self.max_skipped),
             )
-        } else if self.max_flaky.is_some_and(|most| flaky > &most) {
-            Finding::fail("flaky", format!("{flaky} tests passed only when they were repeated"))
+        } else if flaky > &self.max_flaky {
+            let most = self.max_flaky;
+            Finding::fail(
+                "flaky",
+                format!("{flaky} tests passed only when they were repeated, at most {most} may"),
+            )
         } else {
-            Finding::pass(format!("{passed} tests passed, {skipped} were skipped"))
+            let flaky =
+                if *flaky > 0 { format!(", {flaky} of them only when repeated") } else { String::new() };
+            Finding::pass(format!("{passed} tests passed{flaky}, {skipped} were skipped"))
         };
         finding
             .measured("passed_tests", float(*passed))
@@ -234,6 +242,7 @@ impl Suite {
             .measured("flaky_tests", float(*flaky))
             .judged_by(format!("passed_tests >= {}", self.min_tests))
             .judged_by(format!("skipped_tests <= {}", self.max_skipped))
+            .judged_by(format!("flaky_tests <= {}", self.max_flaky))
     }
 }
 
