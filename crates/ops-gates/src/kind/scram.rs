@@ -85,6 +85,11 @@ impl Last {
     }
 }
 
+/// The word by which a server says in its last message that it lets nobody in, as `unknown-user` (RFC 5802, section 7).
+pub(super) fn server_error(server: &str) -> Option<&str> {
+    server.split(',').find_map(|part| part.strip_prefix("e="))
+}
+
 impl Hash {
     fn length(self) -> usize {
         match self {

@@ -7,7 +7,7 @@ use super::wire::{
 use super::{Kafka, Sasl};
 use crate::gate::Context;
 use crate::kind::net::Place;
-use crate::kind::scram::{First, Hash};
+use crate::kind::scram::{self, First, Hash};
 use crate::outcome::{Fault, Finding};
 use std::collections::BTreeMap;
 
@@ -243,10 +243,20 @@ async fn log_in(kafka: &Kafka, context: &Context<'_>, broker: &mut Broker) -> Re
         Sasl::ScramSha512 => Hash::Sha512,
     };
     let first = First::new(hash, &user, &password);
-    let said = authenticate(broker, first.message().as_bytes()).await?;
-    let last = first.answer(&String::from_utf8_lossy(&said)).ok_or_else(|| broker.strange())?;
-    let said = authenticate(broker, last.message.as_bytes()).await?;
-    if last.is_proven(&String::from_utf8_lossy(&said)) { Ok(()) } else { Err(broker.strange()) }
+    let said = say(broker, &first.message()).await?;
+    let last = first.answer(&said).ok_or_else(|| broker.strange())?;
+    let said = say(broker, &last.message).await?;
+    if last.is_proven(&said) { Ok(()) } else { Err(broker.strange()) }
+}
+
+/// Says a message of SCRAM. Some brokers refuse in the answer to it, and not by a code of their own.
+async fn say(broker: &mut Broker, message: &str) -> Result<String, Finding> {
+    let said = authenticate(broker, message.as_bytes()).await?;
+    let said = String::from_utf8_lossy(&said).into_owned();
+    match scram::server_error(&said) {
+        Some(word) => Err(Finding::error(Fault::Tool, "refused", format!("{}: {word}", broker.place()))),
+        None => Ok(said),
+    }
 }
 
 async fn authenticate(broker: &mut Broker, said: &[u8]) -> Result<Vec<u8>, Finding> {
