@@ -94,7 +94,8 @@ impl Rabbit {
         stream.write_all(b"AMQP\0\0\x09\x01")?;
         for (channel, method, arguments, answers) in [
             (0, [0, 10, 0, 11], start_ok, 2),
-            (0, [0, 10, 0, 31], vec![0, 0, 0, 2, 0, 0, 0, 0], 0),
+            // One channel: without a number, more is asked for than the server allows.
+            (0, [0, 10, 0, 31], vec![0, 1, 0, 2, 0, 0, 0, 0], 0),
             (0, [0, 10, 0, 40], [short("/"), vec![0, 0]].concat(), 1),
             (1, [0, 20, 0, 10], vec![0], 1),
             (1, [0, 60, 0, 20], [vec![0, 0], short(queue), vec![0, 0, 0, 0, 0, 0]].concat(), 1),
