@@ -11,13 +11,15 @@ mod command;
 mod exit;
 mod failure;
 mod layers;
+mod life;
 pub mod output;
 pub mod sources;
 mod stop;
 
-pub use command::{Command, CommonArgs, Context, Flag, LogFormat, LogSettings, main};
+pub use command::{Command, CommonArgs, Context, Flag, LogFormat, LogSettings};
 pub use exit::Exit;
 pub use failure::Failure;
+pub use life::main;
 pub use output::Format;
 pub use sources::SourceSettings;
 pub use stop::Stop;
