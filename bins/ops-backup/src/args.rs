@@ -420,7 +420,7 @@ pub(crate) struct ReceiveArgs {
     #[arg(long)]
     pub(crate) create_slot: bool,
     /// Store what has come after this time at the latest, for example 500ms
-    #[arg(long, value_name = "TIME", default_value = "1s")]
+    #[arg(long, value_name = "TIME", default_value = "800ms")]
     pub(crate) flush_interval: String,
     /// Warn where the server keeps more megabytes than this for the slot
     #[arg(long, value_name = "MB", default_value_t = 1024)]

@@ -90,7 +90,8 @@ impl ReceiveOptions {
         ReceiveOptions {
             slot: slot.into(),
             create_slot: false,
-            flush_interval: Duration::from_secs(1),
+            // With the time that storing takes, what is lost is what was written in the last second.
+            flush_interval: Duration::from_millis(800),
             warn_lag: 1 << 30,
             retry_pause: Duration::from_millis(500),
             compression: Compression::default(),
