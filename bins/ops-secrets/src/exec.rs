@@ -2,9 +2,9 @@
 //! that it is a secret stays here: our own token for OpenBao, or one of the CI that the command has no business with.
 
 use crate::args::{ExecArgs, Settings, named};
-use crate::scan;
+use crate::given::{read, referred};
 use ops_cli::{Context, Exit, Failure};
-use ops_secrets::{ErrorKind, Masker, MaskingWriter, Problem, Secret};
+use ops_secrets::{Masker, MaskingWriter};
 use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt as _;
@@ -36,7 +36,7 @@ pub(crate) async fn run(args: ExecArgs, context: Context<Settings>) -> Result<Ex
     }
     for word in &args.files {
         let (name, path) = named(word).ok_or_else(|| Failure::new(Exit::Usage, "--file takes NAME=PATH"))?;
-        let value = scan::read(&format!("the secret {name}"), Path::new(path))?;
+        let value = read(&format!("the secret {name}"), Path::new(path))?;
         register(&masker, name, value.expose_secret())?;
         command.env(name, value.expose_secret());
     }
@@ -118,27 +118,6 @@ fn says_secret(name: &str) -> bool {
         || words.iter().any(|word| matches!(*word, "SECRET" | "TOKEN" | "APIKEY"))
         || pair("API", "KEY")
         || pair("PRIVATE", "KEY")
-}
-
-/// What references of a command line lead to, by their names.
-pub(crate) async fn referred(
-    words: &[String],
-    flag: &str,
-    context: &Context<Settings>,
-) -> Result<Vec<(String, Secret)>, Failure> {
-    let named = words.iter().map(|word| {
-        let (name, reference) =
-            named(word).ok_or_else(|| Failure::new(Exit::Usage, format!("{flag} takes NAME=REFERENCE")))?;
-        Ok((name.to_owned(), reference.to_owned()))
-    });
-    let named: Vec<_> = named.collect::<Result<_, Failure>>()?;
-    let secrets = context.references.secrets(&named, &format!("flag {flag}"), &context.masker).await;
-    secrets.map_err(|error| {
-        let away = |problem: &Problem| matches!(problem.kind(), ErrorKind::Unreachable | ErrorKind::Sealed);
-        let exit = if error.problems().iter().all(away) { Exit::Unavailable } else { Exit::Input };
-        let problems: Vec<String> = error.problems().iter().map(Problem::to_string).collect();
-        Failure::new(exit, problems.join("; "))
-    })
 }
 
 fn register(masker: &Masker, name: &str, value: &str) -> Result<(), Failure> {

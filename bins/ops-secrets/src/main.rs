@@ -2,6 +2,7 @@
 
 mod args;
 mod exec;
+mod given;
 mod openbao;
 mod postgres;
 mod program;

@@ -1,7 +1,7 @@
 //! `scan`: options from arguments, one library call, reports, an exit.
 
 use crate::args::{ScanArgs, Settings, named};
-use crate::exec::referred;
+use crate::given::{read, referred};
 use crate::{render, sarif};
 use ops_cli::{Context, Exit, Failure};
 use ops_secrets::Secret;
@@ -130,19 +130,6 @@ async fn known(args: &ScanArgs, context: &Context<Settings>) -> Result<Vec<(Stri
         context.masker.register(name, value.expose_secret());
     }
     Ok(known)
-}
-
-/// A secret in a file, without the line end of the file.
-pub(crate) fn read(name: &str, path: &Path) -> Result<Secret, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        Failure::new(Exit::Input, format!("{name} in {} cannot be read: {error}", path.display()))
-    })?;
-    let value = text.strip_suffix('\n').unwrap_or(&text);
-    let value = value.strip_suffix('\r').unwrap_or(value);
-    if value.is_empty() {
-        return Err(Failure::new(Exit::Input, format!("{name} in {} is empty", path.display())));
-    }
-    Ok(Secret::from(value))
 }
 
 fn failure(error: &Error) -> Failure {
