@@ -72,7 +72,7 @@ struct Ran {
 }
 
 #[tokio::test]
-#[ignore = "it is not finished: its consumer of RabbitMQ is refused, and its breaks were not all seen"]
+#[ignore = "it is not finished: the object store answered 500 in its first run, and its breaks were not seen"]
 async fn the_whole_plan_passes_and_blocks_by_each_of_its_gates() {
     for name in ["ops-gate", "ops-backup", "ops-secrets", "ops-guard"] {
         if let Err(error) = ops_testkit::bin_exe(name) {
@@ -277,7 +277,7 @@ impl World {
         };
         let lines = [
             entry("1", 2, None),
-            entry("1", 2, Some("tests-failed")),
+            entry("1", 2, Some("failed")),
             entry("2", 3, None),
             entry("2", 3, Some("succeeded")),
         ];
