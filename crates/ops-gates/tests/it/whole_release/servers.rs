@@ -45,7 +45,6 @@ impl Servers {
             let postgres = scope.spawn(|| postgres(authority, archive));
             let s3 = scope.spawn(|| {
                 let s3 = S3::start().map_err(text)?;
-                encrypt(&s3);
                 let kafka = Kafka::start(&broker, authority);
                 Ok::<_, String>((s3, kafka))
             });
@@ -170,18 +169,6 @@ fn prometheus_with_a_past(program: &Path, home: &Path, stand_ins: &str, alertman
         command.arg(format!("--web.listen-address=127.0.0.1:{port}")).current_dir(home);
         command
     })
-}
-
-/// Makes the bucket encrypt what it stores, by the client that others wrote and that came with moto.
-fn encrypt(s3: &S3) {
-    let script = "import boto3, os\nrule = {'ApplyServerSideEncryptionByDefault': {'SSEAlgorithm': 'AES256'}}\n\
-                  boto3.client('s3', endpoint_url=os.environ['URL']).put_bucket_encryption(Bucket=os.environ['BUCKET'], \
-                  ServerSideEncryptionConfiguration={'Rules': [rule]})";
-    let mut python = Command::new("python3");
-    python.args(["-c", script]).env("PYTHONPATH", ops_testkit::tools_dir().join("moto"));
-    python.env("URL", s3.endpoint()).env("BUCKET", s3.bucket()).env("AWS_DEFAULT_REGION", s3.region());
-    python.env("AWS_ACCESS_KEY_ID", s3.access_key()).env("AWS_SECRET_ACCESS_KEY", s3.secret_key());
-    super::succeed(&mut python);
 }
 
 /// What the public reaches: TLS, with the whole chain.
