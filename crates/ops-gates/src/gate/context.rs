@@ -36,7 +36,7 @@ impl Results {
 /// One attempt of one gate, as its check sees it.
 pub struct Context<'a> {
     pub(super) parts: Parts<'a>,
-    capture: OnceLock<Result<Arc<Capture>, String>>,
+    capture: OnceLock<Arc<Capture>>,
     /// Programs that run, or are being ended.
     pub(super) programs: AtomicUsize,
 }
@@ -145,9 +145,7 @@ impl<'a> Context<'a> {
 
     /// Writes a line to the gate's log, masked.
     pub fn log(&self, line: &str) {
-        if let Ok(capture) = self.capture() {
-            capture.note(line);
-        }
+        self.capture().note(line);
     }
 
     /// Leaves a document for people, masked: at this path, or beside the log of this attempt. Returns where.
@@ -164,13 +162,9 @@ impl<'a> Context<'a> {
         Ok(path)
     }
 
-    /// The log of this attempt, which begins with its first use.
-    pub(super) fn capture(&self) -> Result<Arc<Capture>, Finding> {
-        let create = || {
-            let created = Capture::create(self.parts.log, self.parts.masker.cloned());
-            created.map(Arc::new).map_err(|error| error.to_string())
-        };
-        self.capture.get_or_init(create).as_ref().map(Arc::clone).map_err(|error| log_failed(error))
+    /// The log of this attempt.
+    pub(super) fn capture(&self) -> &Arc<Capture> {
+        self.capture.get_or_init(|| Arc::new(Capture::new(self.parts.log, self.parts.masker.cloned())))
     }
 
     /// Whether a program of this attempt runs, or is being ended.
@@ -183,11 +177,8 @@ impl<'a> Context<'a> {
     /// # Errors
     /// The finding of the gate, where its log could not be written.
     pub(crate) fn finish(&self) -> Result<Option<Excerpt>, Finding> {
-        match self.capture.get() {
-            None => Ok(None),
-            Some(Err(error)) => Err(log_failed(error)),
-            Some(Ok(capture)) => capture.finish().map(Some).map_err(|error| log_failed(&error)),
-        }
+        let excerpt = self.capture.get().map_or(Ok(None), |capture| capture.finish());
+        excerpt.map_err(|error| log_failed(&error))
     }
 }
 

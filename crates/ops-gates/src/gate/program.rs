@@ -80,7 +80,7 @@ impl Context<'_> {
     /// The finding of the gate: the program could not start, the gate's time was over, the run was cancelled, or
     /// processes could not be ended.
     pub(crate) async fn run(&self, program: Program) -> Result<Ran, Finding> {
-        let capture = self.capture()?;
+        let capture = self.capture();
         let _counted = Counted::new(&self.programs);
         let shown = program.program.to_string_lossy().into_owned();
         let harmless =
@@ -98,7 +98,7 @@ impl Context<'_> {
             grace: self.parts.grace,
         };
         let expect = program.expect.as_deref().map(Finder::new);
-        let ended = process::run(job, expect, program.keep, &capture, self.parts.cancel).await;
+        let ended = process::run(job, expect, program.keep, capture, self.parts.cancel).await;
         let ended = ended.map_err(|error| {
             Finding::error(Fault::Unresolved, "not-started", format!("cannot start `{shown}`: {error}"))
         })?;

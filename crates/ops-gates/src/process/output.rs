@@ -5,8 +5,8 @@ use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::path::Path;
-use std::sync::Mutex;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 const HEAD: usize = 16 * 1024;
@@ -21,14 +21,16 @@ const LINE_LIMIT: usize = 256 * 1024;
 /// The part of a long line that is held back, so that a secret across two pieces is seen whole, encoded or not.
 const OVERLAP: usize = 64 * 1024;
 
-/// Collects the output of one attempt, both streams in the order in which their lines arrive.
+/// Collects the output of one attempt, both streams in the order in which their lines arrive. The log is a new file, which the
+/// first byte makes: many a check has nothing to say.
 pub(crate) struct Capture {
     masker: Option<Masker>,
     inner: Mutex<Inner>,
 }
 
 struct Inner {
-    log: File,
+    path: PathBuf,
+    log: Option<File>,
     digest: Sha256,
     head: Vec<u8>,
     tail: VecDeque<u8>,
@@ -44,11 +46,29 @@ pub(crate) struct Excerpt {
 }
 
 impl Capture {
-    /// Starts an empty log.
+    /// A capture whose log will stand at a path where nothing is yet.
+    pub(crate) fn new(log: &Path, masker: Option<Masker>) -> Self {
+        let inner = Inner {
+            path: log.to_path_buf(),
+            log: None,
+            digest: Sha256::new(),
+            head: Vec::new(),
+            tail: VecDeque::new(),
+            bytes: 0,
+            failure: None,
+        };
+        Self { masker, inner: Mutex::new(inner) }
+    }
+
+    /// A capture whose log is there at once: for what must not begin where its evidence cannot be written.
     pub(crate) fn create(log: &Path, masker: Option<Masker>) -> io::Result<Self> {
-        let log = File::create_new(log)?;
-        let (digest, head, tail) = (Sha256::new(), Vec::new(), VecDeque::new());
-        Ok(Self { masker, inner: Mutex::new(Inner { log, digest, head, tail, bytes: 0, failure: None }) })
+        let capture = Self::new(log, masker);
+        capture.inner().log = Some(File::create_new(log)?);
+        Ok(capture)
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("no writer panics while it holds the lock")
     }
 
     /// Writes a line of our own.
@@ -66,18 +86,21 @@ impl Capture {
     }
 
     fn write(&self, bytes: &[u8]) {
-        self.inner.lock().expect("no writer panics while it holds the lock").write(bytes);
+        self.inner().write(bytes);
     }
 
-    /// Ends the log and returns the excerpt. The log is not forced to disk: the verdict has its digest, so that one that
-    /// was lost with the power does not verify.
+    /// Ends the log and returns the excerpt; none where nothing was written. The log is not forced to disk: the verdict has its
+    /// digest, so that one that was lost with the power does not verify.
     ///
     /// # Errors
     /// Fails where any part of the log could not be written: what is not on disk is not evidence.
-    pub(crate) fn finish(&self) -> io::Result<Excerpt> {
-        let mut inner = self.inner.lock().expect("no writer panics while it holds the lock");
+    pub(crate) fn finish(&self) -> io::Result<Option<Excerpt>> {
+        let mut inner = self.inner();
         if let Some(failure) = inner.failure.take() {
             return Err(failure);
+        }
+        if inner.bytes == 0 {
+            return Ok(None);
         }
         let kept = (inner.head.len() + inner.tail.len()) as u64;
         let mut text = String::from_utf8_lossy(&inner.head).into_owned();
@@ -86,12 +109,15 @@ impl Capture {
         }
         text.push_str(&String::from_utf8_lossy(inner.tail.make_contiguous()));
         let sha256 = inner.digest.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Excerpt { text, sha256 })
+        Ok(Some(Excerpt { text, sha256 }))
     }
 }
 
 impl Inner {
     fn write(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
         let head = bytes.len().min(HEAD - self.head.len());
         self.head.extend_from_slice(&bytes[..head]);
         self.tail.extend(&bytes[head..]);
@@ -108,9 +134,17 @@ impl Inner {
 
     fn log(&mut self, bytes: &[u8]) {
         self.digest.update(bytes);
-        if let Err(error) = self.log.write_all(bytes) {
+        if let Err(error) = self.append(bytes) {
             self.failure.get_or_insert(error);
         }
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let log = match &mut self.log {
+            Some(log) => log,
+            none => none.insert(File::create_new(&self.path)?),
+        };
+        log.write_all(bytes)
     }
 }
 
@@ -224,10 +258,25 @@ mod tests {
     fn captured(input: &[u8], masker: Option<Masker>) -> (Excerpt, Vec<u8>) {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("log");
-        let capture = Arc::new(Capture::create(&path, masker).expect("a new log"));
+        let capture = Arc::new(Capture::new(&path, masker));
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         runtime.block_on(read(input, Arc::clone(&capture), None, 0));
-        (capture.finish().expect("a written log"), std::fs::read(&path).expect("a log"))
+        let excerpt = capture.finish().expect("a written log").expect("an output");
+        (excerpt, std::fs::read(&path).expect("a log"))
+    }
+
+    #[test]
+    fn a_log_begins_with_the_first_byte_and_what_cannot_be_written_is_no_evidence() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("log");
+        let capture = Capture::new(&path, None);
+        capture.write(b"");
+        assert!(capture.finish().expect("nothing to write").is_none() && !path.exists());
+        std::fs::write(&path, "of another").expect("a file");
+        capture.note("first");
+        let error = capture.finish().expect_err("the log is another's");
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(&path).expect("the file"), b"of another");
     }
 
     #[test]

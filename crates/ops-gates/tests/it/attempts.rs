@@ -9,7 +9,7 @@ fn flaky(passes_at: u32, retry: &str) -> String {
     let counter = folder.join("attempts");
     let counter = counter.display();
     format!(
-        "name = \"x\"\n[[gate]]\nid = \"it\"\nkind = \"command\"\nshell = true\nrun = ['''echo x >> {counter}; test $(wc -l < {counter}) -ge {passes_at}''']\n{retry}\n"
+        "name = \"x\"\n[[gate]]\nid = \"it\"\nkind = \"command\"\nshell = true\nrun = ['''echo x | tee -a {counter}; test $(wc -l < {counter}) -ge {passes_at}''']\n{retry}\n"
     )
 }
 
