@@ -30,6 +30,32 @@ const STORED: u8 = 0;
 const ZSTD: u8 = 1;
 const LZ4: u8 = 2;
 
+/// What is compressed. At level 3, our default, zstd fills two tables to find long and short matches. In blocks of tables and in
+/// WAL one small table with matches of five bytes finds as much, or nearly, in two thirds to three quarters of the time:
+/// `docs/measurements.md` has the figures. Other levels are zstd's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Data {
+    /// Blocks of 16 KiB or less, each by itself.
+    Blocks,
+    /// A WAL file, or a piece of one.
+    Wal,
+    /// Whatever else is stored.
+    Other,
+}
+
+impl Data {
+    fn parameters(self, level: i32) -> &'static [CParameter] {
+        const FAST: CParameter = CParameter::Strategy(Strategy::ZSTD_fast);
+        match (self, level) {
+            (Data::Blocks, 3) => &[FAST, CParameter::MinMatch(5), CParameter::HashLog(12)],
+            (Data::Wal, 3) => {
+                &[FAST, CParameter::MinMatch(5), CParameter::HashLog(15), CParameter::WindowLog(21)]
+            }
+            _ => &[],
+        }
+    }
+}
+
 /// Compresses buffers one by one; a context is costly to make and is used again.
 pub(crate) struct Compressor {
     way: Compression,
@@ -37,35 +63,14 @@ pub(crate) struct Compressor {
 }
 
 impl Compressor {
-    pub(crate) fn new(way: Compression) -> Result<Self> {
-        let zstd = match way {
-            Compression::Zstd(level) => Some(
-                zstd::bulk::Compressor::new(level)
-                    .map_err(|error| Error::io("prepare the compressor", error))?,
-            ),
-            Compression::None | Compression::Lz4 => None,
-        };
-        Ok(Compressor { way, zstd })
-    }
-
-    /// For WAL. At level 3, our default, zstd fills two tables to find long and short matches. In WAL one small table with
-    /// matches of five bytes finds nearly as much in two thirds of the time: `docs/measurements.md` has the figures by kind
-    /// of load. Other levels are zstd's own.
-    pub(crate) fn for_wal(way: Compression) -> Result<Self> {
-        let mut made = Self::new(way)?;
-        if let (Some(zstd), Compression::Zstd(3)) = (&mut made.zstd, way) {
-            let parameters = [
-                CParameter::Strategy(Strategy::ZSTD_fast),
-                CParameter::MinMatch(5),
-                CParameter::HashLog(15),
-                CParameter::WindowLog(21),
-            ];
-            for parameter in parameters {
-                let set = zstd.set_parameter(parameter);
-                set.map_err(|error| Error::io("prepare the compressor", error))?;
-            }
+    pub(crate) fn new(way: Compression, data: Data) -> Result<Self> {
+        let failed = |error| Error::io("prepare the compressor", error);
+        let Compression::Zstd(level) = way else { return Ok(Compressor { way, zstd: None }) };
+        let mut zstd = zstd::bulk::Compressor::new(level).map_err(failed)?;
+        for parameter in data.parameters(level) {
+            zstd.set_parameter(*parameter).map_err(failed)?;
         }
-        Ok(made)
+        Ok(Compressor { way, zstd: Some(zstd) })
     }
 
     /// Appends `raw` to `out`, behind one byte that says how; what does not shrink is stored as it is.
@@ -165,9 +170,9 @@ mod tests {
         let mut decompressor = Decompressor::new().unwrap();
         for way in [Compression::None, Compression::Lz4, Compression::Zstd(3)] {
             for raw in [&text[..], &noise[..], b""] {
-                for compressor in [Compressor::new, Compressor::for_wal] {
+                for data in [Data::Blocks, Data::Wal, Data::Other] {
                     let mut stored = vec![9];
-                    compressor(way).unwrap().append(raw, &mut stored).unwrap();
+                    Compressor::new(way, data).unwrap().append(raw, &mut stored).unwrap();
                     assert!(
                         stored.len() <= raw.len() + 2,
                         "{way:?} never grows the data by more than its mark"
@@ -190,7 +195,7 @@ mod tests {
         for way in [Compression::Lz4, Compression::Zstd(1), Compression::Zstd(19)] {
             for length in [1, 100, 1 << 20, zeros.len()] {
                 let mut stored = Vec::new();
-                Compressor::new(way).unwrap().append(&zeros[..length], &mut stored).unwrap();
+                Compressor::new(way, Data::Other).unwrap().append(&zeros[..length], &mut stored).unwrap();
                 let mut raw = Vec::new();
                 decompressor.read(&stored, length, &mut raw).unwrap();
                 assert_eq!(raw.len(), length, "{way:?}");

@@ -6,8 +6,9 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use object_store::path::Path;
-use object_store::{Error as StoreError, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
+use object_store::{Error as StoreError, ObjectMeta, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::repo::Repository;
@@ -115,9 +116,20 @@ impl Repository {
 
     /// Whether there is an object at `path`.
     pub(crate) async fn exists(&self, path: &Path) -> Result<bool> {
+        Ok(self.head(path).await?.is_some())
+    }
+
+    /// When the object at `path` was stored, by the clock of the store; `None` where there is none.
+    pub(crate) async fn stored_at(&self, path: &Path) -> Result<Option<Timestamp>> {
+        let at =
+            |object: ObjectMeta| Timestamp::from_millisecond(object.last_modified.timestamp_millis()).ok();
+        Ok(self.head(path).await?.and_then(at))
+    }
+
+    async fn head(&self, path: &Path) -> Result<Option<ObjectMeta>> {
         match self.store().head(path).await {
-            Ok(_) => Ok(true),
-            Err(StoreError::NotFound { .. }) => Ok(false),
+            Ok(object) => Ok(Some(object)),
+            Err(StoreError::NotFound { .. }) => Ok(None),
             Err(error) => Err(Error::storage(format!("look for {path}"), error)),
         }
     }

@@ -12,7 +12,7 @@ use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::repo::compress::{Compression, Compressor, Decompressor};
+use crate::repo::compress::{Compression, Compressor, Data, Decompressor};
 use crate::repo::crypt::{self, BlockHash, Cipher, Salt, Secrets};
 use crate::repo::object_path;
 use crate::repo::seal::{self, Kind};
@@ -134,7 +134,7 @@ struct OpenPack {
 
 impl Packer {
     pub(crate) fn new(backup: Arc<str>, secrets: Secrets, compression: Compression) -> Result<Self> {
-        Ok(Packer { backup, secrets, compressor: Compressor::new(compression)?, open: None })
+        Ok(Packer { backup, secrets, compressor: Compressor::new(compression, Data::Blocks)?, open: None })
     }
 
     /// Adds a frame to the open pack, and begins one where there is none.

@@ -11,7 +11,7 @@
 use bytes::Bytes;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::repo::compress::{Compression, Compressor, Decompressor};
+use crate::repo::compress::{Compression, Compressor, Data, Decompressor};
 use crate::repo::crypt::{self, Salt, Secrets};
 
 pub(crate) const MAGIC: [u8; 8] = *b"OPSBKUP\x02";
@@ -60,11 +60,11 @@ impl Secrets {
         let salt = if self.is_encrypted() { crypt::random()? } else { [0; 16] };
         let header = header(kind, self.is_encrypted(), content.len() as u64, &salt);
         let mut object = header.to_vec();
-        let mut compressor = match kind {
-            Kind::Wal | Kind::Tail => Compressor::for_wal(compression)?,
-            _ => Compressor::new(compression)?,
+        let data = match kind {
+            Kind::Wal | Kind::Tail => Data::Wal,
+            _ => Data::Other,
         };
-        compressor.append(content, &mut object)?;
+        Compressor::new(compression, data)?.append(content, &mut object)?;
         self.cipher(&salt).seal(0, &identity(&header, path), &mut object, HEADER);
         let hash = hash(path, &object);
         object.extend_from_slice(hash.as_bytes());

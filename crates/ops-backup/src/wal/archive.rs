@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 
 use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
-use object_store::ObjectStoreExt as _;
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
@@ -110,12 +109,7 @@ pub(crate) async fn stored_at(
     number: u64,
 ) -> Result<Option<Timestamp>> {
     let name = SegmentName::new(timeline, number, cluster.segment_size);
-    let path = path(cluster.system_identifier, timeline, &name.to_string());
-    match repository.store().head(&path).await {
-        Ok(object) => Ok(Timestamp::from_millisecond(object.last_modified.timestamp_millis()).ok()),
-        Err(object_store::Error::NotFound { .. }) => Ok(None),
-        Err(error) => Err(Error::storage(format!("look for {path}"), error)),
-    }
+    repository.stored_at(&path(cluster.system_identifier, timeline, &name.to_string())).await
 }
 
 /// Returns the numbers of the segments of `timeline` that a list of the archive shows, in order: never all for certain.

@@ -86,9 +86,10 @@ pub async fn apply(repository: &Repository, plan: RestorePlan, monitor: &Monitor
 
 /// Everything before the content: checked once more, marked, and cleared.
 fn prepare(plan: &RestorePlan) -> Result<Cleanup> {
-    let targets: Vec<&RestoreTarget> =
-        // What is around the tablespaces comes before them.
-        [&plan.directory].into_iter().chain(&plan.around_tablespaces).chain(plan.tablespaces.iter().map(|(_, target)| target)).collect();
+    // What is around the tablespaces comes before them.
+    let before = std::iter::once(&plan.directory).chain(&plan.around_tablespaces);
+    let tablespaces = plan.tablespaces.iter().map(|(_, target)| target);
+    let targets: Vec<&RestoreTarget> = before.chain(tablespaces).collect();
     for target in &targets {
         target.check_again()?;
     }

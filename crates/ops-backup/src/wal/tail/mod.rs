@@ -235,12 +235,7 @@ pub(crate) async fn stored_at(
     cluster: &Cluster,
     end: &TailEnd,
 ) -> Result<Option<Timestamp>> {
-    let path = path(cluster.system_identifier, end.segment, end.pieces.saturating_sub(1));
-    match repository.store().head(&path).await {
-        Ok(object) => Ok(Timestamp::from_millisecond(object.last_modified.timestamp_millis()).ok()),
-        Err(object_store::Error::NotFound { .. }) => Ok(None),
-        Err(error) => Err(Error::storage(format!("look for {path}"), error)),
-    }
+    repository.stored_at(&path(cluster.system_identifier, end.segment, end.pieces.saturating_sub(1))).await
 }
 
 #[cfg(test)]
