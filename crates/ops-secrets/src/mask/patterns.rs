@@ -17,7 +17,7 @@ impl Patterns {
     pub(super) fn new(forms: BTreeSet<Vec<u8>>) -> Self {
         // The standard kind reports overlapping matches: a leftmost match would leave the rest of one that begins in it.
         // Clean text ends at the filter, so what counts is how soon the automaton is built: each new secret builds it anew,
-        // and each start of a program for its canary. A DFA takes ten times as long to build.
+        // and each start of a program for its canary.
         let kind = Some(AhoCorasickKind::ContiguousNFA);
         let search = AhoCorasick::builder().kind(kind).match_kind(MatchKind::Standard).build(&forms);
         let search = search.expect("bounded secrets stay far below the automaton's limit of 2^31 states");

@@ -11,7 +11,7 @@ use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{ErrorKind as IoKind, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use zeroize::Zeroizing;
 
 const RECORD: &str = "..rotated.json";
@@ -21,6 +21,8 @@ const DATA: &str = "..data";
 const NEXT: &str = "..data_next";
 const VERSION_PREFIX: &str = "..v";
 const FIELDS: [&str; 2] = ["username", "password"];
+const LOCK_ATTEMPTS: u32 = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// When a secret was rotated last; what the schedule reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,13 +120,20 @@ impl Folder {
         Ok(false)
     }
 
+    /// A child that another thread just starts holds our files open, and with them a lock that was given up, until it has become
+    /// its program; so what is locked is tried again for a moment.
     fn take(&mut self, lock: File) -> Result<(), Error> {
-        match lock.try_lock() {
-            Ok(()) => self.lock = Some(lock),
-            Err(TryLockError::WouldBlock) => return Err(self.busy("another rotation works in it")),
-            Err(TryLockError::Error(error)) => return Err(self.failed("cannot be locked", &error)),
+        for _ in 0..LOCK_ATTEMPTS {
+            match lock.try_lock() {
+                Ok(()) => {
+                    self.lock = Some(lock);
+                    return Ok(());
+                }
+                Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+                Err(TryLockError::Error(error)) => return Err(self.failed("cannot be locked", &error)),
+            }
         }
-        Ok(())
+        Err(self.busy("another rotation works in it"))
     }
 
     /// The error of somebody else at work here.
