@@ -12,7 +12,7 @@ mod settings;
 mod store;
 
 use args::{Action, Args, WalAction};
-use ops_cli::{Command, CommonArgs, Context, Exit, Failure, Flag};
+use ops_cli::{Command, CommonArgs, Context, Exit, Failure, Flag, Parts};
 use settings::Settings;
 
 impl Command for Args {
@@ -20,6 +20,7 @@ impl Command for Args {
     const NAME: &'static str = "ops-backup";
     const TABLE: &'static str = "backup";
     const DEFAULTS: &'static str = settings::DEFAULTS;
+    const MAY_REFER: &'static [&'static str] = &["backup.postgres", "backup.primary"];
 
     fn common(&self) -> &CommonArgs {
         &self.common
@@ -33,9 +34,9 @@ impl Command for Args {
         run::run(self, context).await
     }
 
-    fn run_at_once(&self, settings: &Settings) -> Option<Result<Exit, Failure>> {
+    fn run_at_once(&self, parts: &Parts<'_>) -> Option<Result<Exit, Failure>> {
         match &self.action {
-            Some(Action::Wal(action)) => run::wal_by_service(action, &settings.backup),
+            Some(Action::Wal(action)) => run::wal_by_service(action, parts),
             _ => None,
         }
     }

@@ -14,7 +14,7 @@ repo = ""
 key_file = ""
 # The passphrase of an encrypted repository, instead of a key file.
 passphrase = ""
-# The server to back up, as a libpq URL or `key=value` pairs.
+# The server to back up, as a libpq URL or `key=value` pairs, or a reference to one.
 postgres = ""
 # The primary of the server, where that is a standby; it is asked to end its WAL segment.
 primary = ""

@@ -1,14 +1,17 @@
 //! What a binary is: its arguments, its settings, and its work.
 
+#[cfg(doc)]
+use crate::common::LogSettings;
+use crate::common::{CommonArgs, Flag};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::layers::Parts;
 use crate::output::Format;
 #[cfg(doc)]
 use crate::sources::SourceSettings;
 use crate::stop::Stop;
 use ops_secrets::{Masker, Profile, References};
 use ops_telemetry::TraceContext;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::future::Future;
 use std::path::PathBuf;
@@ -28,6 +31,9 @@ pub trait Command: clap::Parser + Send {
     /// The defaults, as TOML.
     const DEFAULTS: &'static str;
 
+    /// Settings that are no secrets, but may be references to where a secret stands: connection strings.
+    const MAY_REFER: &'static [&'static str] = &[];
+
     /// The arguments that every binary has.
     fn common(&self) -> &CommonArgs;
 
@@ -37,86 +43,18 @@ pub trait Command: clap::Parser + Send {
     /// Does the work.
     fn run(self, context: Context<Self::Settings>) -> impl Future<Output = Result<Exit, Failure>> + Send;
 
-    /// Does the work where that needs no runtime, which costs more to start than a short call takes; `None` where [`run`]
-    /// is to do it. A signal ends the process meanwhile, as it does one that has no handlers.
+    /// Does the work where that needs neither a runtime, which costs more to start than a short call takes, nor all settings;
+    /// `None` where [`run`] is to do it. A signal ends the process meanwhile, as it does one that has no handlers.
     ///
     /// [`run`]: Command::run
-    fn run_at_once(&self, settings: &Self::Settings) -> Option<Result<Exit, Failure>> {
-        let _ = settings;
+    fn run_at_once(&self, parts: &Parts<'_>) -> Option<Result<Exit, Failure>> {
+        let _ = parts;
         None
     }
 
     /// The exit of a failure; a command with a contract of its own changes it.
     fn failure_exit(&self) -> fn(Exit) -> Exit {
         |exit| exit
-    }
-}
-
-/// The arguments that every binary has.
-#[derive(Debug, Clone, clap::Args)]
-pub struct CommonArgs {
-    /// Read settings from this TOML file instead of ./ops.toml
-    #[arg(long, global = true, value_name = "FILE", help_heading = "Common options")]
-    pub config: Option<PathBuf>,
-    /// Lay the file of a profile (dev, stage, prod) over ops.toml: ops.prod.toml beside it
-    #[arg(long, global = true, value_name = "NAME", help_heading = "Common options")]
-    pub profile: Option<Profile>,
-    /// Read OPS_ variables from this .env file too, below those of the environment
-    #[arg(long, global = true, value_name = "FILE", help_heading = "Common options")]
-    pub env_file: Option<PathBuf>,
-    /// How the answer is written
-    #[arg(long, global = true, value_enum, default_value_t, help_heading = "Common options")]
-    pub format: Format,
-    /// How log lines are written to stderr
-    #[arg(long, global = true, value_enum, value_name = "FORMAT", help_heading = "Common options")]
-    pub log_format: Option<LogFormat>,
-    /// What is logged, for example `info` or `warn,ops_backup=debug`
-    #[arg(long, global = true, value_name = "FILTER", help_heading = "Common options")]
-    pub log_level: Option<String>,
-    /// Print every setting, where it came from, with secrets masked, and stop
-    #[arg(long, global = true, help_heading = "Common options")]
-    pub show_config: bool,
-    /// Print the `.env.example` of the settings, and stop. `ops-secrets example` and `check` ask for it, people ask those.
-    #[arg(long, global = true, hide = true)]
-    pub env_example: bool,
-}
-
-/// How log lines are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// Human on a terminal, JSON elsewhere.
-    Auto,
-    /// For people.
-    Human,
-    /// One JSON object a line.
-    Json,
-}
-
-/// The `[log]` table of the settings.
-#[derive(Debug, Clone, Deserialize)]
-pub struct LogSettings {
-    /// How log lines are written.
-    pub format: LogFormat,
-    /// What is logged.
-    pub level: String,
-}
-
-/// A setting that was given as a flag.
-#[derive(Debug, Clone)]
-pub struct Flag {
-    /// The key, for example `backup.repo`.
-    pub key: &'static str,
-    /// The flag as typed, for example `--repo`.
-    pub name: &'static str,
-    /// The value as typed.
-    pub value: String,
-}
-
-impl Flag {
-    /// A flag, where it was given.
-    pub fn given(key: &'static str, name: &'static str, value: Option<impl ToString>) -> Option<Flag> {
-        value.map(|value| Flag { key, name, value: value.to_string() })
     }
 }
 

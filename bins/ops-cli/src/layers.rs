@@ -1,6 +1,6 @@
 //! The settings of a binary, read in layers.
 
-use crate::command::{Command, CommonArgs, Flag, LogSettings};
+use crate::common::{CommonArgs, Flag, LogSettings};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::sources::{self, SourceSettings};
@@ -39,18 +39,38 @@ struct OnlySources {
     secrets: SourceSettings,
 }
 
+/// What of the settings is a binary's own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Own {
+    /// The name of its table.
+    pub(crate) table: &'static str,
+    /// Its defaults, as TOML.
+    pub(crate) defaults: &'static str,
+    /// Settings that are no secrets, but may be references.
+    pub(crate) may_refer: &'static [&'static str],
+}
+
+impl Own {
+    /// The defaults of all that the binary takes.
+    pub(crate) fn all_defaults(&self) -> String {
+        format!("{}{}{LOG_DEFAULTS}", self.defaults, sources::DEFAULTS)
+    }
+}
+
 /// The layers of a command.
+#[derive(Debug)]
 pub(crate) struct Layers {
     common: CommonArgs,
     flags: Vec<Flag>,
+    own: Own,
     /// The settings file: the named one, else ./ops.toml where it exists; absolute.
     pub(crate) file: Option<PathBuf>,
     pub(crate) profile: Option<Profile>,
 }
 
 impl Layers {
-    pub(crate) fn of<C: Command>(args: &C) -> Result<Self, Failure> {
-        let common = args.common().clone();
+    pub(crate) fn of(common: &CommonArgs, flags: Vec<Flag>, own: Own) -> Result<Self, Failure> {
+        let common = common.clone();
         let file = settings_file(&common);
         let profile = profile(&common)?;
         if let (Some(_), None, Some(profile)) = (common.profile, &file, profile) {
@@ -58,7 +78,7 @@ impl Layers {
                 Failure::new(Exit::Config, format!("--profile {profile}: there is no settings file"));
             return Err(failure.hint("the file of a profile lies over ./ops.toml or what --config names"));
         }
-        let own = [
+        let of_all = [
             Flag::given(
                 "log.format",
                 "--log-format",
@@ -66,8 +86,8 @@ impl Layers {
             ),
             Flag::given("log.level", "--log-level", common.log_level.clone()),
         ];
-        let flags = own.into_iter().flatten().chain(args.flags()).collect();
-        Ok(Self { common, flags, file, profile })
+        let flags = of_all.into_iter().flatten().chain(flags).collect();
+        Ok(Self { common, flags, own, file, profile })
     }
 
     /// What the logs need; no secret is loaded with it.
@@ -84,19 +104,12 @@ impl Layers {
     }
 
     /// All that the binary takes.
-    pub(crate) fn settings<C: Command>(
-        &self,
-        references: References,
-        masker: &Masker,
-    ) -> Loader<C::Settings> {
-        let mut loader = self.loader(&defaults::<C>(), &[C::TABLE, "log", "secrets"], masker);
-        if C::TABLE == "secrets" {
-            let own = self.flags.iter().filter(|flag| flag.key.starts_with(OWN_OF_SECRETS));
-            loader = own.fold(loader, |loader, flag| loader.flag(flag.key, &flag.value, flag.name));
-        } else {
-            loader = loader.foreign_tables([OWN_OF_SECRETS]);
-        }
-        loader.references(references)
+    pub(crate) fn settings<T: DeserializeOwned>(&self, references: References, masker: &Masker) -> Loader<T> {
+        let Own { table, may_refer, .. } = self.own;
+        let loader = self.loader(&self.own.all_defaults(), &[table, "log", "secrets"], masker);
+        let foreign = (table != "secrets").then_some(OWN_OF_SECRETS);
+        let loader = loader.foreign_tables(foreign).references(references);
+        may_refer.iter().fold(loader, |loader, key| loader.reference_in(key))
     }
 
     /// References that this process resolves alone. Not commands: whoever can write a setting could else run one.
@@ -110,10 +123,6 @@ impl Layers {
 
     /// A loader of these tables; the others belong to other programs, or are read another time.
     fn loader<T: DeserializeOwned>(&self, defaults: &str, tables: &[&str], masker: &Masker) -> Loader<T> {
-        let within = |flag: &&Flag| {
-            let mine = tables.iter().any(|table| flag.key.split('.').next() == Some(table));
-            mine && !flag.key.starts_with(OWN_OF_SECRETS)
-        };
         let foreign = TABLES.into_iter().filter(|table| !tables.contains(table));
         let mut loader = Loader::<T>::new()
             .defaults_toml(defaults)
@@ -132,22 +141,35 @@ impl Layers {
         if let Some(folder) = std::env::var_os("CREDENTIALS_DIRECTORY").filter(|folder| !folder.is_empty()) {
             loader = loader.systemd_credentials(Path::new(&folder));
         }
-        for flag in self.flags.iter().filter(within) {
+        for flag in &self.flags {
             loader = loader.flag(flag.key, &flag.value, flag.name);
         }
         loader
     }
 }
 
-/// The defaults of all that a binary takes.
-pub(crate) fn defaults<C: Command>() -> String {
-    format!("{}{}{LOG_DEFAULTS}", C::DEFAULTS, sources::DEFAULTS)
+/// The settings by parts, before all of them are loaded: for what a call needs that is done at once, and must be done also where
+/// another setting is wrong, or refers to a server that is away.
+#[derive(Debug)]
+pub struct Parts<'a> {
+    layers: &'a Layers,
+}
+
+impl<'a> Parts<'a> {
+    pub(crate) fn of(layers: &'a Layers) -> Self {
+        Self { layers }
+    }
+
+    /// Loads what `T` declares of the settings, no secret among it; `None` where that cannot be, and loading all tells why.
+    pub fn load<T: DeserializeOwned>(&self) -> Option<T> {
+        let loader = self.layers.loader::<T>(self.layers.own.defaults, &[], &Masker::new());
+        loader.load().ok().map(|loaded| loaded.settings)
+    }
 }
 
 /// A server that does not answer is no mistake in the settings.
 pub(crate) fn failed(error: ops_secrets::Error) -> Failure {
-    let away = |problem: &Problem| matches!(problem.kind(), ErrorKind::Unreachable | ErrorKind::Sealed);
-    let exit = if error.problems().iter().all(away) { Exit::Unavailable } else { Exit::Config };
+    let exit = if error.is_unavailable() { Exit::Unavailable } else { Exit::Config };
     let failure = Failure::from_error(exit, &error);
     let unresolved = |problem: &Problem| problem.kind() == ErrorKind::UnresolvedReference;
     match error.problems().iter().any(unresolved) {

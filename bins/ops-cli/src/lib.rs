@@ -8,6 +8,7 @@
 //! Only [`output`] writes to stdout, and only [`failure`](Failure) lines go to stderr besides the logs.
 
 mod command;
+mod common;
 mod exit;
 mod failure;
 mod layers;
@@ -16,9 +17,11 @@ pub mod output;
 pub mod sources;
 mod stop;
 
-pub use command::{Command, CommonArgs, Context, Flag, LogFormat, LogSettings};
+pub use command::{Command, Context};
+pub use common::{CommonArgs, Flag, LogFormat, LogSettings};
 pub use exit::Exit;
 pub use failure::Failure;
+pub use layers::Parts;
 pub use life::main;
 pub use output::Format;
 pub use sources::SourceSettings;

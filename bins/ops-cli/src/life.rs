@@ -1,16 +1,17 @@
 //! The life of a command, from the first argument to the exit code.
 
-use crate::command::{Command, Context, LogFormat, LogSettings};
+use crate::command::{Command, Context};
+use crate::common::{LogFormat, LogSettings};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::layers::{self, Layers};
+use crate::layers::{self, Layers, Own, Parts};
 use crate::output::{self, Format};
 use crate::sources::Sources;
 use crate::stop::Stop;
-use ops_secrets::{Example, Loaded, Masker, Report};
+use ops_secrets::{Example, Masker, Report};
 use ops_telemetry::Telemetry;
 use std::hash::{BuildHasher as _, RandomState};
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 use tracing::Instrument as _;
@@ -28,8 +29,10 @@ pub fn main<C: Command>() -> ExitCode {
     if common.env_example {
         return env_example::<C>();
     }
+    let exit_of = args.failure_exit();
     let masker = Masker::new();
-    let read = Layers::of(&args).and_then(|layers| layers.log().map(|log| (layers, log)));
+    let read = Layers::of(&common, args.flags(), own::<C>())
+        .and_then(|layers| layers.log().map(|log| (layers, log)));
     // Where the file cannot be read, what the flags say about logs still holds.
     let told = match &read {
         Ok((_, log)) => log.clone(),
@@ -40,22 +43,22 @@ pub fn main<C: Command>() -> ExitCode {
     };
     let telemetry = match start_logs::<C>(&told, &masker) {
         Ok(telemetry) => telemetry,
-        Err(failure) => return fail(&failure, failure.exit(), false),
+        Err(failure) => return fail(&failure, exit_of(failure.exit()), false),
     };
     let json = match told.format {
         LogFormat::Json => true,
         LogFormat::Human => false,
         LogFormat::Auto => !std::io::stderr().is_terminal(),
     };
-    let map = args.failure_exit();
-    let end = read.map_err(|failure| {
-        let exit = map(failure.exit());
-        (failure, exit)
-    });
-    match end.and_then(|(layers, _)| settle(args, &layers, masker, &telemetry)) {
-        Ok(code) => code,
-        Err((failure, exit)) => fail(&failure, exit, json),
+    match read.and_then(|(layers, _)| settle(args, &layers, masker, &telemetry)) {
+        Ok(exit) => exit.into(),
+        Err(failure) => fail(&failure, exit_of(failure.exit()), json),
     }
+}
+
+/// What of the settings is the command's own.
+fn own<C: Command>() -> Own {
+    Own { table: C::TABLE, defaults: C::DEFAULTS, may_refer: C::MAY_REFER }
 }
 
 /// Loads the settings, and does what was asked for; a login that references needed lasts as long.
@@ -64,35 +67,24 @@ fn settle<C: Command>(
     layers: &Layers,
     masker: Masker,
     telemetry: &Telemetry,
-) -> Result<ExitCode, (Failure, Exit)> {
-    let map = args.failure_exit();
-    let with_exit = |failure: Failure| {
-        let exit = map(failure.exit());
-        (failure, exit)
-    };
+) -> Result<Exit, Failure> {
     let common = args.common().clone();
-    // Most settings refer to nothing, and are known before a runtime is started.
-    let alone = layers.settings::<C>(layers.local(), &masker).load().ok();
-    if let Some(loaded) = alone.as_ref().filter(|_| !common.show_config)
-        && let Some(end) = at_once(&args, loaded)
+    if !common.show_config
+        && let Some(end) = guarded::<C, _>(|| args.run_at_once(&Parts::of(layers)).transpose())?
     {
-        return end.map(ExitCode::from);
+        return Ok(end);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| bug(&args, &format!("the runtime does not start: {error}")))?;
-    let sources = Sources::new(layers.sources(&masker).map_err(with_exit)?, &masker);
+    let runtime = runtime.map_err(|error| bug::<C>(&format!("the runtime does not start: {error}")))?;
+    let sources = Sources::new(layers.sources(&masker)?, &masker);
     let references = sources.add_to(layers.local());
-    let loaded = match alone {
-        Some(loaded) => Ok(loaded),
-        None => {
-            let settings = layers.settings::<C>(references.clone(), &masker).load_async();
-            runtime.block_on(settings).map_err(layers::failed)
+    let loaded = runtime.block_on(layers.settings::<C::Settings>(references.clone(), &masker).load_async());
+    let end = loaded.map_err(layers::failed).and_then(|loaded| {
+        for warning in loaded.report.warnings() {
+            tracing::warn!("{warning}");
         }
-    };
-    let end = loaded.map_err(with_exit).and_then(|loaded| {
-        warn(&loaded);
         if common.show_config {
-            return Ok(show_config(&loaded.report, common.format));
+            return show_config(&loaded.report, common.format);
         }
         let context = |stop| Context {
             settings: loaded.settings,
@@ -104,72 +96,44 @@ fn settle<C: Command>(
             config_file: layers.file.clone(),
             profile: layers.profile,
         };
-        work(args, context, &runtime).map(ExitCode::from)
+        work(args, context, &runtime)
     });
     runtime.block_on(sources.log_out());
     end
 }
 
-/// What [`Command::run_at_once`] does, if anything.
-fn at_once<C: Command>(args: &C, loaded: &Loaded<C::Settings>) -> Option<Result<Exit, (Failure, Exit)>> {
+/// Does something of the command's own within its span; a panic is a failure among others.
+fn guarded<C: Command, T>(body: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     let span = tracing::info_span!("command", command = C::NAME);
-    let body = std::panic::AssertUnwindSafe(|| span.in_scope(|| args.run_at_once(&loaded.settings)));
-    let Ok(end) = std::panic::catch_unwind(body) else { return Some(Err(bug(args, "stopped by a panic"))) };
-    let end = end?;
-    warn(loaded);
-    Some(end.map_err(|failure| {
-        let exit = args.failure_exit()(failure.exit());
-        (failure, exit)
-    }))
-}
-
-fn warn<T>(loaded: &Loaded<T>) {
-    for warning in loaded.report.warnings() {
-        tracing::warn!("{warning}");
-    }
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| span.in_scope(body)));
+    caught.unwrap_or_else(|_| Err(bug::<C>("stopped by a panic")))
 }
 
 /// A failure that is our own mistake.
-fn bug<C: Command>(args: &C, what: &str) -> (Failure, Exit) {
-    let failure = Failure::new(Exit::Bug, format!("{}: {what}", C::NAME))
-        .hint("this is a bug of ours; the log line above says where");
-    (failure, args.failure_exit()(Exit::Bug))
+fn bug<C: Command>(what: &str) -> Failure {
+    let failure = Failure::new(Exit::Bug, format!("{}: {what}", C::NAME));
+    failure.hint("this is a bug of ours; the log line above says where")
 }
 
 fn work<C: Command>(
     args: C,
     context: impl FnOnce(Stop) -> Context<C::Settings>,
     runtime: &tokio::runtime::Runtime,
-) -> Result<Exit, (Failure, Exit)> {
-    let map = args.failure_exit();
-    let panicked = bug(&args, "stopped by a panic");
-    let span = tracing::info_span!("command", command = C::NAME);
-    let body = std::panic::AssertUnwindSafe(|| {
-        runtime.block_on(
-            async {
-                let stop = Stop::listen().map_err(|error| {
-                    Failure::new(Exit::Bug, format!("signals cannot be handled: {error}"))
-                })?;
-                let end = args.run(context(stop.clone())).await;
-                // A signal decides the exit code also where the work ended as a failure because of it.
-                match (stop.exit(), end) {
-                    (Some(exit), Err(failure)) => Err(failure.with_exit(exit)),
-                    // A child got the signal too, and its answer is the one that counts.
-                    (_, Ok(exit @ Exit::Child(_))) => Ok(exit),
-                    (Some(exit), Ok(_)) => Ok(exit),
-                    (None, end) => end,
-                }
-            }
-            .instrument(span),
-        )
-    });
-    match std::panic::catch_unwind(body) {
-        Ok(end) => end.map_err(|failure| {
-            let exit = map(failure.exit());
-            (failure, exit)
-        }),
-        Err(_) => Err(panicked),
-    }
+) -> Result<Exit, Failure> {
+    let work = async {
+        let stop = Stop::listen()
+            .map_err(|error| Failure::new(Exit::Bug, format!("signals cannot be handled: {error}")))?;
+        let end = args.run(context(stop.clone())).await;
+        // A signal decides the exit code also where the work ended as a failure because of it.
+        match (stop.exit(), end) {
+            (Some(exit), Err(failure)) => Err(failure.with_exit(exit)),
+            // A child got the signal too, and its answer is the one that counts.
+            (_, Ok(exit @ Exit::Child(_))) => Ok(exit),
+            (Some(exit), Ok(_)) => Ok(exit),
+            (None, end) => end,
+        }
+    };
+    guarded::<C, _>(|| runtime.block_on(work.in_current_span()))
 }
 
 fn start_logs<C: Command>(log: &LogSettings, masker: &Masker) -> Result<Telemetry, Failure> {
@@ -214,19 +178,21 @@ impl ops_telemetry::Redactor for Redact {
 /// Needs no settings: an example is asked for where there are none yet.
 fn env_example<C: Command>() -> ExitCode {
     let example = Example::<C::Settings>::new("OPS_").title(C::NAME);
-    let text = example.defaults_toml(&layers::defaults::<C>()).render();
+    let text = example.defaults_toml(&own::<C>().all_defaults()).render();
     let text = text.map_err(|error| Failure::from_error(Exit::Bug, &error));
-    let written = text.and_then(|text| {
-        output::text(&text)
-            .map_err(|error| Failure::new(Exit::Io, format!("cannot write to stdout: {error}")))
-    });
-    match written {
-        Ok(()) => Exit::Done.into(),
+    match text.and_then(|text| told(output::text(&text))) {
+        Ok(exit) => exit.into(),
         Err(failure) => fail(&failure, failure.exit(), false),
     }
 }
 
-fn show_config(report: &Report, format: Format) -> ExitCode {
+/// The end of a command whose answer was written.
+fn told(written: io::Result<()>) -> Result<Exit, Failure> {
+    let failure = |error| Failure::new(Exit::Io, format!("cannot write to stdout: {error}"));
+    written.map(|()| Exit::Done).map_err(failure)
+}
+
+fn show_config(report: &Report, format: Format) -> Result<Exit, Failure> {
     let written = match format {
         Format::Json => {
             output::json(&serde_json::json!({ "schema": "ops-cli/config/v1", "entries": report.entries() }))
@@ -246,10 +212,7 @@ fn show_config(report: &Report, format: Format) -> ExitCode {
             output::text(&lines.join("\n"))
         }
     };
-    match written {
-        Ok(()) => Exit::Done.into(),
-        Err(_) => Exit::Io.into(),
-    }
+    told(written)
 }
 
 /// Says why: as an ERROR log line where logs are JSON, so that a machine finds it with its trace id; else as plain lines.

@@ -2,7 +2,7 @@
 
 use crate::args::{Settings, named};
 use ops_cli::{Context, Exit, Failure};
-use ops_secrets::{ErrorKind, Problem, Secret};
+use ops_secrets::{Problem, Secret};
 use std::path::Path;
 
 /// A secret in a file, without the line end of the file.
@@ -32,8 +32,7 @@ pub(crate) async fn referred(
     let named: Vec<_> = named.collect::<Result<_, Failure>>()?;
     let secrets = context.references.secrets(&named, &format!("flag {flag}"), &context.masker).await;
     secrets.map_err(|error| {
-        let away = |problem: &Problem| matches!(problem.kind(), ErrorKind::Unreachable | ErrorKind::Sealed);
-        let exit = if error.problems().iter().all(away) { Exit::Unavailable } else { Exit::Input };
+        let exit = if error.is_unavailable() { Exit::Unavailable } else { Exit::Input };
         let problems: Vec<String> = error.problems().iter().map(Problem::to_string).collect();
         Failure::new(exit, problems.join("; "))
     })

@@ -104,6 +104,12 @@ impl Error {
         &self.problems
     }
 
+    /// Whether all that is wrong is that servers do not answer, or are sealed: what was asked for may succeed later.
+    pub fn is_unavailable(&self) -> bool {
+        let away = |problem: &Problem| matches!(problem.kind, ErrorKind::Unreachable | ErrorKind::Sealed);
+        self.problems.iter().all(away)
+    }
+
     /// An error of several problems; None where there is none.
     pub(crate) fn of(problems: Vec<Problem>) -> Option<Self> {
         (!problems.is_empty()).then_some(Self { problems, cause: None })

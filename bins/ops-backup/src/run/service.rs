@@ -13,7 +13,7 @@ use ops_telemetry::metrics::{Registry, Unit};
 pub(super) async fn run(args: &ServeArgs, job: &Job<'_>) -> Result<Exit, Failure> {
     let settings = job.settings;
     let mut options = ServiceOptions::new(&args.data_directory);
-    options.socket_directory = wal::socket_directory(settings).map(Into::into);
+    options.socket_directory = wal::socket_directory(&settings.wal_socket_dir).map(Into::into);
     options.uploads = usize::from(args.uploads);
     options.prefetch = usize::from(args.prefetch);
     options.push.compression =

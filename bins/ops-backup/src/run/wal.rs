@@ -10,19 +10,44 @@ use crate::{open, parse};
 use jiff::Timestamp;
 use ops_backup::wal::{self, Fetched, Pushed, service::client};
 use ops_backup::{WalAudit, audit_wal};
-use ops_cli::{Exit, Failure};
+use ops_cli::{Exit, Failure, Parts};
+use serde::Deserialize;
 use std::path::Path;
 
+/// What of the settings a call needs that the service answers: no secret, and nothing that a mistake elsewhere can spoil.
+#[derive(Deserialize)]
+struct ServicePart {
+    backup: SocketPart,
+}
+
+/// Its part of the table `[backup]`.
+#[derive(Deserialize)]
+struct SocketPart {
+    wal_socket_dir: String,
+}
+
+impl ServicePart {
+    /// Where the socket of the service is, if not in the usual place.
+    fn directory(&self) -> Option<&Path> {
+        socket_directory(&self.backup.wal_socket_dir)
+    }
+}
+
 /// Lets the service do it; `None` where there is none, or this is nothing for it.
-pub(crate) fn by_service(action: &WalAction, settings: &BackupSettings) -> Option<Result<Exit, Failure>> {
-    let directory = socket_directory(settings);
+pub(crate) fn by_service(action: &WalAction, parts: &Parts<'_>) -> Option<Result<Exit, Failure>> {
     match action {
-        WalAction::Push { path } => client::push(path, directory).map(|pushed| archived(path, true, pushed)),
-        WalAction::Fetch { name, to, tail } => match client::fetch(name, to, directory)? {
-            // The service serves whole files alone.
-            Ok(Fetched::Absent) if *tail => None,
-            answer => Some(fetched(name, true, answer)),
-        },
+        WalAction::Push { path } => {
+            let part: ServicePart = parts.load()?;
+            client::push(path, part.directory()).map(|pushed| archived(path, true, pushed))
+        }
+        WalAction::Fetch { name, to, tail } => {
+            let part: ServicePart = parts.load()?;
+            match client::fetch(name, to, part.directory())? {
+                // The service serves whole files alone.
+                Ok(Fetched::Absent) if *tail => None,
+                answer => Some(fetched(name, true, answer)),
+            }
+        }
         _ => None,
     }
 }
@@ -77,8 +102,8 @@ fn fetched(
 }
 
 /// Where the socket of the service is, if not in the usual place.
-pub(super) fn socket_directory(settings: &BackupSettings) -> Option<&Path> {
-    Some(settings.wal_socket_dir.as_str()).filter(|text| !text.is_empty()).map(Path::new)
+pub(super) fn socket_directory(setting: &str) -> Option<&Path> {
+    Some(setting).filter(|text| !text.is_empty()).map(Path::new)
 }
 
 pub(super) async fn check(args: &CheckArgs, settings: &BackupSettings) -> Answered {

@@ -4,6 +4,8 @@ use crate::cluster::Place;
 use crate::shown;
 use ops_testkit::{Mode, OpenBao, Postgres};
 use serde_json::{Value, json};
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
 use std::time::Duration;
 
 fn ask(bao: &OpenBao, method: &str, path: &str, body: &Value) -> Value {
@@ -15,7 +17,7 @@ fn ask(bao: &OpenBao, method: &str, path: &str, body: &Value) -> Value {
 fn keeper(postgres: &Postgres) -> Result<(OpenBao, String, String), ops_testkit::Error> {
     let bao = OpenBao::start()?;
     ask(&bao, "POST", "sys/mounts/kv", &json!({ "type": "kv", "options": { "version": "2" } }));
-    let entry = json!({ "data": { "password": postgres.password() } }).to_string();
+    let entry = json!({ "data": { "password": postgres.password(), "url": postgres.url() } }).to_string();
     // For a moment after it was made the mount refuses everything.
     for _ in 0..300 {
         if bao.request("POST", "kv/data/shop/db", &entry).is_ok() {
@@ -60,6 +62,8 @@ fn the_password_of_the_database_stands_in_openbao() {
     let taken = place.json(&["backup"]);
     assert_eq!(taken["backup"]["bad_pages"], 0);
     assert_eq!(tokens(&bao), before, "a login of ours leaves no token");
+    let whole = ["--postgres", "openbao://kv/shop/db#url", "backup"];
+    assert_eq!(place.json(&whole)["backup"]["base"], taken["backup"]["id"]);
 
     let url = bao.url();
     let run = |args: &[&str], variables: &[(&str, &str)]| {
@@ -78,8 +82,24 @@ fn the_password_of_the_database_stands_in_openbao() {
     let wrong = run(&["backup"], &[("OPS_SECRETS_OPENBAO_SECRET_ID", "hunter2-no-such-id")]);
     assert!(wrong.starts_with("exit 78") && wrong.contains("refuses to log in"), "{wrong}");
     assert!(!wrong.contains("hunter2"), "{wrong}");
+    let data = server.data_dir().display().to_string();
+    let mut serve = place.command(&["wal", "serve", "--data-directory", &data]);
+    let mut service = serve.stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(service.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("serving WAL")));
     // PostgreSQL must not take a server that is away for the end of the WAL.
     bao.kill();
+    // The service has all that it needs: who asks it needs no secret, and no other setting to be right.
+    let switched = server.psql("SELECT pg_walfile_name(pg_switch_wal())").unwrap();
+    let segment = format!("{data}/pg_wal/{switched}");
+    for variables in [&[][..], &[("OPS_BACKUP_WORKERS", "several")]] {
+        let push = run(&["wal", "push", &segment], variables);
+        assert!(push.starts_with("exit 0") && push.contains("by_service=true"), "{push}");
+    }
+    service.kill().unwrap();
+    service.wait().unwrap();
+    let push = run(&["wal", "push", &segment], &[]);
+    assert!(push.starts_with("exit 69"), "{push}");
     let away = run(&["backup"], &[]);
     assert!(away.starts_with("exit 69"), "{away}");
     let fetch = run(&["wal", "fetch", "000000010000000000000001", "wal"], &[]);

@@ -6,7 +6,7 @@ use super::values::secret_texts;
 use crate::error::{Error, ErrorKind, Problem};
 use crate::file::exposure;
 use crate::schema::Schema;
-use crate::source::{Gathered, Mount, Mounted, TomlText, Variables, from_text};
+use crate::source::{Gathered, Mount, Mounted, TomlText, Variables, from_text, is_foreign};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -92,7 +92,9 @@ impl Layers {
         for Flag { key, value, name } in &self.flags {
             let origin = format!("flag {name}");
             let Some(setting) = schema.find(key) else {
-                into.refuse(ErrorKind::InvalidDefinition, key, &origin, "there is no such setting");
+                if !is_foreign(key, &self.foreign) {
+                    into.refuse(ErrorKind::InvalidDefinition, key, &origin, "there is no such setting");
+                }
                 continue;
             };
             match from_text(value, &setting.node) {

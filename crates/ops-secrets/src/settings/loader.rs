@@ -140,8 +140,8 @@ impl<T: DeserializeOwned> Loader<T> {
         self
     }
 
-    /// Names tables that belong to other programs, by their paths (`gate`, `secrets.postgres`): neither they nor their variables
-    /// are unknown.
+    /// Names tables that belong to others, by their paths (`gate`, `secrets.postgres`): what they have beside the settings of
+    /// `T` is not looked at, be it in a file, a variable or a flag.
     #[must_use]
     pub fn foreign_tables<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
         self.layers.foreign.extend(names.into_iter().map(str::to_owned));

@@ -10,19 +10,27 @@ use figment::{Figment, Metadata, Profile, Provider};
 use serde::de::DeserializeOwned;
 
 /// All layers, one over the other.
-pub(super) struct Merged(Figment);
+pub(super) struct Merged {
+    figment: Figment,
+    /// What figment made of them: it would make it anew for each question.
+    values: Dict,
+}
 
 impl Merged {
     /// Lays each value over those before it.
     pub(super) fn of(given: &[Given]) -> Self {
-        Self(given.iter().fold(Figment::new(), |merged, given| merged.merge(Layer(given))))
+        let figment = given.iter().fold(Figment::new(), |merged, given| merged.merge(Layer(given)));
+        let values = figment.data().ok().and_then(|mut profiles| profiles.remove(&Profile::Default));
+        Self { figment, values: values.unwrap_or_default() }
     }
 
     /// The value of a setting and where it came from, after all layers.
     pub(super) fn get(&self, key: &str) -> Option<(Value, String)> {
-        let value = self.0.find_value(key).ok()?;
-        let origin = self.0.get_metadata(value.tag())?.name.to_string();
-        Some((value, origin))
+        let mut names = key.split('.');
+        let first = self.values.get(names.next()?)?;
+        let value = names.try_fold(first, |value, name| value.as_dict()?.get(name))?;
+        let origin = self.figment.get_metadata(value.tag())?.name.to_string();
+        Some((value.clone(), origin))
     }
 
     /// Refuses secrets that some source sets to nothing. A default may be empty: it says that there is none.
@@ -42,7 +50,7 @@ impl Merged {
     }
 
     pub(super) fn extract<T: DeserializeOwned>(&self, schema: &Schema) -> Result<T, Error> {
-        self.0.extract().map_err(|error| self.explain(&error, schema))
+        self.figment.extract().map_err(|error| self.explain(&error, schema))
     }
 
     /// Says in our own words what figment found; of its text only the path is used, and that as far as it names settings.

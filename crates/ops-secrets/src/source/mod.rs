@@ -20,6 +20,14 @@ use std::path::{Path, PathBuf};
 /// Where a container engine mounts secrets and decides about their mode.
 const ENGINE_MOUNTS: [&str; 2] = ["/run/secrets", "/var/run/secrets"];
 
+/// Whether a key that no setting has stands in a table that belongs to others.
+pub(crate) fn is_foreign(key: &str, tables: &[String]) -> bool {
+    let within = |table: &String| {
+        key.strip_prefix(table.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    tables.iter().any(within)
+}
+
 /// What the sources gave.
 #[derive(Default)]
 pub(crate) struct Gathered {

@@ -1,6 +1,6 @@
 //! TOML. Its parser's own messages quote the source, so only the place of an error is taken from them.
 
-use super::{Gathered, text};
+use super::{Gathered, is_foreign, text};
 use crate::error::{ErrorKind, Problem};
 use crate::schema::{Node, Schema, Shape};
 use crate::suggest::nearest;
@@ -48,7 +48,7 @@ impl TomlText<'_> {
                     Ok(value) => into.give(&key, &origin, value),
                     Err(why) => into.refuse(ErrorKind::InvalidValue, &key, &origin, why),
                 },
-                (None, _) if self.foreign.contains(&key) => {}
+                (None, _) if is_foreign(&key, self.foreign) => {}
                 (None, _) => into.problems.push(self.unknown(name.get_ref(), prefix, fields, &origin)),
             }
         }
