@@ -77,7 +77,8 @@ fn steps() -> Vec<Step> {
     let mut list = vec![
         step("format", Work::Cargo(words("fmt --all --check"))),
         step("lints", Work::Cargo(words("clippy --workspace --all-targets -- -D warnings"))),
-        step("commands", Work::Cargo(words("build --workspace --bins"))),
+        // Together: apart, most dependencies would be built twice, as those of tests ask for more of their features.
+        step("commands and tests", Work::Cargo(words("build --workspace --lib --bins --tests"))),
         step("tests", Work::Tests(words("test --workspace --lib --bins --tests --no-fail-fast"))),
         step("doc tests", Work::Tests(words("test --workspace --doc --no-fail-fast"))),
         step("documentation", Work::Doc),
