@@ -95,9 +95,10 @@ pub(crate) async fn run(
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
-    let start = Instant::now();
+    let (start, born) = (Instant::now(), proc::now());
     let mut child = command.spawn()?;
-    let mut tree = Tree::of(child.id().expect("the child was not waited for"), job.marker, job.roots);
+    let root = child.id().expect("the child was not waited for");
+    let mut tree = Tree::of(root, born, job.marker, job.roots);
     let stdout = child.stdout.take().expect("stdout is piped");
     let stderr = child.stderr.take().expect("stderr is piped");
     // Polled here and not as tasks of their own, which other threads would have to be woken for.

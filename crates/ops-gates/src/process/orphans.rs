@@ -1,6 +1,6 @@
 //! Orphans: processes whose parent is gone. Where they come to us, none of them is lost, whatever it hid.
 
-use super::proc::{Process, bury, children, is_foreign, processes, signal_all, stat};
+use super::proc::{Process, bury, children_of_main_thread, is_foreign, processes, signal_all, stat};
 use super::tree::KILL_PATIENCE;
 use rustix::process::Signal;
 use std::collections::HashSet;
@@ -28,10 +28,10 @@ impl Roots {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether every child of ours is a root. The kernel may leave one out of the list while others end; such a one is
+    /// Whether no child of ours is an orphan. The kernel may leave one out of the list while others end; such a one is
     /// found at the end of the run.
     pub(super) fn are_all_children(&self) -> bool {
-        let Some(children) = children(std::process::id()) else { return false };
+        let Some(children) = children_of_main_thread() else { return false };
         let roots = self.lock();
         children.iter().all(|child| roots.contains(child))
     }

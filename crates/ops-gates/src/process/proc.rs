@@ -1,6 +1,8 @@
 //! What `/proc` says of processes, and signals that hit exactly the one that was seen.
 
+use rustix::param::clock_ticks_per_second;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, waitpid};
+use rustix::time::{ClockId, clock_gettime};
 use std::io::Read as _;
 
 /// The variable that marks every process of an attempt.
@@ -119,15 +121,33 @@ pub(crate) fn children(pid: u32) -> Option<Vec<u32>> {
     let mut children = Vec::new();
     for thread in std::fs::read_dir(format!("/proc/{pid}/task")).ok()? {
         match std::fs::read_to_string(thread.ok()?.path().join("children")) {
-            Ok(list) => {
-                children.extend(list.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok()))
-            }
+            Ok(list) => children.extend(pids(&list)),
             // A thread that has just ended has none; where the file is never there, nothing is known.
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {}
             Err(_) => return None,
         }
     }
     Some(children)
+}
+
+/// The children of our main thread, where the kernel lists them. Every orphan that comes to us is among them: the kernel
+/// gives it to the first of our threads that is not ending (`find_new_reaper` in its kernel/exit.c), and the main one ends
+/// with the process.
+pub(super) fn children_of_main_thread() -> Option<Vec<u32>> {
+    let us = std::process::id();
+    Some(pids(&std::fs::read_to_string(format!("/proc/self/task/{us}/children")).ok()?).collect())
+}
+
+fn pids(list: &str) -> impl Iterator<Item = u32> {
+    list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok())
+}
+
+/// What [`Process::born`] is at least for every process that starts from now on.
+pub(super) fn now() -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    let (seconds, nanoseconds) = (now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs());
+    let ticks = clock_ticks_per_second();
+    seconds * ticks + nanoseconds * ticks / 1_000_000_000
 }
 
 fn markers(environment: &[u8]) -> Option<&[u8]> {
@@ -178,6 +198,17 @@ mod tests {
         }
         assert_eq!(Process::parse(42, "42 (sh"), None);
         assert_eq!(Process::parse(42, ""), None);
+    }
+
+    #[test]
+    fn no_process_is_born_before_its_start() {
+        for _ in 0..50 {
+            let before = now();
+            let mut child = std::process::Command::new("/bin/true").spawn().expect("a program");
+            let born = stat(child.id()).expect("it was not waited for").born;
+            child.wait().expect("a child");
+            assert!((before..=now()).contains(&born), "{before} {born} {}", now());
+        }
     }
 
     #[test]

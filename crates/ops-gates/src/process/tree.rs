@@ -102,25 +102,21 @@ impl Kin {
 #[derive(Debug)]
 pub(super) struct Tree {
     root: u32,
+    /// Whether the root was not yet waited for, so that its pid is its own.
+    runs: bool,
     roots: Option<Arc<Roots>>,
     kin: Kin,
     ended: bool,
 }
 
 impl Tree {
-    /// The tree below a child that was just started and not yet waited for.
-    pub(super) fn of(root: u32, marker: String, roots: Option<Arc<Roots>>) -> Self {
-        let born = stat(root).map_or(0, |process| process.born);
+    /// The tree below a child, the leader of a group, that was started at this time or later and not yet waited for.
+    pub(super) fn of(root: u32, born: u64, marker: String, roots: Option<Arc<Roots>>) -> Self {
         if let Some(roots) = &roots {
             roots.add(root);
         }
-        let kin = Kin {
-            mark: Mark::Attempt(marker),
-            leader: Some(root),
-            born,
-            known: HashMap::from([(root, born)]),
-        };
-        Self { root, roots, kin, ended: false }
+        let kin = Kin { mark: Mark::Attempt(marker), leader: Some(root), born, known: HashMap::new() };
+        Self { root, runs: true, roots, kin, ended: false }
     }
 
     /// Whether the root, which has exited and was waited for, left nothing behind.
@@ -131,17 +127,29 @@ impl Tree {
     }
 
     /// The root is no longer one that runs.
-    fn leave(&self) {
-        if let Some(roots) = &self.roots {
+    fn leave(&mut self) {
+        if std::mem::take(&mut self.runs)
+            && let Some(roots) = &self.roots
+        {
             roots.remove(self.root);
         }
+    }
+
+    /// Who belongs, the root too, whatever group it moved to.
+    fn kin(&mut self) -> &mut Kin {
+        if self.runs
+            && let Some(root) = stat(self.root)
+        {
+            self.kin.note(&root);
+        }
+        &mut self.kin
     }
 
     /// Ends every process: asks, waits for the grace, then kills. Returns how many were found beside the root, and how
     /// many are still there.
     pub(super) async fn end(&mut self, grace: Duration) -> (usize, usize) {
         let mut pause = Duration::from_millis(2);
-        let first = self.kin.left();
+        let first = self.kin().left();
         let beside_root = first.iter().filter(|process| process.pid != self.root).count();
         signal_all(&first, Signal::TERM);
         let asked = Instant::now();
@@ -149,7 +157,7 @@ impl Tree {
         while !left.is_empty() && asked.elapsed() < grace {
             tokio::time::sleep(pause.min(grace)).await;
             pause = (pause * 2).min(Duration::from_millis(50));
-            left = self.kin.left();
+            left = self.kin().left();
         }
         let killed = Instant::now();
         pause = Duration::from_millis(2);
@@ -157,7 +165,7 @@ impl Tree {
             signal_all(&left, Signal::KILL);
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_millis(50));
-            left = self.kin.left();
+            left = self.kin().left();
         }
         self.ended = true;
         (beside_root, left.len())
@@ -166,15 +174,15 @@ impl Tree {
 
 impl Drop for Tree {
     fn drop(&mut self) {
-        self.leave();
         let start = Instant::now();
         while !self.ended && start.elapsed() < KILL_PATIENCE {
-            let left = self.kin.members();
+            let left = self.kin().members();
             signal_all(&left, Signal::KILL);
             self.ended = left.is_empty();
             if !self.ended {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
+        self.leave();
     }
 }
