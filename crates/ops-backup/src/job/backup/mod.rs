@@ -132,7 +132,7 @@ impl Job<'_> {
         let packs = PackTable::default();
         let base = async {
             let Bases { committed, abandoned, .. } = &self.bases;
-            Ok(Base::open(self.repository, &packs, committed.as_ref(), abandoned).await)
+            Base::open(self.repository, &packs, committed.as_ref(), abandoned).await
         };
         let base = monitor.until_cancelled(base).await?;
         let BackupOptions { workers, compression, checkpoint_interval, .. } = *self.options;
@@ -164,7 +164,7 @@ impl Job<'_> {
     async fn copy(&mut self, writer: &mut Writer<'_>, base: Base, monitor: &Monitor) -> Result<()> {
         let start = Start {
             bytes_per_second: self.options.bytes_per_second,
-            base: self.bases.committed.as_ref().filter(|_| !self.bases.is_damaged),
+            base: self.bases.committed.as_ref().filter(|_| base.is_whole() && !self.bases.is_damaged),
             whole: self.whole,
         };
         self.session.start(self.repository, start).await?;

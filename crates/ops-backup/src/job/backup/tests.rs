@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use object_store::ObjectStoreExt as _;
 use object_store::memory::InMemory;
 
 use super::*;
@@ -19,6 +20,7 @@ use crate::job::verify::VerifyOptions;
 use crate::repo::catalog::BackupSource;
 use crate::repo::content::{Content, Entry};
 use crate::repo::crypt::BlockHash;
+use crate::repo::pack;
 
 /// Sends the files of a tree, the last path first, in chunks that fit nothing.
 #[derive(Debug, Clone)]
@@ -385,6 +387,31 @@ async fn changes_are_stored_as_what_is_read() {
     let error = attempt(&other, &sent, &options(), reading, &Monitor::default()).await.unwrap_err();
     assert!(is_base_lost(&error), "{error}");
     assert!(other.backups().await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_repository_has_lost_is_stored_anew_and_the_rest_is_referred_to() {
+    let (tree, store) = (tree(), Arc::new(InMemory::new()));
+    let repository = Repository::open_or_create(Arc::clone(&store) as _, None).await.unwrap();
+    let engine = TreeEngine::new("t", tree.path());
+    let first = take(&repository, &engine).await.unwrap();
+    // Those that were full; the last one has the listings, without which nothing of a backup can be referred to.
+    let mut packs = repository.list_packs(&first.id).await.unwrap();
+    packs.retain(|object| object.size >= pack::TARGET as u64);
+    let [gone, .., short] = &packs[..] else { panic!("{packs:?}") };
+    store.delete(&gone.location).await.unwrap();
+    let whole = store.get(&short.location).await.unwrap().bytes().await.unwrap();
+    store.put(&short.location, whole.slice(..whole.len() - 1).into()).await.unwrap();
+
+    let second = take(&repository, &engine).await.unwrap();
+    assert_eq!(second.base.as_ref(), Some(&first.id));
+    assert!(second.new_bytes > 0 && second.new_bytes < second.raw_bytes / 4 * 3, "{second:?}");
+    for (backup, is_sound) in [(&first, false), (&second, true)] {
+        let options = VerifyOptions { backup: Some(backup.id.clone()), ..VerifyOptions::default() };
+        let report = crate::job::verify::verify(&repository, &options, &Monitor::default()).await.unwrap();
+        assert_eq!(report.is_proven(), is_sound, "{report:?}");
+    }
+    assert_eq!(take(&repository, &engine).await.unwrap().new_bytes, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -128,7 +128,8 @@ impl Repository {
         Ok(listed.common_prefixes.iter().filter_map(|path| path.filename().map(str::to_owned)).collect())
     }
 
-    async fn list_packs(&self, owner: &str) -> Result<Vec<ObjectMeta>> {
+    /// The packs that the job `owner` wrote.
+    pub(crate) async fn list_packs(&self, owner: &str) -> Result<Vec<ObjectMeta>> {
         self.list_all(&format!("packs/{owner}")).await
     }
 

@@ -1,13 +1,14 @@
 //! What a backup can refer to: the newest backup of the source, and the parts of jobs that were abandoned since.
 //!
-//! A base is a help, never a need: what of it cannot be read is stored anew.
+//! A base is a help, never a need: what of it cannot be read is stored anew. Packs that the repository no longer has, or has
+//! in another size, are known before anything is referred to: else each backup would hand the loss on to the next.
 //!
 //! Packs of which the base uses little are not referred to: their blocks are stored anew, so that the packs die.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use futures_util::stream::{self, Stream, StreamExt as _};
+use futures_util::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
 use tokio::runtime::Handle;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -17,13 +18,15 @@ use crate::repo::content::{
     BLOCK, Content, Entry, FileEntry, Listing, ListingRef, Manifest, PartListing, Piece, PieceRef,
 };
 use crate::repo::crypt::BlockHash;
-use crate::repo::pack::{Frame, FrameRef, PackId, PackTable};
+use crate::repo::pack::{Frame, FrameRef, PackId, PackRef, PackTable};
 use crate::transfer::write::outcome::Outcome;
 
 /// A pack is not referred to where less than one in so many of its bytes is used.
 const SPARSE: u64 = 4;
 /// Listings that are read ahead.
 const AHEAD: usize = 4;
+/// Jobs whose packs are listed at once.
+const LISTS: usize = 4;
 
 /// The bases of one backup.
 pub(crate) struct Base {
@@ -35,17 +38,21 @@ pub(crate) struct Base {
     /// Listings of small files, those of the newest job first.
     part_listings: Vec<PartListing>,
     usable: HashSet<PackId>,
+    is_whole: bool,
 }
 
 impl Base {
     /// Opens the backup `committed` and the parts of the jobs `abandoned`, the newest first.
+    ///
+    /// # Errors
+    /// The store's, where it does not tell which packs it has.
     #[tracing::instrument(name = "base", skip_all)]
     pub(crate) async fn open(
         repository: &Repository,
         packs: &PackTable,
         committed: Option<&Backup>,
         abandoned: &[String],
-    ) -> Self {
+    ) -> Result<Self> {
         let mut base = Base {
             repository: repository.clone(),
             packs: packs.clone(),
@@ -53,10 +60,15 @@ impl Base {
             part_pieces: HashMap::new(),
             part_listings: Vec::new(),
             usable: HashSet::new(),
+            is_whole: true,
         };
+        let mut named = HashSet::new();
         if let Some(backup) = committed {
             match repository.read_manifest(&backup.id, Some(&backup.manifest), packs).await {
-                Ok(manifest) => base.add_manifest(manifest),
+                Ok(manifest) => {
+                    named.extend(manifest.packs().into_iter().map(|used| used.pack));
+                    base.add_manifest(manifest);
+                }
                 Err(error) => {
                     tracing::warn!(base = backup.id, %error, "the base cannot be read; all is stored anew");
                 }
@@ -67,7 +79,41 @@ impl Base {
                 tracing::warn!(job, %error, "what an abandoned job has stored cannot all be used");
             }
         }
-        base
+        named.extend(base.usable.iter().copied());
+        base.leave_out_lost(named).await?;
+        Ok(base)
+    }
+
+    /// Refers to none of these packs that the repository has lost.
+    async fn leave_out_lost(&mut self, packs: HashSet<PackId>) -> Result<()> {
+        let named: Vec<_> = packs.into_iter().map(|pack| (pack, self.packs.get(pack))).collect();
+        let owners: BTreeSet<String> = named.iter().map(|(_, pack)| pack.backup.clone()).collect();
+        let repository = &self.repository;
+        let lists = owners.into_iter().map(|owner| async move { repository.list_packs(&owner).await });
+        let lists: Vec<_> = stream::iter(lists).buffer_unordered(LISTS).try_collect().await?;
+        let sizes: HashMap<_, _> =
+            lists.into_iter().flatten().map(|object| (object.location, object.size)).collect();
+        let is_lost = |pack: &PackRef| sizes.get(&pack.path()) != Some(&pack.size);
+        let mut lost = named.iter().filter(|(_, pack)| is_lost(pack)).peekable();
+        let Some((_, example)) = lost.peek() else { return Ok(()) };
+        let example = example.path();
+        self.is_whole = false;
+        let mut packs = 0;
+        for (pack, _) in lost {
+            self.usable.remove(pack);
+            packs += 1;
+        }
+        tracing::warn!(
+            packs,
+            %example,
+            "the repository has lost packs of the base; what they held is stored anew, and `verify` says what else needs them"
+        );
+        Ok(())
+    }
+
+    /// Whether the repository has every pack that the bases name.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.is_whole
     }
 
     fn add_manifest(&mut self, manifest: Manifest) {
