@@ -34,7 +34,8 @@ const SPARE_CHUNKS: usize = 8;
 /// How lines wait for the thread that writes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingOptions {
-    /// The bytes that may wait. Memory is taken only as it is needed.
+    /// The bytes that may wait; what the thread is writing, 64 KiB or one longer line, no longer does. Memory is taken only
+    /// as it is needed.
     pub capacity: usize,
     /// What happens to a line that finds no room.
     pub when_full: WhenFull,
@@ -95,8 +96,6 @@ struct State {
     spare: Vec<Chunk>,
     /// Bytes that wait, by severity.
     waiting: [usize; Severity::ALL.len()],
-    /// Bytes that the thread is writing.
-    in_flight: usize,
     /// The number that the next chunk gets; chunks below `done` are written.
     next: u64,
     done: u64,
@@ -356,14 +355,12 @@ impl Shared {
                 for (len, severity) in &chunk.marks {
                     state.waiting[severity.index()] -= *len as usize;
                 }
-                state.in_flight = chunk.lines.len();
                 drop(state);
                 self.sink.write_all(&chunk.lines, &chunk.marks);
                 let number = chunk.number;
                 chunk.lines.clear();
                 chunk.marks.clear();
                 state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-                state.in_flight = 0;
                 state.done = number + 1;
                 state.is_stalled = false;
                 state.pushed_since_done = 0;
@@ -403,7 +400,7 @@ impl Shared {
 
 impl State {
     fn has_room(&self, len: usize, capacity: usize) -> bool {
-        self.waiting.iter().sum::<usize>() + self.in_flight + len <= capacity
+        self.waiting.iter().sum::<usize>() + len <= capacity
     }
 
     /// Gives up waiting lines of a lower severity, the lowest and oldest first, and tells whether there is room now.
