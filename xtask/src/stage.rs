@@ -9,6 +9,10 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
+/// The words for cargo that build whatever is run from `target/debug`: commands and tests together, because apart most
+/// dependencies would be built twice, as those of tests ask for more of their features.
+pub(crate) const BUILD: &str = "build --workspace --lib --bins --tests";
+
 /// Builds programs, given as package and binary, in release.
 pub(crate) fn build(machine: &Machine, programs: &[(&str, &str)]) -> Result<()> {
     let mut build = machine.cargo();

@@ -202,7 +202,7 @@ class Handler:
         print(mail["subject"], "|", mail.get_content().replace("\n", "|"), flush=True)
         return "250 OK"
 def login(server, session, envelope, mechanism, data):
-    return AuthResult(success=(data.login, data.password) == (b"ops", b"hunter2hunter2"))
+    return AuthResult(success=(data.login, data.password) == (b"ops", b"hunter2hunter2"), handled=False)
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain(sys.argv[1], sys.argv[2])
 class Tls(Controller):
