@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::TryStreamExt as _;
 use object_store::ObjectStoreExt as _;
 use object_store::memory::InMemory;
 
@@ -396,7 +397,7 @@ async fn what_the_repository_has_lost_is_stored_anew_and_the_rest_is_referred_to
     let engine = TreeEngine::new("t", tree.path());
     let first = take(&repository, &engine).await.unwrap();
     // Those that were full; the last one has the listings, without which nothing of a backup can be referred to.
-    let mut packs = repository.list_packs(&first.id).await.unwrap();
+    let mut packs: Vec<_> = repository.packs_of(&first.id).try_collect().await.unwrap();
     packs.retain(|object| object.size >= pack::TARGET as u64);
     let [gone, .., short] = &packs[..] else { panic!("{packs:?}") };
     store.delete(&gone.location).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use object_store::ObjectMeta;
 
@@ -70,7 +70,8 @@ impl Repository {
         let condemned = self.condemned_already(&state).await?;
 
         // By value: a future that borrows an argument of its closure is not seen to be `Send`.
-        let lists = owners.iter().cloned().map(|owner| async move { self.list_packs(&owner).await });
+        let lists =
+            owners.iter().cloned().map(|owner| async move { self.packs_of(&owner).try_collect().await });
         let lists: Vec<Vec<ObjectMeta>> = stream::iter(lists).buffered(4).try_collect().await?;
         let packs = lists.into_iter().flatten().map(|pack| (pack.location.to_string(), pack.size));
         let packs = packs.filter(|(path, _)| !kept.contains(path) && !condemned.contains(path)).collect();
@@ -128,14 +129,18 @@ impl Repository {
         Ok(listed.common_prefixes.iter().filter_map(|path| path.filename().map(str::to_owned)).collect())
     }
 
-    /// The packs that the job `owner` wrote.
-    pub(crate) async fn list_packs(&self, owner: &str) -> Result<Vec<ObjectMeta>> {
-        self.list_all(&format!("packs/{owner}")).await
+    /// The packs that the job `owner` wrote, as they are listed.
+    pub(crate) fn packs_of(&self, owner: &str) -> impl Stream<Item = Result<ObjectMeta>> + Send + use<> {
+        self.listed(format!("packs/{owner}"))
     }
 
     pub(crate) async fn list_all(&self, prefix: &str) -> Result<Vec<ObjectMeta>> {
-        let listed = self.store().list(Some(&object_path(prefix))).try_collect().await;
-        listed.map_err(|error| Error::storage(format!("list {prefix}"), error))
+        self.listed(prefix.to_owned()).try_collect().await
+    }
+
+    fn listed(&self, prefix: String) -> impl Stream<Item = Result<ObjectMeta>> + Send + use<> {
+        let listed = self.store().list(Some(&object_path(&prefix)));
+        listed.map_err(move |error| Error::storage(format!("list {prefix}"), error))
     }
 }
 

@@ -18,7 +18,7 @@ use crate::repo::content::{
     BLOCK, Content, Entry, FileEntry, Listing, ListingRef, Manifest, PartListing, Piece, PieceRef,
 };
 use crate::repo::crypt::BlockHash;
-use crate::repo::pack::{Frame, FrameRef, PackId, PackRef, PackTable};
+use crate::repo::pack::{Frame, FrameRef, PackId, PackTable};
 use crate::transfer::write::outcome::Outcome;
 
 /// A pack is not referred to where less than one in so many of its bytes is used.
@@ -86,28 +86,31 @@ impl Base {
 
     /// Refers to none of these packs that the repository has lost.
     async fn leave_out_lost(&mut self, packs: HashSet<PackId>) -> Result<()> {
-        let named: Vec<_> = packs.into_iter().map(|pack| (pack, self.packs.get(pack))).collect();
-        let owners: BTreeSet<String> = named.iter().map(|(_, pack)| pack.backup.clone()).collect();
-        let repository = &self.repository;
-        let lists = owners.into_iter().map(|owner| async move { repository.list_packs(&owner).await });
-        let lists: Vec<_> = stream::iter(lists).buffer_unordered(LISTS).try_collect().await?;
-        let sizes: HashMap<_, _> =
-            lists.into_iter().flatten().map(|object| (object.location, object.size)).collect();
-        let is_lost = |pack: &PackRef| sizes.get(&pack.path()) != Some(&pack.size);
-        let mut lost = named.iter().filter(|(_, pack)| is_lost(pack)).peekable();
-        let Some((_, example)) = lost.peek() else { return Ok(()) };
-        let example = example.path();
-        self.is_whole = false;
-        let mut packs = 0;
-        for (pack, _) in lost {
-            self.usable.remove(pack);
-            packs += 1;
+        let mut lost = HashMap::new();
+        let mut owners = BTreeSet::new();
+        for id in packs {
+            let pack = self.packs.get(id);
+            lost.insert(pack.path(), (id, pack.size));
+            owners.insert(pack.backup.clone());
         }
+        let lists = stream::iter(owners).map(|owner| self.repository.packs_of(&owner));
+        let mut found = lists.flatten_unordered(LISTS);
+        while let Some(object) = found.try_next().await? {
+            if lost.get(&object.location).is_some_and(|(_, size)| *size == object.size) {
+                lost.remove(&object.location);
+            }
+        }
+        drop(found);
+        let Some(example) = lost.keys().min() else { return Ok(()) };
         tracing::warn!(
-            packs,
+            packs = lost.len(),
             %example,
             "the repository has lost packs of the base; what they held is stored anew, and `verify` says what else needs them"
         );
+        self.is_whole = false;
+        for (pack, _) in lost.values() {
+            self.usable.remove(pack);
+        }
         Ok(())
     }
 
