@@ -71,6 +71,8 @@ async fn only_what_differs_is_written_and_wal_that_is_nowhere_else_is_saved() {
     site.psql("CHECKPOINT");
     site.psql("ALTER SYSTEM SET archive_command = 'false'");
     site.psql("SELECT pg_reload_conf()");
+    // A server that is stopped before it has seen that would archive the newest segment at its end.
+    while site.psql("SHOW archive_command") != "false" {}
     let data = site.postgres.data_dir().to_owned();
 
     // A live cluster is never written to, also where its pid file was removed by a person.

@@ -735,6 +735,8 @@ async fn a_clone_that_goes_its_own_way_is_refused() {
     let mut receiving = Receiving::start(&repository, &server, options(SOON));
     receiving.until("streaming", |status| status.streaming).await;
     receiving.stop().await;
+    // What both then write differs in a segment that neither ends; one that is archived is refused by its content.
+    server.psql("SELECT pg_switch_wal()").unwrap();
     server.stop(Mode::Fast).unwrap();
     let copy = tempfile::Builder::new().prefix("ops-clone-").tempdir_in("/tmp").unwrap();
     TestUser::find().unwrap().own(copy.path()).unwrap();
