@@ -31,7 +31,7 @@ const ZSTD: u8 = 1;
 const LZ4: u8 = 2;
 
 /// What is compressed. At level 3, our default, zstd fills two tables to find long and short matches. In blocks of tables and in
-/// WAL one small table with matches of five bytes finds as much, or nearly, in two thirds to three quarters of the time:
+/// WAL one small table with matches of five bytes finds as much, or nearly, in two thirds to four fifths of the time:
 /// `docs/measurements.md` has the figures. Other levels are zstd's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Data {

@@ -112,6 +112,23 @@ fn a_full_ring_gives_up_the_least_important_lines_and_says_so() {
 }
 
 #[test]
+fn a_line_that_matters_finds_room_while_the_thread_has_taken_all_others() {
+    // The thread may take the first lines alone; in some of the rounds it takes them all.
+    for _ in 0..20 {
+        let reader = Reader::default();
+        reader.set(|pipe| pipe.is_stopped = true);
+        through_ring(&reader, SMALL, |telemetry| {
+            (0..100).for_each(|n| info!("info {n}"));
+            std::thread::sleep(Duration::from_millis(10));
+            warn!("the one that matters");
+            assert_eq!(telemetry.lines_lost_by_severity().of(Severity::Warn), 0);
+            reader.set(|pipe| pipe.is_stopped = false);
+            assert!(telemetry.shutdown(LONG).is_complete);
+        });
+    }
+}
+
+#[test]
 fn nobody_waits_twice_for_a_reader_that_stands_still() {
     let reader = Reader::default();
     reader.set(|pipe| pipe.is_stopped = true);
